@@ -1,0 +1,44 @@
+# Tables of plug-ins, generated from file names.
+#
+# hylas_plugins(VAR folder type prefix header)
+#   Every folder/<name>.c that defines `const struct <type> <prefix>_<name>` is a plug-in. Writes a C file
+#   that defines `const struct <type> *const <prefix>s[]`, sorted by name and ended by NULL, and puts its
+#   path into VAR. (The table of tables is hy_tables, of commands hy_commands, and so on.)
+function(hylas_plugins var folder type prefix header)
+    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${folder}/*.c)
+    list(SORT files)
+    set(declarations "")
+    set(rows "")
+    foreach(file ${files})
+        get_filename_component(name ${file} NAME_WE)
+        # A command's file is cmd_<verb>.c.
+        string(REGEX REPLACE "^cmd_" "" name ${name})
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+        file(STRINGS ${file} hit REGEX "^const struct ${type} ${prefix}_${name} ")
+        if(hit)
+            string(APPEND declarations "extern const struct ${type} ${prefix}_${name};\n")
+            string(APPEND rows "    &${prefix}_${name},\n")
+        endif()
+    endforeach()
+    set(out ${PROJECT_BINARY_DIR}/generated/${prefix}s.c)
+    file(CONFIGURE OUTPUT ${out} @ONLY CONTENT
+"/* Generated from the files in ${folder}/. */
+#include \"${header}\"
+
+${declarations}
+const struct ${type} *const ${prefix}s[] = {
+${rows}    0,
+};
+")
+    set(${var} ${out} PARENT_SCOPE)
+endfunction()
+
+# hylas_embed(VAR file symbol): a C file that defines `const char symbol[]` with the text of file.
+function(hylas_embed var file symbol)
+    set(out ${PROJECT_BINARY_DIR}/generated/${symbol}.c)
+    add_custom_command(OUTPUT ${out}
+        COMMAND ${CMAKE_COMMAND} -DIN=${PROJECT_SOURCE_DIR}/${file} -DOUT=${out} -DSYMBOL=${symbol}
+            -P ${PROJECT_SOURCE_DIR}/cmake/Embed.cmake
+        DEPENDS ${PROJECT_SOURCE_DIR}/${file} ${PROJECT_SOURCE_DIR}/cmake/Embed.cmake)
+    set(${var} ${out} PARENT_SCOPE)
+endfunction()

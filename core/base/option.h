@@ -1,0 +1,51 @@
+/* option.h - tables of settings: of a variant, of a task, of a section of the sweep file.
+ *
+ * A setting is one row: key, type, default, bounds, one line of help. hy_options_resolve() checks a
+ * map against a table and gives the canonical map: every key present, in the table's order, defaults
+ * filled in, types exact. What it refuses is reported with file, line, column and the nearest key. */
+#ifndef HY_BASE_OPTION_H
+#define HY_BASE_OPTION_H
+
+#include "core/base/value.h"
+
+enum hy_option_type {
+    HY_OPT_END = 0, /* ends a table: {0} */
+    HY_OPT_INT,
+    HY_OPT_REAL,
+    HY_OPT_BOOL,
+    HY_OPT_CHOICE,   /* one of choices, "a|b|c" */
+    HY_OPT_STRING,   /* any string; text NULL and no value: null */
+    HY_OPT_PATH,     /* a file's path, relative to the working directory */
+    HY_OPT_DURATION, /* seconds, or 90s, 15m, 2h, 1d; canonical: seconds as a real */
+    HY_OPT_INTS,     /* list of integers, each within bounds; a single integer is a list of one */
+    HY_OPT_REALS
+};
+
+struct hy_option {
+    const char *key;
+    enum hy_option_type type;
+    double def;          /* INT, REAL, BOOL, DURATION, and the single entry of INTS, REALS */
+    double min, max;     /* numbers and list entries, both inclusive */
+    const char *text;    /* default of CHOICE, STRING, PATH; of INTS and REALS: "4, 8, 16" */
+    const char *choices; /* CHOICE */
+    int required;        /* no default: must be given */
+    const char *help;    /* one line, no full stop */
+};
+
+/* given: a map or NULL (nothing given). where: "variant gla", "task mqar", "section train": for the
+ * messages. ignore: NULL-ended keys that the caller handles itself, or NULL. *out: a new map. */
+int hy_options_resolve(const struct hy_option *table, const struct hy_value *given,
+                       const char *where, const char *const *ignore, struct hy_value **out,
+                       struct hy_err *e);
+
+/* Readers of a resolved map; asking for a key that is not in it is a bug (abort). */
+int64_t hy_get_int(const struct hy_value *options, const char *key);
+double hy_get_real(const struct hy_value *options, const char *key);
+int hy_get_bool(const struct hy_value *options, const char *key);
+const char *hy_get_string(const struct hy_value *options, const char *key); /* NULL when null */
+const struct hy_value *hy_get_list(const struct hy_value *options, const char *key);
+
+/* The name among names[0..count) nearest to word by edit distance, or NULL when none is near. */
+const char *hy_nearest(const char *word, const char *const *names, size_t count);
+
+#endif

@@ -1,0 +1,56 @@
+/* slab.h - a named family of tensors in one allocation: parameters, gradients, moments, caches.
+ *
+ * Entries are added while open, laid out without gaps in the order of addition, then allocated once;
+ * adding an existing name with the same dims finds it, so that several graphs share one slab. A
+ * replica's entries are contiguous: element i of replica r lies at data[r * count + i]. */
+#ifndef HY_GRAPH_SLAB_H
+#define HY_GRAPH_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/err.h"
+#include "core/base/rng.h"
+#include "core/graph/real.h"
+
+enum { HY_MAX_DIMS = 4, HY_NAME_SIZE = 96 };
+
+/* How a parameter starts. normal: a = mean, b = standard deviation; constant: a. draw: any other law. */
+struct hy_init {
+    enum { HY_INIT_CONSTANT, HY_INIT_NORMAL, HY_INIT_DRAW } law;
+    double a, b;
+    double (*draw)(struct hy_rng *rng);
+};
+
+struct hy_entry {
+    char name[HY_NAME_SIZE];
+    int rank;
+    int64_t dims[HY_MAX_DIMS];
+    int64_t offset, count; /* elements within a replica */
+    struct hy_init init;
+    int decays; /* weight decay applies (matrices; not norms, biases, decay rates) */
+};
+
+struct hy_slab {
+    int replicas;
+    struct hy_entry *entries;
+    int entry_count, entry_room;
+    int64_t count; /* elements per replica */
+    hy_real *data; /* NULL while open */
+};
+
+void hy_slab_init(struct hy_slab *s, int replicas);
+void hy_slab_release(struct hy_slab *s);
+
+/* Finds or, while open, adds an entry; returns its index, or -1 with *e set (other dims, closed). */
+int hy_slab_add(struct hy_slab *s, const struct hy_entry *entry, struct hy_err *e);
+int hy_slab_find(const struct hy_slab *s, const char *name); /* -1 where absent */
+
+/* Closes and allocates, zeroed. */
+int hy_slab_allocate(struct hy_slab *s, struct hy_err *e);
+/* A zeroed slab of the same layout (gradients, moments). */
+int hy_slab_like(struct hy_slab *s, const struct hy_slab *model, struct hy_err *e);
+/* Draws a replica's initial values: a function of (seed, entry name, element) alone. */
+void hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed);
+
+#endif

@@ -1,0 +1,32 @@
+/* trial.h - trains and evaluates the model of one run and emits rows. Knows no rank, no database. */
+#ifndef HY_TRIAL_TRIAL_H
+#define HY_TRIAL_TRIAL_H
+
+#include "core/base/row.h"
+#include "core/trial/config.h"
+
+struct hy_trial_io {
+    void (*emit)(void *context, const struct hy_row *row); /* every row, in order */
+    void *context;
+    /* Set by a signal handler: checkpoint, emit end "interrupted" and return at the next step. */
+    const volatile int *stop;
+    /* Where the checkpoint lies or is to lie; NULL: no checkpoints. An existing one is resumed. */
+    const char *checkpoint;
+};
+
+/* Runs the trial to its end. The last row is HY_ROW_END with name done, diverged or interrupted; it
+ * is not emitted when the function fails (the caller reports the run as failed with e's text). */
+int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, struct hy_err *e);
+
+/* What a run will need, from its graphs alone; trains nothing. */
+struct hy_estimate {
+    int64_t params;
+    int64_t train_bytes; /* parameters, gradients, optimizer, activations */
+    int64_t state_bytes; /* of a sequence's cache without its context-dependent part: context 1 */
+    int64_t cache_bytes; /* of a sequence's cache at the largest of eval.contexts */
+    double flops_per_token; /* forward and backward, in training */
+    double total_flops;     /* of the whole run, evaluation included */
+};
+int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, struct hy_err *e);
+
+#endif

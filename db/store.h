@@ -1,0 +1,70 @@
+/* store.h - the results database: one SQLite file, one writer, any number of readers.
+ *
+ * schema.sql describes tables and views; the views results, history, slices and ratio_recall are a
+ * public interface (docs/database.md). The writer is rank 0 alone (a second writer is refused by a lock
+ * held for the store's life, with a message that names the holder); readers open read-only and never
+ * block it (WAL). Every write is idempotent. A store that cannot be read, is no hylas database or is of
+ * another schema version is an error of code HY_E_ENV that says which and what to do. */
+#ifndef HY_DB_STORE_H
+#define HY_DB_STORE_H
+
+#include <stdint.h>
+
+#include "core/base/err.h"
+#include "core/base/row.h"
+
+struct hy_store;
+
+enum hy_store_mode { HY_STORE_READ, HY_STORE_WRITE /* created where absent */ };
+
+int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **out,
+                  struct hy_err *e);
+void hy_store_close(struct hy_store *s); /* accepts NULL; commits */
+
+/* ---- Writing: rank 0 ---- */
+
+/* Registers a sweep by name (found or made), with its file's text and the program's version. */
+int hy_store_add_sweep(struct hy_store *s, const char *name, const char *text, const char *version,
+                       int64_t *sweep, struct hy_err *e);
+
+/* A run as planned. Strings are borrowed. */
+struct hy_run_facts {
+    const char *key, *title;
+    const char *variant, *ratio, *placement, *layout; /* a full model: variant "softmax", ratio "full" */
+    int linear_layers, full_layers, d_model, layers, heads;
+    int64_t seed;
+    double lr;
+    const char *config; /* canonical JSON */
+};
+/* Finds or adds the run with that key and joins it to the sweep. *status: what it was before
+ * ("pending" when new). A run that is `running` in the database when its writer is gone is
+ * `interrupted`: hy_store_open in write mode sees to that. */
+int hy_store_add_run(struct hy_store *s, int64_t sweep, const struct hy_run_facts *facts,
+                     int64_t *run, char status[16], struct hy_err *e);
+
+/* A new attempt begins on a host: status running; rows of earlier attempts are dropped unless the
+ * attempt resumes from a checkpoint (resumed != 0: history from `step` on is dropped). */
+int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int rank,
+                       struct hy_err *e);
+/* Rows of type history, slice and fact. Buffered in a transaction until hy_store_flush. */
+int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, struct hy_err *e);
+/* The attempt ends: done, diverged, failed, timeout or interrupted, with a reason (may be NULL). */
+int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const char *reason,
+                     struct hy_err *e);
+/* Commits what is buffered. Called about once a second, and at once after hy_store_end_run. */
+int hy_store_flush(struct hy_store *s, struct hy_err *e);
+
+/* Mean seconds per FLOP of finished runs (the estimate of a plan), 0 when there are none. */
+double hy_store_seconds_per_flop(struct hy_store *s);
+
+/* ---- Reading ---- */
+
+/* Runs a query; calls row for each result row with column names and values (NULL for SQL null) as
+ * text. The one way that reports and status read; params are bound as text to ?1, ?2, ... */
+typedef int hy_store_row_fn(void *context, int columns, const char *const *names,
+                            const char *const *values);
+int hy_store_query(struct hy_store *s, const char *sql, int param_count,
+                   const char *const *params, hy_store_row_fn *row, void *context,
+                   struct hy_err *e);
+
+#endif
