@@ -1,0 +1,69 @@
+#include "core/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static enum hy_log_level chosen = HY_LOG_NORMAL;
+static int live; /* a live line stands on the terminal */
+
+void hy_log_set_level(enum hy_log_level level)
+{
+    chosen = level;
+}
+
+enum hy_log_level hy_log_get_level(void)
+{
+    return chosen;
+}
+
+static void say(const char *prefix, const char *format, va_list args)
+{
+    if (live)
+        fputs("\r\033[K", stderr);
+    live = 0;
+    flockfile(stderr);
+    fputs(prefix, stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    funlockfile(stderr);
+}
+
+#define SAY(prefix)                                                                                \
+    do {                                                                                           \
+        va_list args;                                                                              \
+        va_start(args, format);                                                                    \
+        say(prefix, format, args);                                                                 \
+        va_end(args);                                                                              \
+    } while (0)
+
+void hy_error(const char *format, ...)
+{
+    SAY("hylas: ");
+}
+
+void hy_warn(const char *format, ...)
+{
+    SAY("hylas: warning: ");
+}
+
+void hy_info(const char *format, ...)
+{
+    if (chosen >= HY_LOG_NORMAL)
+        SAY("");
+}
+
+void hy_verbose(const char *format, ...)
+{
+    if (chosen >= HY_LOG_VERBOSE)
+        SAY("");
+}
+
+void hy_log_live(const char *line)
+{
+    if (chosen < HY_LOG_NORMAL)
+        return;
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+    live = 1;
+}
