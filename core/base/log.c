@@ -29,12 +29,12 @@ static void say(const char *prefix, const char *format, va_list args)
     funlockfile(stderr);
 }
 
-#define SAY(prefix)                                                                                \
-    do {                                                                                           \
-        va_list args;                                                                              \
-        va_start(args, format);                                                                    \
-        say(prefix, format, args);                                                                 \
-        va_end(args);                                                                              \
+#define SAY(prefix)                \
+    do {                           \
+        va_list args;              \
+        va_start(args, format);    \
+        say(prefix, format, args); \
+        va_end(args);              \
     } while (0)
 
 void hy_error(const char *format, ...)

@@ -1,19 +1,21 @@
 /* graph.h - tensors, the static graph of coarse operators, its autograd, memory plan and executor.
  *
- * Life of a graph: hy_graph_new -> op builders (core/ops) record ops -> hy_graph_backward appends the
- * backward ops -> hy_graph_plan lays all activations out in one arena -> hy_graph_run, thousands of
- * times, allocating nothing. A graph is built for one shape: batch sequences of `tokens` tokens each.
+ * Life of a graph: hy_graph_new -> op builders (core/ops) record ops -> hy_graph_backward appends
+ * the backward ops -> hy_graph_plan lays all activations out in one arena -> hy_graph_run,
+ * thousands of times, allocating nothing. A graph is built for one shape: batch sequences of
+ * `tokens` tokens each.
  *
- * Tensors are matrices [rows, cols] of hy_real or int32, row-major, rows `ld` elements apart (a view of
- * some columns has a larger ld). An activation has one row per token: rows = batch*tokens, row
- * b*tokens + t; heads lie side by side in the columns. Parameters also carry their public dims.
+ * Tensors are matrices [rows, cols] of hy_real or int32, row-major, rows `ld` elements apart (a
+ * view of some columns has a larger ld). An activation has one row per token: rows = batch*tokens,
+ * row b*tokens + t; heads lie side by side in the columns. Parameters also carry their public dims.
  *
  * The outermost axis of every tensor is the replica r: `replicas` models of one architecture that
- * differ in seed, rate, decay or data. No op crosses it. On the CPU a kernel is called for one replica
- * at a time (activations are shared by all of them), so a replica's numbers cannot depend on others.
+ * differ in seed, rate, decay or data. No op crosses it. On the CPU a kernel is called for one
+ * replica at a time (activations are shared by all of them), so a replica's numbers cannot depend
+ * on others.
  *
- * Errors while building stick to the graph: a builder that fails, or is given NULL, returns NULL, and
- * hy_graph_plan reports the first failure. So models are written as plain compositions. */
+ * Errors while building stick to the graph: a builder that fails, or is given NULL, returns NULL,
+ * and hy_graph_plan reports the first failure. So models are written as plain compositions. */
 #ifndef HY_GRAPH_GRAPH_H
 #define HY_GRAPH_GRAPH_H
 
@@ -54,6 +56,7 @@ struct hy_tensor {
     int first_op, last_op;  /* life in op indices, for the planner */
     int pinned;             /* lives as long as the graph (inputs, outputs that are read later) */
     int64_t consumers;      /* forward ops that read it */
+    double lo, hi;          /* leaves: the range that law tests draw from */
     int64_t place;          /* byte offset in the arena, -1 before planning */
     void *data;             /* replica 0, NULL before planning */
     size_t replica_stride;  /* elements between replicas; 0: shared by all */
@@ -70,8 +73,8 @@ struct hy_cost {
 struct hy_op_kind {
     const char *name;
     void (*forward)(const struct hy_op *op, int replica);
-    /* Reads dout (some may be NULL: no gradient flows there), writes each din that is not NULL: adds
-     * to it where hy_adds(op, i), else overwrites it. NULL: no gradient passes this op. */
+    /* Reads dout (some may be NULL: no gradient flows there), writes each din that is not NULL:
+     * adds to it where hy_adds(op, i), else overwrites it. NULL: no gradient passes this op. */
     void (*backward)(const struct hy_op *op, int replica);
     void (*cost)(const struct hy_op *op, struct hy_cost *cost); /* of op->pass */
     /* Optional: bytes of scratch for op->pass. */
@@ -101,6 +104,7 @@ struct hy_op {
     uint32_t adds;                          /* backward: bit i: add to din[i] */
     const void *attr;                       /* the op's own struct, copied into the graph */
     struct hy_tensor *scratch;
+    int replaced;   /* a forward op whose backward computes its outputs: not run */
     double seconds; /* time spent, when the graph is timed */
     int64_t calls;
 };
@@ -111,6 +115,7 @@ struct hy_graph {
     struct hy_slab *params, *grads; /* borrowed; grads NULL unless HY_TRAIN */
     struct hy_slab *cache;          /* borrowed; HY_CACHED only */
     int position;                   /* HY_CACHED: tokens already in the cache before this run */
+    int dry;                        /* plan without allocating: for estimates; cannot run */
     int timed;                      /* measure seconds per op */
     struct hy_op **ops;
     int op_count, op_room, forward_ops;
@@ -132,9 +137,18 @@ void hy_graph_free(struct hy_graph *g);
 /* Data from outside, filled before each run; has one copy per replica. */
 struct hy_tensor *hy_graph_input(struct hy_graph *g, const char *name, enum hy_dtype dtype,
                                  int64_t rows, int64_t cols);
-/* An input that gradients are taken of (tests, golden vectors). lo, hi: range that law tests draw from. */
+/* An input that gradients are taken of (tests, golden vectors). lo, hi: range that law tests draw
+ * from. */
 struct hy_tensor *hy_graph_leaf(struct hy_graph *g, const char *name, int64_t rows, int64_t cols,
                                 double lo, double hi);
+/* A parameter: found in, or added to, the slab of parameters. The matrix has dims[0] rows (1 where
+ * rank is 1) and the product of the other dims as columns. */
+struct hy_tensor *hy_graph_param(struct hy_graph *g, const struct hy_entry *entry);
+/* Adjacent parameters of equal columns, one below the other, as one matrix: each entry is found or
+ * added in turn. */
+struct hy_tensor *hy_graph_params(struct hy_graph *g, int count, const struct hy_entry *entries);
+/* HY_CACHED: a state that outlives the run: found in, or added to, the cache. dims: rows, cols. */
+struct hy_tensor *hy_graph_state(struct hy_graph *g, const struct hy_entry *entry);
 /* Splits x's columns into count views that together cover it. x itself is not consumed any more. */
 void hy_graph_split(struct hy_graph *g, struct hy_tensor *x, int count, const int64_t *widths,
                     struct hy_tensor **views);
@@ -147,7 +161,8 @@ void hy_graph_keep(struct hy_tensor *t);
 struct hy_tensor *hy_graph_tensor(struct hy_graph *g, int64_t rows, int64_t cols);
 struct hy_tensor *hy_graph_tensor_of(struct hy_graph *g, enum hy_dtype dtype, int64_t rows,
                                      int64_t cols);
-/* Records an op; in and out are copied (in may hold NULLs where optional), attr (size bytes) too. */
+/* Records an op; in and out are copied (in may hold NULLs where optional), attr (size bytes) too.
+ */
 struct hy_op *hy_graph_op(struct hy_graph *g, const struct hy_op_kind *kind, int inputs,
                           struct hy_tensor *const *in, int outputs, struct hy_tensor *const *out,
                           const void *attr, size_t size);
@@ -173,8 +188,9 @@ static inline int hy_adds(const struct hy_op *op, int i)
 
 /* ---- For those who run graphs ---- */
 
-/* Appends the backward ops of count outputs y[i] with given gradients dy[i] (inputs of the graph, same
- * shape as y[i]). Afterwards leaf->grad and the slab grads hold the gradients after each run. */
+/* Appends the backward ops of count outputs y[i] with given gradients dy[i] (inputs of the graph,
+ * same shape as y[i]). Afterwards leaf->grad and the slab grads hold the gradients after each run.
+ */
 int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
                       struct hy_tensor *const *dy, struct hy_err *e);
 /* Lays out and allocates the arena. Reports what went wrong while building. */

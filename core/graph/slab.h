@@ -1,8 +1,8 @@
 /* slab.h - a named family of tensors in one allocation: parameters, gradients, moments, caches.
  *
- * Entries are added while open, laid out without gaps in the order of addition, then allocated once;
- * adding an existing name with the same dims finds it, so that several graphs share one slab. A
- * replica's entries are contiguous: element i of replica r lies at data[r * count + i]. */
+ * Entries are added while open, laid out without gaps in the order of addition, then allocated
+ * once; adding an existing name with the same dims finds it, so that several graphs share one slab.
+ * A replica's entries are contiguous: element i of replica r lies at data[r * count + i]. */
 #ifndef HY_GRAPH_SLAB_H
 #define HY_GRAPH_SLAB_H
 
@@ -15,7 +15,8 @@
 
 enum { HY_MAX_DIMS = 4, HY_NAME_SIZE = 96 };
 
-/* How a parameter starts. normal: a = mean, b = standard deviation; constant: a. draw: any other law. */
+/* How a parameter starts. normal: a = mean, b = standard deviation; constant: a. draw: any other
+ * law. */
 struct hy_init {
     enum { HY_INIT_CONSTANT, HY_INIT_NORMAL, HY_INIT_DRAW } law;
     double a, b;
@@ -42,7 +43,8 @@ struct hy_slab {
 void hy_slab_init(struct hy_slab *s, int replicas);
 void hy_slab_release(struct hy_slab *s);
 
-/* Finds or, while open, adds an entry; returns its index, or -1 with *e set (other dims, closed). */
+/* Finds or, while open, adds an entry; returns its index, or -1 with *e set (other dims, closed).
+ */
 int hy_slab_add(struct hy_slab *s, const struct hy_entry *entry, struct hy_err *e);
 int hy_slab_find(const struct hy_slab *s, const char *name); /* -1 where absent */
 

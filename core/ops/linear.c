@@ -1,0 +1,62 @@
+#include "core/ops/linear.h"
+
+#include "core/ops/support/gemm.h"
+
+static void linear_forward(const struct hy_op *op, int r)
+{
+    const struct hy_tensor *x = op->in[0], *w = op->in[1], *y = op->out[0];
+    hy_gemm(0, 1, x->rows, w->rows, x->cols, 1, hy_real_data(x, r), x->ld, hy_real_data(w, r),
+            w->ld, 0, hy_real_data(y, r), y->ld);
+}
+
+static void linear_backward(const struct hy_op *op, int r)
+{
+    const struct hy_tensor *x = op->in[0], *w = op->in[1], *dy = op->dout[0];
+    const struct hy_tensor *dx = op->din[0], *dw = op->din[1];
+    if (dx)
+        hy_gemm(0, 0, x->rows, x->cols, w->rows, 1, hy_real_data(dy, r), dy->ld, hy_real_data(w, r),
+                w->ld, (hy_real)hy_adds(op, 0), hy_real_data(dx, r), dx->ld);
+    if (dw)
+        hy_gemm(1, 0, w->rows, x->cols, x->rows, 1, hy_real_data(dy, r), dy->ld, hy_real_data(x, r),
+                x->ld, (hy_real)hy_adds(op, 1), hy_real_data(dw, r), dw->ld);
+}
+
+static void linear_cost(const struct hy_op *op, struct hy_cost *cost)
+{
+    const double n = (double)op->in[0]->rows, in = (double)op->in[0]->cols;
+    const double out = (double)op->in[1]->rows;
+    const int products = op->pass == HY_FORWARD ? 1 : (op->din[0] != NULL) + (op->din[1] != NULL);
+    cost->flops = products * 2 * n * in * out;
+    cost->bytes = products * (n * in + n * out + in * out) * sizeof(hy_real);
+}
+
+static int linear_example(struct hy_graph *g, int index)
+{
+    if (index > 0)
+        return 0;
+    const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
+    hy_linear(g, hy_graph_leaf(g, "x", rows, 5, -1, 1), hy_graph_leaf(g, "w", 3, 5, -1, 1));
+    return 1;
+}
+
+const struct hy_op_kind hy_op_linear = {
+    .name = "linear",
+    .forward = linear_forward,
+    .backward = linear_backward,
+    .cost = linear_cost,
+    .backward_in = 1u << 0 | 1u << 1,
+    .example = linear_example,
+};
+
+struct hy_tensor *hy_linear(struct hy_graph *g, struct hy_tensor *x, struct hy_tensor *w)
+{
+    if (!x || !w)
+        return NULL;
+    if (x->cols != w->cols)
+        return hy_graph_fail(g, "linear: %lld inputs meet a weight for %lld", (long long)x->cols,
+                             (long long)w->cols);
+    struct hy_tensor *y = hy_graph_tensor(g, x->rows, w->rows);
+    if (!y || !hy_graph_op(g, &hy_op_linear, 2, (struct hy_tensor *[]){x, w}, 1, &y, NULL, 0))
+        return NULL;
+    return y;
+}

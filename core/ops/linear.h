@@ -1,0 +1,11 @@
+/* linear.h - y = x W': a projection without bias. */
+#ifndef HY_OPS_LINEAR_H
+#define HY_OPS_LINEAR_H
+
+#include "core/graph/graph.h"
+
+/* x [rows, in], w [out, in] as stored in a state dict; returns [rows, out].
+ * Backward: dx = dy W, dW = dy' x. */
+struct hy_tensor *hy_linear(struct hy_graph *g, struct hy_tensor *x, struct hy_tensor *w);
+
+#endif

@@ -1,0 +1,20 @@
+/* gemm.h - matrix products: the one place that knows the library. oneDNN in float; in the double
+ * build, and where oneDNN is absent, plain loops. */
+#ifndef HY_OPS_SUPPORT_GEMM_H
+#define HY_OPS_SUPPORT_GEMM_H
+
+#include <stdint.h>
+
+#include "core/graph/real.h"
+
+/* C = alpha op(A) op(B) + beta C, row-major; op(A) is [m, k], op(B) [k, n], C [m, n]; op transposes
+ * where trans is not 0. lda, ldb, ldc: elements between rows as stored. With beta 0, C may hold
+ * anything. Aborts on a failure of the library, which no valid argument causes. */
+void hy_gemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, hy_real alpha,
+             const hy_real *a, int64_t lda, const hy_real *b, int64_t ldb, hy_real beta, hy_real *c,
+             int64_t ldc);
+
+/* Name and version of the library in use: recorded with every run. */
+const char *hy_gemm_library(void);
+
+#endif
