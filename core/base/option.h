@@ -1,8 +1,9 @@
 /* option.h - tables of settings: of a variant, of a task, of a section of the sweep file.
  *
  * A setting is one row: key, type, default, bounds, one line of help. hy_options_resolve() checks a
- * map against a table and gives the canonical map: every key present, in the table's order, defaults
- * filled in, types exact. What it refuses is reported with file, line, column and the nearest key. */
+ * map against a table and gives the canonical map: every key present, in the table's order,
+ * defaults filled in, types exact. What it refuses is reported with file, line, column and the
+ * nearest key. */
 #ifndef HY_BASE_OPTION_H
 #define HY_BASE_OPTION_H
 
@@ -38,6 +39,9 @@ int hy_options_resolve(const struct hy_option *table, const struct hy_value *giv
                        const char *where, const char *const *ignore, struct hy_value **out,
                        struct hy_err *e);
 
+/* The default as a value; NULL when memory is out. For an option that is required: null. */
+struct hy_value *hy_option_default(const struct hy_option *option);
+
 /* Readers of a resolved map; asking for a key that is not in it is a bug (abort). */
 int64_t hy_get_int(const struct hy_value *options, const char *key);
 double hy_get_real(const struct hy_value *options, const char *key);
@@ -47,5 +51,9 @@ const struct hy_value *hy_get_list(const struct hy_value *options, const char *k
 
 /* The name among names[0..count) nearest to word by edit distance, or NULL when none is near. */
 const char *hy_nearest(const char *word, const char *const *names, size_t count);
+/* Fails with "file:line:column: unknown <what> '<word>'" and the nearest name, or all names where
+ * none is near. */
+int hy_refuse_name(struct hy_mark mark, const char *what, const char *word,
+                   const char *const *names, size_t count, struct hy_err *e);
 
 #endif
