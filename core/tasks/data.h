@@ -4,7 +4,8 @@
  * 0. Within a batch the tasks take turns in proportion to their weights, exactly and without
  * randomness; each sequence's loss weight makes the batch loss
  *     sum over tasks of weight_share * mean NLL over that task's labels in the batch,
- * so that a task with few labels per sequence is heard as its weight says. */
+ * so that a task with few labels per sequence is heard as its weight says. A batch too small to hold every
+ * task shares the whole loss among those it holds. */
 #ifndef HY_TASKS_DATA_H
 #define HY_TASKS_DATA_H
 
@@ -29,8 +30,18 @@ int hy_data_open(const struct hy_source *train, int train_count, const struct hy
 void hy_data_close(struct hy_data *d); /* accepts NULL */
 
 int hy_data_vocab(const struct hy_data *d);
-/* Most labelled positions that a batch of `batch` training sequences (or evaluation sequences) has. */
+/* Most labelled positions in a batch of `batch` training sequences: of hy_data_batch. */
+int hy_data_max_train_labels(const struct hy_data *d, int batch);
+/* Most labelled positions in any batch, of training or evaluation sequences. */
 int hy_data_max_labels(const struct hy_data *d, int batch);
+
+/* The n-th training sequence from the run's beginning (sequence b of step s is n = s * batch + b) in the
+ * shared vocabulary. Returns its source in data.train; *shift is what was added to the tokens. */
+int hy_data_train_fill(const struct hy_data *d, int64_t n, int32_t *tokens, int32_t *labels,
+                       int *shift);
+/* As hy_data_eval_task and hy_data_eval_state, for the sources of data.train. */
+const struct hy_task *hy_data_train_task(const struct hy_data *d, int source);
+const void *hy_data_train_state(const struct hy_data *d, int source);
 
 /* Fills a training batch: tokens, labels [batch, seq_len] in the shared vocabulary, weights
  * [batch, seq_len] the loss weight of each label (0 where unscored). */

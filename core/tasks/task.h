@@ -12,6 +12,7 @@
 
 #include "core/base/err.h"
 #include "core/base/option.h"
+#include "core/base/rng.h"
 #include "core/base/value.h"
 
 enum { HY_NO_LABEL = -100 }; /* the label of a position that is not scored */
@@ -23,6 +24,9 @@ struct hy_task_env {
     int seq_len;
     uint64_t seed; /* train.seed: chooses the training sequences; valid and test do not depend on it */
 };
+
+/* The stream of random numbers that makes one sequence. */
+struct hy_rng hy_task_rng(const struct hy_task_env *env, enum hy_split split, int64_t index);
 
 /* The model's predictions for one sequence of an evaluation split. */
 struct hy_prediction {
@@ -37,11 +41,12 @@ struct hy_prediction {
 typedef void hy_score_fn(void *context, const char *slice, const char *metric, double value,
                          int64_t n);
 
+/* An opened task serves one thread at a time. */
 struct hy_task {
     const char *name, *summary;
     const struct hy_option *options;
     int measures_recall; /* its "accuracy" over the whole split counts into recall_valid, recall_test */
-    int measures_text;   /* its "nll" per token and "nll_per_byte" make ppl_* and bpb_test */
+    int measures_text;   /* its "nll" (per token) and "bits_per_byte" make ppl_* and bpb_test */
 
     /* options: resolved. *state: the task's own. Errors name the option and the nearest valid thing. */
     int (*open)(const struct hy_value *options, const struct hy_task_env *env, void **state,
@@ -60,12 +65,12 @@ struct hy_task {
     void (*score_add)(const void *state, void *scorer, const struct hy_prediction *p);
     void (*score_end)(const void *state, void *scorer, hy_score_fn *emit, void *context); /* frees */
 
-    /* Content that the options only point to (a corpus): a hash that stands in for it in a run's
-     * key. NULL: the options say everything. text: HY_HASH_TEXT bytes. */
+    /* Optional (NULL: the options say everything). Content that the options only point to (a corpus): a hash that
+     * stands in for it in a run's key. text: HY_HASH_TEXT bytes. */
     int (*content)(const struct hy_value *options, char *text, struct hy_err *e);
     /* Optional: options whose value does not change results (a path; content stands for it). */
     const char *const *not_in_key;
-    /* Writes a sequence as a person reads it (hylas sample), one line or a few. */
+    /* Writes a sequence to stdout as a person reads it (hylas sample), in one line. */
     void (*print)(const void *state, const int32_t *tokens, const int32_t *labels);
 };
 
