@@ -18,7 +18,8 @@ struct hy_data {
     struct place train[HY_MAX_SOURCES], eval[HY_MAX_SOURCES];
 };
 
-/* Gives the newly opened place its tokens: those of an earlier place of the same task, or new ones. */
+/* Gives the newly opened place its tokens: those of an earlier place of the same task, or new ones.
+ */
 static int settle(struct hy_data *d, struct place *p, struct hy_err *e)
 {
     const int vocab = p->task->vocab(p->state);
@@ -39,16 +40,17 @@ static int settle(struct hy_data *d, struct place *p, struct hy_err *e)
             return HY_OK;
         }
     if (vocab > INT32_MAX - d->vocab)
-        return hy_fail(e, HY_E_USAGE, "a vocabulary of %d tokens beside %d of other tasks is too large",
-                       vocab, d->vocab);
+        return hy_fail(e, HY_E_USAGE,
+                       "a vocabulary of %d tokens beside %d of other tasks is too large", vocab,
+                       d->vocab);
     p->shift = d->vocab;
     d->vocab += vocab;
     return HY_OK;
 }
 
 static int open_sources(struct hy_data *d, const char *section, const struct hy_source *sources,
-                        int count, const struct hy_task_env *env, struct place *places,
-                        int *opened, struct hy_err *e)
+                        int count, const struct hy_task_env *env, struct place *places, int *opened,
+                        struct hy_err *e)
 {
     if (count > HY_MAX_SOURCES)
         return hy_fail(e, HY_E_USAGE, "data.%s has %d entries; at most %d fit", section, count,
@@ -57,10 +59,10 @@ static int open_sources(struct hy_data *d, const char *section, const struct hy_
         struct place *p = &places[i];
         p->task = sources[i].task;
         int rc = p->task->open(sources[i].options, env, &p->state, e);
-        if (!rc) {
-            rc = settle(d, p, e);
-            ++*opened;
-        }
+        if (rc)
+            return rc;
+        rc = settle(d, p, e);
+        ++*opened;
         if (rc) {
             hy_err_wrap(e, "data.%s, task %s", section, p->task->name);
             return rc;
@@ -85,6 +87,8 @@ int hy_data_open(const struct hy_source *train, int train_count, const struct hy
                  int eval_count, const struct hy_task_env *env, struct hy_data **out,
                  struct hy_err *e)
 {
+    if (!train_count)
+        return hy_fail(e, HY_E_USAGE, "data.train names no task");
     struct hy_data *d = calloc(1, sizeof *d);
     if (!d)
         return hy_fail_memory(e);
@@ -123,8 +127,9 @@ static int64_t turns_taken(const struct place *p, int64_t n)
     return (int64_t)(((unsigned __int128)n * p->turns + (1u << 31)) >> 32);
 }
 
-/* Whose the n-th training sequence is, and which of its own sequences that makes it. Each source takes
- * its turns, evenly spread, out of those that the sources before it have left; the last takes the rest. */
+/* Whose the n-th training sequence is, and which of its own sequences that makes it. Each source
+ * takes its turns, evenly spread, out of those that the sources before it have left; the last takes
+ * the rest. */
 static int whose(const struct hy_data *d, int64_t n, int64_t *index)
 {
     int source = 0;
@@ -152,7 +157,8 @@ int hy_data_train_fill(const struct hy_data *d, int64_t n, int32_t *tokens, int3
     int64_t index;
     const int source = whose(d, n, &index);
     const struct place *p = &d->train[source];
-    /* Sources draw from ranges of indices of their own: one task given twice must not repeat itself. */
+    /* Sources draw from ranges of indices of their own: one task given twice must not repeat
+     * itself. */
     p->task->fill(p->state, HY_SPLIT_TRAIN, index + ((int64_t)source << 56), tokens, labels);
     shift_tokens(p->shift, d->seq_len, tokens, labels);
     *shift = p->shift;
@@ -166,8 +172,8 @@ void hy_data_batch(const struct hy_data *d, int64_t step, int batch, int32_t *to
     int shift;
     for (int b = 0; b < batch; b++) {
         int32_t *row = labels + (size_t)b * d->seq_len;
-        const int source = hy_data_train_fill(d, step * batch + b,
-                                              tokens + (size_t)b * d->seq_len, row, &shift);
+        const int source =
+            hy_data_train_fill(d, step * batch + b, tokens + (size_t)b * d->seq_len, row, &shift);
         for (int t = 0; t < d->seq_len; t++)
             label_count[source] += row[t] != HY_NO_LABEL;
     }
@@ -179,9 +185,10 @@ void hy_data_batch(const struct hy_data *d, int64_t step, int batch, int32_t *to
         const int32_t *row = labels + (size_t)b * d->seq_len;
         float *weight = weights + (size_t)b * d->seq_len;
         for (int t = 0; t < d->seq_len; t++)
-            weight[t] = row[t] == HY_NO_LABEL ? 0
-                                              : (float)(d->train[source].share / present /
-                                                        (double)label_count[source]);
+            weight[t] =
+                row[t] == HY_NO_LABEL
+                    ? 0
+                    : (float)(d->train[source].share / present / (double)label_count[source]);
     }
 }
 

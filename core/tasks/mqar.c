@@ -1,10 +1,10 @@
 /* mqar.c - multi-query associative recall (Arora et al., Zoology, arXiv 2312.04927).
  *
  * A sequence of T tokens over a vocabulary V begins with its N pairs, k1 v1 ... kN vN: keys from
- * [1, V/2), values from [V/2, V), each drawn without replacement. The (T - 2N)/2 slots of two tokens
- * behind them hold the queries: slot i = 1, 2, ... has weight a i^(a-1), N distinct slots are drawn one
- * after another from the weights still left, and the i-th drawn one begins with the i-th pair's key.
- * That position is labelled with the pair's value. All else is filler. */
+ * [1, V/2), values from [V/2, V), each drawn without replacement. The (T - 2N)/2 slots of two
+ * tokens behind them hold the queries: slot i = 1, 2, ... has weight a i^(a-1), N distinct slots
+ * are drawn one after another from the weights still left, and the i-th drawn one begins with the
+ * i-th pair's key. That position is labelled with the pair's value. All else is filler. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +21,9 @@ struct mqar {
     struct hy_task_env env;
     int vocab, random_fill, most_pairs;
     int pairs_count, *pairs;
-    int64_t examples; /* per number of pairs, in each evaluation split */
-    double *waits;    /* slot i's expected arrival, up to a common factor: i^(1-a) */
-    int32_t *deck;    /* scratch: cards to draw from */
+    int64_t examples;   /* per number of pairs, in each evaluation split */
+    double *waits;      /* slot i's expected arrival, up to a common factor: i^(1-a) */
+    int32_t *deck;      /* scratch: cards to draw from */
     struct slot *slots; /* scratch */
 };
 
@@ -33,15 +33,34 @@ struct mqar_score {
 };
 
 static const struct hy_option mqar_options[] = {
-    {.key = "vocab", .type = HY_OPT_INT, .def = 256, .min = 4, .max = 1 << 24,
+    {.key = "vocab",
+     .type = HY_OPT_INT,
+     .def = 256,
+     .min = 4,
+     .max = 1 << 24,
      .help = "tokens: the lower half but 0 are keys, the upper half values"},
-    {.key = "pairs", .type = HY_OPT_INTS, .text = "8", .min = 1, .max = 1 << 20,
+    {.key = "pairs",
+     .type = HY_OPT_INTS,
+     .text = "8",
+     .min = 1,
+     .max = 1 << 20,
      .help = "key-value pairs of a sequence; of a list, sequences take turns"},
-    {.key = "power_a", .type = HY_OPT_REAL, .def = 0.01, .min = 1e-6, .max = 100,
+    {.key = "power_a",
+     .type = HY_OPT_REAL,
+     .def = 0.01,
+     .min = 1e-6,
+     .max = 100,
      .help = "a: slot i of the queries has weight a i^(a-1)"},
-    {.key = "fill", .type = HY_OPT_CHOICE, .text = "random", .choices = "random|zero",
+    {.key = "fill",
+     .type = HY_OPT_CHOICE,
+     .text = "random",
+     .choices = "random|zero",
      .help = "positions that are neither pair nor query: uniform tokens, or token 0"},
-    {.key = "examples", .type = HY_OPT_INT, .def = 256, .min = 1, .max = 1 << 30,
+    {.key = "examples",
+     .type = HY_OPT_INT,
+     .def = 256,
+     .min = 1,
+     .max = 1 << 30,
      .help = "sequences per number of pairs in each of validation and test"},
     {0},
 };
@@ -60,21 +79,27 @@ static void mqar_close(void *state)
 
 static int check_pairs(const struct mqar *m, const struct hy_value *pairs, struct hy_err *e)
 {
-    char place[256];
+    char place[512];
+    if (!m->pairs_count)
+        return hy_fail(e, HY_E_USAGE,
+                       "%stask mqar: pairs is an empty list; pairs: 8 is the default",
+                       hy_mark_text(pairs->mark, place, sizeof place));
     const int keys = m->vocab / 2 - 1, most = m->env.seq_len / 4 < keys ? m->env.seq_len / 4 : keys;
     for (int i = 0; i < m->pairs_count; i++) {
         const int n = m->pairs[i];
         const char *at = hy_mark_text(pairs->items[i]->mark, place, sizeof place);
         if (n > keys)
-            return hy_fail(e, HY_E_USAGE,
-                           "%spairs %d needs as many distinct keys, but vocab %d has %d; at most "
-                           "%d pairs fit",
-                           at, n, m->vocab, keys, most);
+            return hy_fail(
+                e, HY_E_USAGE,
+                "%stask mqar: pairs %d needs as many distinct keys, but vocab %d has %d; at most "
+                "%d pairs fit",
+                at, n, m->vocab, keys, most);
         if (4 * (int64_t)n > m->env.seq_len)
-            return hy_fail(e, HY_E_USAGE,
-                           "%spairs %d needs sequences of 4 * pairs = %lld tokens, but they have "
-                           "%d; at most %d pairs fit",
-                           at, n, 4LL * n, m->env.seq_len, most);
+            return hy_fail(
+                e, HY_E_USAGE,
+                "%stask mqar: pairs %d needs sequences of 4 * pairs = %lld tokens, but they have "
+                "%d; at most %d pairs fit",
+                at, n, 4LL * n, m->env.seq_len, most);
     }
     return HY_OK;
 }
@@ -93,7 +118,7 @@ static int mqar_open(const struct hy_value *options, const struct hy_task_env *e
     m->random_fill = strcmp(hy_get_string(options, "fill"), "random") == 0;
     m->examples = hy_get_int(options, "examples");
     m->pairs_count = (int)pairs->count;
-    m->pairs = calloc(pairs->count, sizeof *m->pairs);
+    m->pairs = calloc(pairs->count + 1, sizeof *m->pairs);
     m->waits = calloc((size_t)env->seq_len / 2 + 1, sizeof *m->waits);
     m->slots = calloc((size_t)env->seq_len / 2 + 1, sizeof *m->slots);
     m->deck = calloc((size_t)m->vocab, sizeof *m->deck);
@@ -163,8 +188,9 @@ static int by_time(const void *left, const void *right)
     return a->place - b->place;
 }
 
-/* Orders the slots. Exponential arrivals at the slots' rates come in exactly the order of successive
- * draws without replacement, since what is left after an arrival has forgotten the time passed. */
+/* Orders the slots. Exponential arrivals at the slots' rates come in exactly the order of
+ * successive draws without replacement, since what is left after an arrival has forgotten the time
+ * passed. */
 static void draw_slots(struct hy_rng *rng, const double *waits, struct slot *slots, int count)
 {
     for (int i = 0; i < count; i++)
@@ -192,8 +218,7 @@ static void mqar_fill(const void *state, enum hy_split split, int64_t index, int
     }
 }
 
-static int mqar_score_begin(const void *state, enum hy_split split, void **scorer,
-                            struct hy_err *e)
+static int mqar_score_begin(const void *state, enum hy_split split, void **scorer, struct hy_err *e)
 {
     (void)split;
     const struct mqar *m = state;

@@ -1,10 +1,12 @@
-/* task.h - the contract of a task: where training and test sequences come from, how predictions score.
+/* task.h - the contract of a task: where training and test sequences come from, how predictions
+ * score.
  *
  * A task is one file under core/tasks/ that defines `const struct hy_task hy_task_<name>`; CMake
  * generates the table of them from the file names. Sequences are pure functions of (options, seed,
  * split, index): nothing is carried from one to the next.
  *
- * Tokens are task-local, from 0; data.c shifts them where several tasks share a model's vocabulary. */
+ * Tokens are task-local, from 0; data.c shifts them where several tasks share a model's vocabulary.
+ */
 #ifndef HY_TASKS_TASK_H
 #define HY_TASKS_TASK_H
 
@@ -22,7 +24,8 @@ const char *hy_split_name(enum hy_split split); /* "train", "valid", "test" */
 
 struct hy_task_env {
     int seq_len;
-    uint64_t seed; /* train.seed: chooses the training sequences; valid and test do not depend on it */
+    uint64_t
+        seed; /* train.seed: chooses the training sequences; valid and test do not depend on it */
 };
 
 /* The stream of random numbers that makes one sequence. */
@@ -33,8 +36,8 @@ struct hy_prediction {
     int64_t index;         /* of the sequence within the split */
     const int32_t *tokens; /* [seq_len], task-local */
     const int32_t *labels; /* [seq_len], HY_NO_LABEL where not scored */
-    const float *nll;      /* [seq_len] negative log likelihood of the label, nats; 0 where unscored */
-    const uint8_t *hit;    /* [seq_len] 1 where the label has the largest logit */
+    const float *nll;   /* [seq_len] negative log likelihood of the label, nats; 0 where unscored */
+    const uint8_t *hit; /* [seq_len] 1 where the label has the largest logit */
 };
 
 /* A score of a split: slice "" is the whole split. n: what the mean is over. */
@@ -45,10 +48,12 @@ typedef void hy_score_fn(void *context, const char *slice, const char *metric, d
 struct hy_task {
     const char *name, *summary;
     const struct hy_option *options;
-    int measures_recall; /* its "accuracy" over the whole split counts into recall_valid, recall_test */
+    int measures_recall; /* its "accuracy" over the whole split counts into recall_valid,
+                            recall_test */
     int measures_text;   /* its "nll" (per token) and "bits_per_byte" make ppl_* and bpb_test */
 
-    /* options: resolved. *state: the task's own. Errors name the option and the nearest valid thing. */
+    /* options: resolved. *state: the task's own. Errors name the option and the nearest valid
+     * thing. */
     int (*open)(const struct hy_value *options, const struct hy_task_env *env, void **state,
                 struct hy_err *e);
     void (*close)(void *state); /* accepts NULL */
@@ -63,10 +68,11 @@ struct hy_task {
     /* Scoring: one scorer per evaluated split, fed every sequence once, in order of index. */
     int (*score_begin)(const void *state, enum hy_split split, void **scorer, struct hy_err *e);
     void (*score_add)(const void *state, void *scorer, const struct hy_prediction *p);
-    void (*score_end)(const void *state, void *scorer, hy_score_fn *emit, void *context); /* frees */
+    void (*score_end)(const void *state, void *scorer, hy_score_fn *emit,
+                      void *context); /* frees */
 
-    /* Optional (NULL: the options say everything). Content that the options only point to (a corpus): a hash that
-     * stands in for it in a run's key. text: HY_HASH_TEXT bytes. */
+    /* Optional (NULL: the options say everything). Content that the options only point to (a
+     * corpus): a hash that stands in for it in a run's key. text: HY_HASH_TEXT bytes. */
     int (*content)(const struct hy_value *options, char *text, struct hy_err *e);
     /* Optional: options whose value does not change results (a path; content stands for it). */
     const char *const *not_in_key;

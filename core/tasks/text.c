@@ -1,0 +1,379 @@
+/* text.c - language modelling of a text file's bytes: each position predicts the next byte.
+ *
+ * Splits are cut by position, since texts repeat themselves: the last test_fraction of the file is
+ * the test split, valid_fraction before it the validation split, or files of their own. Training
+ * sequences begin anywhere in the training split; an evaluation split is read once, in consecutive
+ * windows.
+ *
+ * Perplexity is also given apart for the positions where the context helps (after Zoology,
+ * arXiv 2312.04927): an AR hit is the last byte of an n-gram of ar_ngram bytes that was seen
+ * earlier in the same window and is rare in the training split. Zoology counts bigrams of words'
+ * pieces and calls 1250 occurrences in 10 billion tokens rare; that rate gives less than one
+ * occurrence in a small corpus, so ar_rare is the least that counts as rare. */
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/hash.h"
+#include "core/tasks/ngrams.h"
+#include "core/tasks/task.h"
+
+struct bytes {
+    const unsigned char *at;
+    int64_t size;
+};
+
+/* An evaluation split's n-grams that recur within a window, with their counts in training. */
+struct recurring {
+    int ready;
+    struct hy_ngrams counts, seen;
+};
+
+struct text {
+    struct hy_task_env env;
+    struct bytes files[3], splits[3]; /* by enum hy_split; files without a path are empty */
+    int64_t examples;
+    int n;                       /* bytes of an n-gram */
+    double rare;                 /* most occurrences in training of a rare one */
+    struct recurring *recurring; /* [3], by enum hy_split; filled when first scored */
+};
+
+struct text_score {
+    struct recurring *recurring;
+    double nll[2]; /* of the rest, of AR hits */
+    int64_t n[2];
+};
+
+static const struct hy_option text_options[] = {
+    {.key = "path", .type = HY_OPT_PATH, .required = 1, .help = "the text file"},
+    {.key = "valid", .type = HY_OPT_PATH, .help = "a file of its own for validation"},
+    {.key = "test", .type = HY_OPT_PATH, .help = "a file of its own for the test"},
+    {.key = "valid_fraction",
+     .type = HY_OPT_REAL,
+     .def = 0.05,
+     .min = 0,
+     .max = 0.9,
+     .help = "part of path that is the validation split, before the test split"},
+    {.key = "test_fraction",
+     .type = HY_OPT_REAL,
+     .def = 0.05,
+     .min = 0,
+     .max = 0.9,
+     .help = "part of path, at its end, that is the test split"},
+    {.key = "examples",
+     .type = HY_OPT_INT,
+     .def = 0,
+     .min = 0,
+     .max = 1e15,
+     .help = "windows of an evaluation split that are scored, evenly spaced; 0: all"},
+    {.key = "ar_ngram",
+     .type = HY_OPT_INT,
+     .def = 6,
+     .min = 2,
+     .max = HY_MAX_NGRAM,
+     .help = "bytes of an n-gram whose recurrence in a window makes an AR hit"},
+    {.key = "ar_rare",
+     .type = HY_OPT_REAL,
+     .def = 1,
+     .min = 0,
+     .max = 1e15,
+     .help = "most occurrences in training of a rare n-gram, if 1250 per 10 GB is less"},
+    {0},
+};
+
+/* The options that name files, by enum hy_split. */
+static const char *const file_keys[] = {"path", "valid", "test"};
+
+static int map_file(const struct hy_value *options, const char *key, struct bytes *out,
+                    struct hy_err *e)
+{
+    const char *path = hy_get_string(options, key);
+    if (!path)
+        return HY_OK;
+    char place[512];
+    hy_mark_text(hy_value_get(options, key)->mark, place, sizeof place);
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info)) {
+        const int rc = hy_fail_errno(e, HY_E_USAGE, "%stask text: cannot read %s", place, path);
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    int rc = HY_OK;
+    void *at = MAP_FAILED;
+    if (!S_ISREG(info.st_mode) || info.st_size == 0)
+        rc = hy_fail(e, HY_E_USAGE, "%stask text: %s is %s; a text file is needed", place, path,
+                     S_ISREG(info.st_mode) ? "empty" : "no regular file");
+    else if ((at = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
+        rc = hy_fail_errno(e, HY_E_ENV, "%stask text: cannot map %s", place, path);
+    else
+        *out = (struct bytes){at, info.st_size};
+    close(fd);
+    return rc;
+}
+
+static void text_close(void *state)
+{
+    struct text *x = state;
+    if (!x)
+        return;
+    for (int i = 0; i < 3; i++) {
+        if (x->files[i].at)
+            munmap((void *)x->files[i].at, (size_t)x->files[i].size);
+        if (x->recurring) {
+            hy_ngrams_release(&x->recurring[i].counts);
+            hy_ngrams_release(&x->recurring[i].seen);
+        }
+    }
+    free(x->recurring);
+    free(x);
+}
+
+static int cut_splits(struct text *x, const struct hy_value *options, struct hy_err *e)
+{
+    static const char *const fraction_keys[] = {NULL, "valid_fraction", "test_fraction"};
+    struct bytes left = x->files[HY_SPLIT_TRAIN];
+    for (int i = HY_SPLIT_TEST; i > HY_SPLIT_TRAIN; i--) {
+        x->splits[i] = x->files[i];
+        if (x->files[i].at)
+            continue;
+        const double fraction = hy_get_real(options, fraction_keys[i]);
+        const int64_t size = (int64_t)(fraction * (double)x->files[HY_SPLIT_TRAIN].size);
+        left.size = size < left.size ? left.size - size : 0;
+        x->splits[i] = (struct bytes){left.at + left.size, size};
+    }
+    x->splits[HY_SPLIT_TRAIN] = left;
+    for (int i = 0; i < 3; i++) {
+        if (x->splits[i].size > x->env.seq_len)
+            continue;
+        char place[512];
+        const char *key = file_keys[x->files[i].at ? i : HY_SPLIT_TRAIN];
+        return hy_fail(e, HY_E_USAGE,
+                       "%stask text: the %s split of %s has %lld bytes, but a sequence of %d needs "
+                       "%lld; take a larger file, larger fractions or a shorter sequence",
+                       hy_mark_text(hy_value_get(options, key)->mark, place, sizeof place),
+                       hy_split_name((enum hy_split)i), hy_get_string(options, key),
+                       (long long)x->splits[i].size, x->env.seq_len, x->env.seq_len + 1LL);
+    }
+    return HY_OK;
+}
+
+static int text_open(const struct hy_value *options, const struct hy_task_env *env, void **state,
+                     struct hy_err *e)
+{
+    int rc = HY_OK;
+    struct text *x = calloc(1, sizeof *x);
+    if (!x || !(x->recurring = calloc(3, sizeof *x->recurring))) {
+        rc = hy_fail_memory(e);
+        goto out;
+    }
+    x->env = *env;
+    x->examples = hy_get_int(options, "examples");
+    x->n = (int)hy_get_int(options, "ar_ngram");
+    for (int i = 0; !rc && i < 3; i++)
+        rc = map_file(options, file_keys[i], &x->files[i], e);
+    if (!rc)
+        rc = cut_splits(x, options, e);
+    if (rc)
+        goto out;
+    x->rare =
+        fmax(hy_get_real(options, "ar_rare"), 1250 / 1e10 * (double)x->splits[HY_SPLIT_TRAIN].size);
+    *state = x;
+    x = NULL;
+out:
+    text_close(x);
+    return rc;
+}
+
+static int text_vocab(const void *state)
+{
+    (void)state;
+    return 256;
+}
+
+static int64_t windows(const struct text *x, enum hy_split split)
+{
+    return (x->splits[split].size - 1) / x->env.seq_len;
+}
+
+static int64_t text_count(const void *state, enum hy_split split)
+{
+    const struct text *x = state;
+    if (split == HY_SPLIT_TRAIN)
+        return INT64_MAX;
+    const int64_t all = windows(x, split);
+    return x->examples && x->examples < all ? x->examples : all;
+}
+
+static int text_max_labels(const void *state)
+{
+    const struct text *x = state;
+    return x->env.seq_len;
+}
+
+/* The sequence's bytes, one more than it has tokens. */
+static const unsigned char *sequence(const struct text *x, enum hy_split split, int64_t index)
+{
+    const struct bytes *from = &x->splits[split];
+    if (split != HY_SPLIT_TRAIN) {
+        const unsigned __int128 scaled = (unsigned __int128)index * windows(x, split);
+        return from->at + (int64_t)(scaled / text_count(x, split)) * x->env.seq_len;
+    }
+    struct hy_rng rng = hy_task_rng(&x->env, split, index);
+    const uint64_t high = hy_rng_u32(&rng), random = high << 32 | hy_rng_u32(&rng);
+    const uint64_t starts = (uint64_t)(from->size - x->env.seq_len);
+    return from->at + (uint64_t)((unsigned __int128)random * starts >> 64);
+}
+
+static void text_fill(const void *state, enum hy_split split, int64_t index, int32_t *tokens,
+                      int32_t *labels)
+{
+    const struct text *x = state;
+    const unsigned char *bytes = sequence(x, split, index);
+    for (int t = 0; t < x->env.seq_len; t++) {
+        tokens[t] = bytes[t];
+        labels[t] = bytes[t + 1];
+    }
+}
+
+/* Fills r->counts: first which n-grams recur within a window, then how often training has them. */
+static int count_recurring(const struct text *x, enum hy_split split, struct recurring *r,
+                           struct hy_err *e)
+{
+    const int length = x->env.seq_len + 1;
+    int rc = hy_ngrams_reserve(&r->seen, (size_t)length, e);
+    for (int64_t i = 0; !rc && i < text_count(x, split); i++) {
+        const unsigned char *bytes = sequence(x, split, i);
+        uint64_t gram = 0;
+        hy_ngrams_clear(&r->seen);
+        rc = hy_ngrams_reserve(&r->counts, r->counts.used + (size_t)length, e);
+        for (int t = 0; !rc && t < length; t++) {
+            gram = hy_ngram_next(gram, bytes[t], x->n);
+            if (t >= x->n - 1 && (*hy_ngrams_add(&r->seen, gram))++)
+                hy_ngrams_add(&r->counts, gram);
+        }
+    }
+    if (rc)
+        return rc;
+    const struct bytes *train = &x->splits[HY_SPLIT_TRAIN];
+    uint64_t gram = 0;
+    for (int64_t i = 0; i < train->size; i++) {
+        gram = hy_ngram_next(gram, train->at[i], x->n);
+        uint32_t *count = i >= x->n - 1 ? hy_ngrams_find(&r->counts, gram) : NULL;
+        if (count)
+            *count += *count < UINT32_MAX;
+    }
+    r->ready = 1;
+    return HY_OK;
+}
+
+static int text_score_begin(const void *state, enum hy_split split, void **scorer, struct hy_err *e)
+{
+    const struct text *x = state;
+    struct recurring *r = &x->recurring[split];
+    const int rc = r->ready ? HY_OK : count_recurring(x, split, r, e);
+    if (rc)
+        return rc;
+    struct text_score *score = calloc(1, sizeof *score);
+    if (!score)
+        return hy_fail_memory(e);
+    score->recurring = r;
+    *scorer = score;
+    return HY_OK;
+}
+
+static void text_score_add(const void *state, void *scorer, const struct hy_prediction *p)
+{
+    const struct text *x = state;
+    struct text_score *score = scorer;
+    struct recurring *r = score->recurring;
+    uint64_t gram = (uint64_t)p->tokens[0];
+    hy_ngrams_clear(&r->seen);
+    for (int t = 0; t < x->env.seq_len; t++) {
+        gram = hy_ngram_next(gram, (unsigned)p->labels[t], x->n);
+        const int seen = t >= x->n - 2 && (*hy_ngrams_add(&r->seen, gram))++;
+        const int hit = seen && *hy_ngrams_find(&r->counts, gram) <= x->rare;
+        score->nll[hit] += (double)p->nll[t];
+        score->n[hit]++;
+    }
+}
+
+static void text_score_end(const void *state, void *scorer, hy_score_fn *emit, void *context)
+{
+    (void)state;
+    static const char *const slices[] = {"rest", "ar_hit"};
+    struct text_score *score = scorer;
+    const int64_t n = score->n[0] + score->n[1];
+    if (n) {
+        const double nll = (score->nll[0] + score->nll[1]) / (double)n;
+        emit(context, "", "nll", nll, n);
+        emit(context, "", "ppl", exp(nll), n);
+        emit(context, "", "bits_per_byte", nll / log(2), n);
+    }
+    for (int i = 0; i < 2; i++)
+        if (score->n[i])
+            emit(context, slices[i], "ppl", exp(score->nll[i] / (double)score->n[i]), score->n[i]);
+    free(score);
+}
+
+static int text_content(const struct hy_value *options, char *text, struct hy_err *e)
+{
+    char hashes[3][HY_HASH_TEXT] = {{0}};
+    for (int i = 0; i < 3; i++) {
+        const char *path = hy_get_string(options, file_keys[i]);
+        const int rc = path ? hy_hash_file(path, hashes[i], e) : HY_OK;
+        if (rc) {
+            char place[512];
+            const struct hy_mark mark = hy_value_get(options, file_keys[i])->mark;
+            hy_err_wrap(e, "%stask text", hy_mark_text(mark, place, sizeof place));
+            return rc;
+        }
+    }
+    hy_hash_bytes(hashes, sizeof hashes, text);
+    return HY_OK;
+}
+
+static const char *const text_not_in_key[] = {"path", "valid", "test", NULL};
+
+static void text_print(const void *state, const int32_t *tokens, const int32_t *labels)
+{
+    (void)labels;
+    const struct text *x = state;
+    for (int t = 0; t < x->env.seq_len; t++) {
+        const int byte = tokens[t];
+        if (byte == '\n')
+            fputs("\\n", stdout);
+        else if (byte == '\\')
+            fputs("\\\\", stdout);
+        else if (byte < ' ' || byte == 127)
+            printf("\\x%02x", byte);
+        else
+            putchar(byte);
+    }
+    putchar('\n');
+}
+
+const struct hy_task hy_task_text = {
+    .name = "text",
+    .summary = "language modelling: the next byte of a text file",
+    .options = text_options,
+    .measures_text = 1,
+    .open = text_open,
+    .close = text_close,
+    .vocab = text_vocab,
+    .count = text_count,
+    .max_labels = text_max_labels,
+    .fill = text_fill,
+    .score_begin = text_score_begin,
+    .score_add = text_score_add,
+    .score_end = text_score_end,
+    .content = text_content,
+    .not_in_key = text_not_in_key,
+    .print = text_print,
+};
