@@ -1,10 +1,11 @@
 /* store.h - the results database: one SQLite file, one writer, any number of readers.
  *
  * schema.sql describes tables and views; the views results, history, slices and ratio_recall are a
- * public interface (docs/database.md). The writer is rank 0 alone (a second writer is refused by a lock
- * held for the store's life, with a message that names the holder); readers open read-only and never
- * block it (WAL). Every write is idempotent. A store that cannot be read, is no hylas database or is of
- * another schema version is an error of code HY_E_ENV that says which and what to do. */
+ * public interface (docs/database.md). The writer is rank 0 alone (a second writer is refused by a
+ * lock held for the store's life, with a message that names the holder); readers open read-only and
+ * never block it (WAL). Every write is idempotent. A store that cannot be read, is no hylas
+ * database or is of another schema version is an error of code HY_E_ENV that says which and what
+ * to do. */
 #ifndef HY_DB_STORE_H
 #define HY_DB_STORE_H
 
@@ -23,14 +24,18 @@ void hy_store_close(struct hy_store *s); /* accepts NULL; commits */
 
 /* ---- Writing: rank 0 ---- */
 
-/* Registers a sweep by name (found or made), with its file's text and the program's version. */
+/* All writes are buffered in one transaction until hy_store_flush. */
+
+/* Registers a sweep by name (found or made), with its file's text and the program's version. Its
+ * runs that never began leave it: the caller adds what is planned now. */
 int hy_store_add_sweep(struct hy_store *s, const char *name, const char *text, const char *version,
                        int64_t *sweep, struct hy_err *e);
 
 /* A run as planned. Strings are borrowed. */
 struct hy_run_facts {
     const char *key, *title;
-    const char *variant, *ratio, *placement, *layout; /* a full model: variant "softmax", ratio "full" */
+    const char *variant, *ratio; /* a full model: "softmax", "full" */
+    const char *placement, *layout;
     int linear_layers, full_layers, d_model, layers, heads;
     int64_t seed;
     double lr;
@@ -42,11 +47,12 @@ struct hy_run_facts {
 int hy_store_add_run(struct hy_store *s, int64_t sweep, const struct hy_run_facts *facts,
                      int64_t *run, char status[16], struct hy_err *e);
 
-/* A new attempt begins on a host: status running; rows of earlier attempts are dropped unless the
- * attempt resumes from a checkpoint (resumed != 0: history from `step` on is dropped). */
+/* A new attempt begins on a host: status running. Facts and slices of earlier attempts are dropped
+ * at once; their history from the first step on that this attempt reports, so that what lies before
+ * a checkpoint stays. */
 int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int rank,
                        struct hy_err *e);
-/* Rows of type history, slice and fact. Buffered in a transaction until hy_store_flush. */
+/* Any row; progress replaces the run's last one, end is left to hy_store_end_run. */
 int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, struct hy_err *e);
 /* The attempt ends: done, diverged, failed, timeout or interrupted, with a reason (may be NULL). */
 int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const char *reason,
@@ -59,12 +65,13 @@ double hy_store_seconds_per_flop(struct hy_store *s);
 
 /* ---- Reading ---- */
 
-/* Runs a query; calls row for each result row with column names and values (NULL for SQL null) as
- * text. The one way that reports and status read; params are bound as text to ?1, ?2, ... */
+/* Runs a query; calls row (may be NULL) for each result row with column names and values (NULL for
+ * SQL null) as text. The one way that reports and status read; params are bound as text to ?1, ...
+ * A callback that returns other than 0 ends the query, which returns that code and leaves *e to
+ * it. */
 typedef int hy_store_row_fn(void *context, int columns, const char *const *names,
                             const char *const *values);
-int hy_store_query(struct hy_store *s, const char *sql, int param_count,
-                   const char *const *params, hy_store_row_fn *row, void *context,
-                   struct hy_err *e);
+int hy_store_query(struct hy_store *s, const char *sql, int param_count, const char *const *params,
+                   hy_store_row_fn *row, void *context, struct hy_err *e);
 
 #endif

@@ -1,0 +1,48 @@
+/* internal.h - what the files of db/ share. */
+#ifndef HY_DB_INTERNAL_H
+#define HY_DB_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "db/lock.h"
+#include "db/store.h"
+
+/* The statements of write.c, each prepared when first needed. */
+enum hy_store_statement {
+    ADD_SWEEP,
+    FIND_SWEEP,
+    UNLINK_PENDING,
+    DROP_UNPLANNED,
+    ADD_RUN,
+    FIND_RUN,
+    LINK_RUN,
+    BEGIN_RUN,
+    DROP_FACTS,
+    DROP_SCORES,
+    END_RUN,
+    ADD_METRIC,
+    MARK_FIRST_STEP,
+    DROP_POINTS,
+    ADD_POINT,
+    ADD_SCORE,
+    ADD_FACT,
+    SET_PROGRESS,
+    SWEEP_UP,
+    SECONDS_PER_FLOP,
+    HY_STORE_STATEMENTS
+};
+
+struct hy_store {
+    char *path;
+    sqlite3 *db;
+    struct hy_lock lock; /* held by a writer */
+    sqlite3_stmt *statements[HY_STORE_STATEMENTS];
+};
+
+/* Turns SQLite's last error on s into a message that says what to do. doing: "cannot write". */
+int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e);
+
+/* Marks runs without a writer as interrupted; its own transaction. */
+int hy_store_sweep_up(struct hy_store *s, struct hy_err *e);
+
+#endif

@@ -1,0 +1,313 @@
+-- schema.sql - the results database. docs/database.md describes the public views.
+--
+-- This is migration 1 (db/store.c): a change to a released schema is a new migration, not an edit.
+-- Times are seconds since 1970. A number that is not finite is NULL.
+
+CREATE TABLE sweep (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    text TEXT NOT NULL, -- the sweep file as it was last run
+    version TEXT NOT NULL,
+    added REAL NOT NULL
+) STRICT;
+
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    ratio TEXT NOT NULL,
+    placement TEXT,
+    layout TEXT,
+    linear_layers INTEGER NOT NULL,
+    full_layers INTEGER NOT NULL,
+    d_model INTEGER NOT NULL,
+    layers INTEGER NOT NULL,
+    heads INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    lr REAL NOT NULL,
+    config TEXT NOT NULL CHECK (json_valid(config)),
+    status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN
+        ('pending', 'running', 'done', 'diverged', 'failed', 'timeout', 'interrupted')),
+    reason TEXT,
+    -- The last attempt.
+    attempts INTEGER NOT NULL DEFAULT 0,
+    host TEXT,
+    rank INTEGER,
+    started REAL,
+    ended REAL,
+    first_step INTEGER, -- of its first history row; NULL before that
+    step INTEGER,
+    steps INTEGER,
+    tokens_per_s REAL,
+    updated REAL
+) STRICT;
+
+CREATE TABLE sweep_run (
+    sweep INTEGER NOT NULL REFERENCES sweep (id) ON DELETE CASCADE,
+    run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    PRIMARY KEY (sweep, run)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sweep_run_by_run ON sweep_run (run, sweep);
+
+CREATE TABLE facts (
+    run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value REAL,
+    text TEXT,
+    PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE score (
+    run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    task TEXT NOT NULL,
+    split TEXT NOT NULL,
+    slice TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (run, task, split, slice, metric)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE metric (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Ordered as it is written, so that inserting appends.
+CREATE TABLE point (
+    run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    step INTEGER NOT NULL,
+    metric INTEGER NOT NULL REFERENCES metric (id),
+    value REAL,
+    PRIMARY KEY (run, step, metric)
+) STRICT, WITHOUT ROWID;
+
+-- The .975 quantile of Student's t. Between two rows the smaller df counts: it is the safer.
+CREATE TABLE student_t (
+    df INTEGER PRIMARY KEY,
+    t REAL NOT NULL
+) STRICT;
+INSERT INTO student_t (df, t) VALUES
+    (1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (5, 2.5706), (6, 2.4469), (7, 2.3646),
+    (8, 2.3060), (9, 2.2622), (10, 2.2281), (11, 2.2010), (12, 2.1788), (13, 2.1604),
+    (14, 2.1448), (15, 2.1314), (16, 2.1199), (17, 2.1098), (18, 2.1009), (19, 2.0930),
+    (20, 2.0860), (21, 2.0796), (22, 2.0739), (23, 2.0687), (24, 2.0639), (25, 2.0595),
+    (26, 2.0555), (27, 2.0518), (28, 2.0484), (29, 2.0452), (30, 2.0423), (40, 2.0211),
+    (50, 2.0086), (60, 2.0003), (80, 1.9901), (100, 1.9840), (120, 1.9799);
+
+CREATE VIEW results AS
+SELECT
+    run.id AS run,
+    run.key,
+    (SELECT sweep.name FROM sweep_run JOIN sweep ON sweep.id = sweep_run.sweep
+     WHERE sweep_run.run = run.id ORDER BY sweep.id LIMIT 1) AS sweep,
+    run.title AS name,
+    run.status,
+    run.variant,
+    run.ratio,
+    run.placement,
+    run.layout,
+    run.linear_layers,
+    run.full_layers,
+    run.d_model,
+    run.layers,
+    run.heads,
+    CAST((SELECT value FROM facts WHERE run = run.id AND name = 'params') AS INTEGER)
+        AS params,
+    run.seed,
+    run.lr,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'ppl_valid') AS ppl_valid,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'ppl_test') AS ppl_test,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'bpb_test') AS bpb_test,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'recall_valid') AS recall_valid,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'recall_test') AS recall_test,
+    CAST((SELECT value FROM facts WHERE run = run.id AND name = 'cache_bytes') AS INTEGER)
+        AS cache_bytes,
+    CAST((SELECT value FROM facts WHERE run = run.id AND name = 'state_bytes') AS INTEGER)
+        AS state_bytes,
+    CAST((SELECT value FROM facts WHERE run = run.id AND name = 'train_bytes') AS INTEGER)
+        AS train_bytes,
+    CAST((SELECT value FROM facts WHERE run = run.id AND name = 'peak_rss_bytes') AS INTEGER)
+        AS peak_rss_bytes,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'flops_per_token') AS flops_per_token,
+    CAST((SELECT value FROM facts WHERE run = run.id AND name = 'tokens') AS INTEGER)
+        AS tokens,
+    (SELECT value FROM facts WHERE run = run.id AND name = 'tokens_per_s') AS tokens_per_s,
+    coalesce((SELECT value FROM facts WHERE run = run.id AND name = 'wall_s'),
+        run.ended - run.started) AS wall_s,
+    coalesce((SELECT text FROM facts WHERE run = run.id AND name = 'host'), run.host) AS host,
+    (SELECT text FROM facts WHERE run = run.id AND name = 'device') AS device,
+    (SELECT text FROM facts WHERE run = run.id AND name = 'version') AS version,
+    run.config
+FROM run;
+
+CREATE VIEW history AS
+SELECT point.run, point.step, metric.name, point.value
+FROM point JOIN metric ON metric.id = point.metric;
+
+CREATE VIEW slices AS
+SELECT run, task, split, slice, metric, value FROM score;
+
+-- How each run went, and where a running one is.
+CREATE VIEW progress AS
+SELECT
+    id AS run,
+    title AS name,
+    status,
+    reason,
+    attempts,
+    host,
+    rank,
+    started,
+    ended,
+    step,
+    coalesce(steps, json_extract(config, '$.train.steps')) AS steps,
+    tokens_per_s,
+    updated
+FROM run;
+
+-- Which runs differ in nothing but learning rate and seed: those of one sweep that share `cell`.
+-- setting: the configuration they share, without what their results do not depend on.
+CREATE VIEW cells AS
+WITH member AS (
+    SELECT
+        sweep.name AS sweep,
+        run.*,
+        json_remove(config, '$.name', '$.run', '$.eval.every', '$.train.seed', '$.train.lr',
+            CASE ratio WHEN 'full' THEN '$.mixer' WHEN 'pure' THEN '$.full' ELSE '$.name' END,
+            CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END) AS setting
+    FROM sweep_run
+    JOIN sweep ON sweep.id = sweep_run.sweep
+    JOIN run ON run.id = sweep_run.run
+)
+SELECT
+    sweep,
+    id AS run,
+    json_array(variant, ratio, layout, d_model, layers, heads, setting) AS cell,
+    setting
+FROM member;
+
+-- The learning rates of each cell and which one validation chooses: the highest mean recall_valid, in
+-- which a diverged run counts as 0; where nothing measures recall, the lowest mean ppl_valid, rates at
+-- which a run diverged last.
+CREATE VIEW rates AS
+WITH rate AS (
+    SELECT
+        cells.sweep,
+        cells.cell,
+        results.variant,
+        results.ratio,
+        results.lr,
+        count(*) AS runs,
+        count(*) FILTER (WHERE status = 'done') AS n,
+        count(*) FILTER (WHERE status = 'diverged') AS diverged,
+        count(*) FILTER (WHERE status IN ('failed', 'timeout')) AS failed,
+        count(*) FILTER (WHERE status IN ('pending', 'running', 'interrupted')) AS open,
+        sum(recall_valid) FILTER (WHERE status = 'done') /
+            (count(recall_valid) FILTER (WHERE status = 'done') +
+             count(*) FILTER (WHERE status = 'diverged')) AS recall_valid,
+        avg(ppl_valid) FILTER (WHERE status = 'done') AS ppl_valid
+    FROM cells JOIN results ON results.run = cells.run
+    GROUP BY cells.sweep, cells.cell, results.lr
+)
+SELECT
+    *,
+    n > 0 AND row_number() OVER (PARTITION BY sweep, cell ORDER BY n = 0, recall_valid DESC,
+        recall_valid IS NULL AND diverged > 0, ppl_valid NULLS LAST, lr) = 1 AS chosen,
+    CASE
+        WHEN min(lr) OVER grid = max(lr) OVER grid THEN NULL
+        WHEN lr = min(lr) OVER grid THEN 'lowest'
+        WHEN lr = max(lr) OVER grid THEN 'highest'
+    END AS edge
+FROM rate
+WINDOW grid AS (PARTITION BY sweep, cell);
+
+CREATE VIEW ratio_recall AS
+WITH
+member AS MATERIALIZED (
+    SELECT cells.sweep, cells.cell, cells.setting, results.*, progress.reason
+    FROM cells
+    JOIN results ON results.run = cells.run
+    JOIN progress ON progress.run = cells.run
+),
+chosen AS MATERIALIZED (
+    SELECT sweep, cell, lr, edge FROM rates WHERE chosen
+),
+scored AS (
+    SELECT
+        sweep,
+        cell,
+        recall_test,
+        ppl_test,
+        cache_bytes,
+        avg(recall_test) OVER same AS recall_mean,
+        avg(ppl_test) OVER same AS ppl_mean
+    FROM member JOIN chosen USING (sweep, cell, lr)
+    WHERE status = 'done'
+    WINDOW same AS (PARTITION BY sweep, cell)
+),
+spread AS (
+    SELECT
+        sweep,
+        cell,
+        count(*) AS n,
+        max(cache_bytes) AS cache_bytes,
+        count(recall_test) AS recall_n,
+        recall_mean,
+        sum((recall_test - recall_mean) * (recall_test - recall_mean)) AS recall_squares,
+        count(ppl_test) AS ppl_n,
+        ppl_mean,
+        sum((ppl_test - ppl_mean) * (ppl_test - ppl_mean)) AS ppl_squares
+    FROM scored
+    GROUP BY sweep, cell
+),
+planned AS (
+    SELECT
+        sweep,
+        cell,
+        setting,
+        variant,
+        ratio,
+        placement,
+        linear_layers,
+        full_layers,
+        d_model,
+        layers,
+        heads,
+        count(*) AS runs,
+        count(*) FILTER (WHERE status IN ('failed', 'timeout', 'diverged')) AS failed,
+        count(*) FILTER (WHERE status IN ('pending', 'running', 'interrupted')) AS open,
+        min(status || coalesce(': ' || reason, ''))
+            FILTER (WHERE status IN ('failed', 'timeout', 'diverged')) AS failure
+    FROM member
+    GROUP BY sweep, cell
+)
+SELECT
+    planned.sweep,
+    planned.variant,
+    planned.ratio,
+    planned.placement,
+    planned.linear_layers,
+    planned.full_layers,
+    planned.d_model,
+    planned.layers,
+    planned.heads,
+    chosen.lr,
+    chosen.edge AS lr_edge,
+    coalesce(spread.n, 0) AS n,
+    spread.recall_mean AS recall_test,
+    (SELECT t FROM student_t WHERE df < recall_n ORDER BY df DESC LIMIT 1) *
+        sqrt(recall_squares / (recall_n - 1) / recall_n) AS recall_test_ci95,
+    spread.ppl_mean AS ppl_test,
+    (SELECT t FROM student_t WHERE df < ppl_n ORDER BY df DESC LIMIT 1) *
+        sqrt(ppl_squares / (ppl_n - 1) / ppl_n) AS ppl_test_ci95,
+    spread.cache_bytes,
+    planned.runs,
+    planned.failed,
+    planned.open,
+    planned.failure,
+    planned.cell,
+    planned.setting
+FROM planned
+LEFT JOIN chosen USING (sweep, cell)
+LEFT JOIN spread USING (sweep, cell);

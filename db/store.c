@@ -1,0 +1,190 @@
+#include "db/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+
+extern const char hy_schema_sql[];
+
+/* migrations[v] leads from schema version v to v + 1. */
+static const char *const migrations[] = {hy_schema_sql};
+
+enum {
+    SCHEMA_VERSION = sizeof migrations / sizeof *migrations,
+    APPLICATION_ID = 0x68796c61, /* "hyla" in the file's header */
+    BUSY_MS = 10000
+};
+
+int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e)
+{
+    const char *advice = "";
+    switch (sqlite3_errcode(s->db)) {
+    case SQLITE_FULL:
+        advice = ": free some space; what was written before is safe";
+        break;
+    case SQLITE_BUSY:
+        advice = ": another program holds it; close that and try again";
+        break;
+    case SQLITE_READONLY:
+        advice = ": check the permissions of the file and its folder";
+        break;
+    case SQLITE_CORRUPT:
+        advice = ": restore it from a copy, or save what is left with `sqlite3 FILE .recover`";
+        break;
+    }
+    return hy_fail(e, HY_E_ENV, "%s %s: %s%s", doing, s->path, sqlite3_errmsg(s->db), advice);
+}
+
+static int execute(struct hy_store *s, const char *sql, struct hy_err *e)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) ? hy_store_fail(s, "cannot set up", e) : 0;
+}
+
+/* The single integer that sql gives. */
+static int get_integer(struct hy_store *s, const char *sql, int *value, struct hy_err *e)
+{
+    sqlite3_stmt *statement = NULL;
+    int rc = 0;
+    if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        *value = sqlite3_column_int(statement, 0);
+    else if (sqlite3_errcode(s->db) == SQLITE_NOTADB)
+        rc = hy_fail(e, HY_E_ENV, "%s is no hylas database: it is no SQLite file", s->path);
+    else
+        rc = hy_store_fail(s, "cannot read", e);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+static int migrate(struct hy_store *s, int version, struct hy_err *e)
+{
+    int rc = execute(s, "BEGIN IMMEDIATE", e);
+    for (int v = version; !rc && v < SCHEMA_VERSION; v++)
+        rc = execute(s, migrations[v], e);
+    char sql[96];
+    snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+             APPLICATION_ID, SCHEMA_VERSION);
+    if (!rc)
+        rc = execute(s, sql, e);
+    return rc;
+}
+
+/* Refuses what is no database of ours; a writer makes or updates the schema. */
+static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
+{
+    int id = 0, version = 0, objects = 0;
+    int rc = get_integer(s, "PRAGMA application_id", &id, e);
+    if (!rc)
+        rc = get_integer(s, "PRAGMA user_version", &version, e);
+    if (!rc)
+        rc = get_integer(s, "SELECT count(*) FROM sqlite_schema", &objects, e);
+    if (rc)
+        return rc;
+    const int empty = id == 0 && version == 0 && objects == 0;
+    if (id != APPLICATION_ID && !(empty && writes))
+        return hy_fail(e, HY_E_ENV, "%s is no hylas database%s", s->path,
+                       empty ? ": it is empty" : ": another program made it");
+    if (version > SCHEMA_VERSION)
+        return hy_fail(e, HY_E_ENV,
+                       "%s has schema version %d and this program knows versions up to %d: "
+                       "use a newer hylas",
+                       s->path, version, SCHEMA_VERSION);
+    if (version < SCHEMA_VERSION && !writes)
+        return hy_fail(e, HY_E_ENV,
+                       "%s has schema version %d and this program reads version %d: "
+                       "`hylas run` on it brings it up to date",
+                       s->path, version, SCHEMA_VERSION);
+    return version < SCHEMA_VERSION ? migrate(s, version, e) : 0;
+}
+
+static int open_writer(struct hy_store *s, struct hy_err *e)
+{
+    int rc = hy_lock_take(&s->lock, s->path, e);
+    if (rc)
+        return rc;
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    if (sqlite3_open_v2(s->path, &s->db, flags, NULL))
+        return hy_store_fail(s, "cannot open", e);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    rc = check_schema(s, 1, e);
+    if (!rc)
+        rc = execute(s,
+                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                     "PRAGMA foreign_keys = ON",
+                     e);
+    return rc ? rc : hy_store_sweep_up(s, e);
+}
+
+/* A reader of a WAL database needs its -shm file. In a folder that cannot be written none can be
+ * made, but where there is no -wal either nobody writes, and the file may be read as it is. */
+static int open_immutable(struct hy_store *s, struct hy_err *e)
+{
+    struct hy_buf uri = {0};
+    char *wal = sqlite3_mprintf("%s-wal", s->path);
+    const int alone = wal && access(wal, F_OK) != 0;
+    sqlite3_free(wal);
+    if (!alone)
+        return hy_store_fail(s, "cannot read", e);
+    hy_buf_text(&uri, *s->path == '/' ? "file://" : "file:");
+    for (const char *c = s->path; *c; c++)
+        hy_buf_printf(&uri, strchr("%?#", *c) ? "%%%02x" : "%c", *c);
+    hy_buf_text(&uri, "?immutable=1");
+    if (hy_buf_failed(&uri)) {
+        hy_buf_release(&uri);
+        return hy_fail_memory(e);
+    }
+    sqlite3_close(s->db);
+    const int failed =
+        sqlite3_open_v2(uri.data, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+    hy_buf_release(&uri);
+    return failed ? hy_store_fail(s, "cannot open", e) : check_schema(s, 0, e);
+}
+
+static int open_reader(struct hy_store *s, struct hy_err *e)
+{
+    if (access(s->path, F_OK) != 0)
+        return hy_fail(e, HY_E_ENV, "there is no database %s: `hylas run SWEEP -o %s` makes one",
+                       s->path, s->path);
+    if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY, NULL))
+        return hy_store_fail(s, "cannot open", e);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    const int rc = check_schema(s, 0, e);
+    const int code = sqlite3_errcode(s->db);
+    return rc && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY) ? open_immutable(s, e) : rc;
+}
+
+int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **out,
+                  struct hy_err *e)
+{
+    struct hy_store *s = calloc(1, sizeof *s);
+    int rc = 0;
+    if (s)
+        s->path = strdup(path);
+    if (!s || !s->path)
+        rc = hy_fail_memory(e);
+    else
+        rc = mode == HY_STORE_WRITE ? open_writer(s, e) : open_reader(s, e);
+    if (rc) {
+        hy_store_close(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void hy_store_close(struct hy_store *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < HY_STORE_STATEMENTS; i++)
+        sqlite3_finalize(s->statements[i]);
+    if (s->db && s->lock.path)
+        hy_store_flush(s, NULL);
+    sqlite3_close(s->db);
+    hy_lock_release(&s->lock);
+    free(s->path);
+    free(s);
+}
