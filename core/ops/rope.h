@@ -1,0 +1,11 @@
+/* rope.h - rotary position embedding (arXiv 2104.09864), rotating channel i with channel i +
+ * width/2 of each head by the angle position * base^(-2i/width). */
+#ifndef HY_OPS_ROPE_H
+#define HY_OPS_ROPE_H
+
+#include "core/graph/graph.h"
+
+/* x [rows, heads * width], width even. The position of token t is t + the graph's position. */
+struct hy_tensor *hy_rope(struct hy_graph *g, struct hy_tensor *x, int heads, double base);
+
+#endif
