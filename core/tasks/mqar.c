@@ -33,34 +33,15 @@ struct mqar_score {
 };
 
 static const struct hy_option mqar_options[] = {
-    {.key = "vocab",
-     .type = HY_OPT_INT,
-     .def = 256,
-     .min = 4,
-     .max = 1 << 24,
+    {"vocab", HY_OPT_INT, .def = 256, .min = 4, .max = 1 << 24,
      .help = "tokens: the lower half but 0 are keys, the upper half values"},
-    {.key = "pairs",
-     .type = HY_OPT_INTS,
-     .text = "8",
-     .min = 1,
-     .max = 1 << 20,
+    {"pairs", HY_OPT_INTS, .text = "8", .min = 1, .max = 1 << 20,
      .help = "key-value pairs of a sequence; of a list, sequences take turns"},
-    {.key = "power_a",
-     .type = HY_OPT_REAL,
-     .def = 0.01,
-     .min = 1e-6,
-     .max = 100,
+    {"power_a", HY_OPT_REAL, .def = 0.01, .min = 1e-6, .max = 100,
      .help = "a: slot i of the queries has weight a i^(a-1)"},
-    {.key = "fill",
-     .type = HY_OPT_CHOICE,
-     .text = "random",
-     .choices = "random|zero",
+    {"fill", HY_OPT_CHOICE, .text = "random", .choices = "random|zero",
      .help = "positions that are neither pair nor query: uniform tokens, or token 0"},
-    {.key = "examples",
-     .type = HY_OPT_INT,
-     .def = 256,
-     .min = 1,
-     .max = 1 << 30,
+    {"examples", HY_OPT_INT, .def = 256, .min = 1, .max = 1 << 30,
      .help = "sequences per number of pairs in each of validation and test"},
     {0},
 };
@@ -79,27 +60,24 @@ static void mqar_close(void *state)
 
 static int check_pairs(const struct mqar *m, const struct hy_value *pairs, struct hy_err *e)
 {
-    char place[512];
+    char at[512];
+    hy_mark_text(pairs->mark, at, sizeof at);
     if (!m->pairs_count)
-        return hy_fail(e, HY_E_USAGE,
-                       "%stask mqar: pairs is an empty list; pairs: 8 is the default",
-                       hy_mark_text(pairs->mark, place, sizeof place));
-    const int keys = m->vocab / 2 - 1, most = m->env.seq_len / 4 < keys ? m->env.seq_len / 4 : keys;
+        return hy_fail(e, HY_E_USAGE, "%stask mqar: pairs is an empty list; say pairs: 8", at);
+    const int keys = m->vocab / 2 - 1, quarter = m->env.seq_len / 4;
+    const int most = quarter < keys ? quarter : keys;
     for (int i = 0; i < m->pairs_count; i++) {
         const int n = m->pairs[i];
-        const char *at = hy_mark_text(pairs->items[i]->mark, place, sizeof place);
         if (n > keys)
-            return hy_fail(
-                e, HY_E_USAGE,
-                "%stask mqar: pairs %d needs as many distinct keys, but vocab %d has %d; at most "
-                "%d pairs fit",
-                at, n, m->vocab, keys, most);
-        if (4 * (int64_t)n > m->env.seq_len)
-            return hy_fail(
-                e, HY_E_USAGE,
-                "%stask mqar: pairs %d needs sequences of 4 * pairs = %lld tokens, but they have "
-                "%d; at most %d pairs fit",
-                at, n, 4LL * n, m->env.seq_len, most);
+            return hy_fail(e, HY_E_USAGE,
+                           "%stask mqar: pairs %d needs as many distinct keys, but vocab %d has "
+                           "%d; at most %d pairs fit",
+                           at, n, m->vocab, keys, most);
+        if (n > quarter)
+            return hy_fail(e, HY_E_USAGE,
+                           "%stask mqar: pairs %d needs seq_len >= 4 * pairs = %d, but seq_len is "
+                           "%d; at most %d pairs fit",
+                           at, n, 4 * n, m->env.seq_len, most);
     }
     return HY_OK;
 }
