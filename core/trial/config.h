@@ -1,9 +1,10 @@
 /* config.h - the configuration of one run, checked and complete.
  *
- * Made from a tree of settings (a sweep file's document with one cell of its matrix laid over it, or the
- * canonical JSON that a rank hands to its child): hy_config_resolve() checks every key against the
- * tables in config.c, the variant's and the tasks' options, fills in defaults and drops nothing. What
- * it accepts can be trained, apart from the environment (files, memory). */
+ * Made from a tree of settings: a sweep file's document with one cell of its matrix laid over it,
+ * or the canonical JSON that a rank hands to its child. hy_config_resolve() checks every key
+ * against the tables in sections.c and the variants' and tasks' options, and fills in defaults.
+ * What it accepts can be trained, apart from what only the environment (files, memory) and the
+ * tasks' data can tell. */
 #ifndef HY_TRIAL_CONFIG_H
 #define HY_TRIAL_CONFIG_H
 
@@ -52,23 +53,34 @@ struct hy_config {
     struct {
         char *device; /* "auto", "cpu", ... */
         int threads, retries;
-        double timeout; /* seconds, 0: none */
+        double timeout;           /* seconds, 0: none */
         int64_t checkpoint_every; /* steps; 0: only when stopped by a signal */
         int keep_checkpoint;
     } run;
     struct hy_value *tree; /* canonical: every key present; what hy_config_json() prints */
 };
 
-/* tree: borrowed. e names file, line, column and the nearest valid key. */
+/* tree: borrowed. e names file, line, column and the nearest valid key. What a run does not use is
+ * checked and then dropped from out->tree: the linear variant of a full model, the full one of a
+ * pure model. A linear variant that is itself full attention makes a full model, whatever the
+ * ratio. out->tree resolves to an equal configuration. */
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 void hy_config_release(struct hy_config *c);
 
-/* The run's key: hash of the canonical configuration without what does not change its results (name,
- * run, eval.every, placement of a pure model, ...), with the corpora's content and the engine revision. */
+/* The run's key: hash of the canonical configuration without what does not change its results
+ * (name, section run, eval.every), the layout in place of ratio and placement, weights as shares,
+ * the corpora's content in place of their paths, and the engine revision. */
 int hy_config_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e);
 
-/* "gla 3:1 lr=0.001 seed=0": what people call it. */
+/* "gla 3:1 lr=0.001 seed=0": what people call it; the placement too where it is not interleave. */
 void hy_config_title(const struct hy_config *c, char *text, size_t size);
+
+/* "3:1", "pure", "full"; where layers are listed the counts ("5:3"). */
+void hy_config_ratio(const struct hy_config *c, char *text, size_t size);
+/* "interleave", ..., "list" where layers are listed, "" in a pure or full model. */
+const char *hy_config_placement(const struct hy_config *c);
+/* The variant that names the run: the linear one, in a full model the full one. */
+const struct hy_variant *hy_config_variant(const struct hy_config *c);
 
 /* The sections and keys of a sweep file, for documentation and nearest names: NULL-ended tables. */
 struct hy_section {
@@ -76,6 +88,7 @@ struct hy_section {
     const struct hy_option *options;
     const char *help;
 };
-extern const struct hy_section hy_sections[]; /* ended by a NULL name */
+extern const struct hy_section hy_sections[];               /* ended by a NULL name */
+const struct hy_section *hy_section_find(const char *name); /* NULL where absent */
 
 #endif

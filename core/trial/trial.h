@@ -1,4 +1,5 @@
-/* trial.h - trains and evaluates the model of one run and emits rows. Knows no rank, no database. */
+/* trial.h - trains and evaluates the model of one run and emits rows. Knows no rank, no database.
+ */
 #ifndef HY_TRIAL_TRIAL_H
 #define HY_TRIAL_TRIAL_H
 

@@ -1,0 +1,149 @@
+/* Section data: the tasks of training and evaluation. */
+#include "core/trial/config_read.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct hy_option eval_entry[] = {
+    {"task", HY_OPT_STRING, .required = 1, .help = "what to train on or to measure"},
+    {0},
+};
+static const struct hy_option train_entry[] = {
+    {"task", HY_OPT_STRING, .required = 1, .help = "what to train on or to measure"},
+    {"weight", HY_OPT_REAL, .def = 1, .min = 1e-9, .max = 1e9, .help = "share of the training"},
+    {0},
+};
+
+static int read_source(const struct hy_value *entry, const struct hy_option *own,
+                       struct hy_source *out, struct hy_value *canonical, struct hy_err *e)
+{
+    const struct hy_task *task = hy_task_find(hy_value_get(entry, "task")->string);
+    struct hy_value *keys = NULL, *options = NULL;
+    char where[128];
+    snprintf(where, sizeof where, "task %s", task->name);
+    const struct hy_pair p = {own, task->options, where, where};
+    int rc = hy_pair_resolve(&p, entry, &keys, &options, e);
+    if (rc)
+        return rc;
+    *out = (struct hy_source){.task = task, .options = options};
+    if (own == train_entry)
+        out->weight = hy_get_real(keys, "weight");
+    rc = hy_value_add_all(keys, options, e);
+    if (rc)
+        hy_value_free(keys);
+    else
+        rc = hy_value_append(canonical, keys, e);
+    return rc;
+}
+
+/* Checks that list is a list of maps with known tasks. */
+static int check_sources(const struct hy_value *list, const char *what, struct hy_err *e)
+{
+    const struct hy_place at = hy_place_of(list);
+    if (list->type != HY_V_LIST || !list->count)
+        return hy_fail(e, HY_E_USAGE, "%s%s must be a list of tasks such as [{task: text}]",
+                       at.text, what);
+    if (list->count > HY_MAX_SOURCES)
+        return hy_fail(e, HY_E_USAGE, "%s%s has %zu tasks, the most is %d", at.text, what,
+                       list->count, HY_MAX_SOURCES);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct hy_value *entry = list->items[i], *name = hy_value_get(entry, "task");
+        const struct hy_place here = hy_place_of(entry);
+        if (!name || name->type != HY_V_STRING)
+            return hy_fail(e, HY_E_USAGE, "%seach entry of %s must be a map that names its task",
+                           here.text, what);
+        if (!hy_task_find(name->string))
+            return hy_refuse_plugin(name, "task", (const void *const *)hy_tasks, e);
+    }
+    return HY_OK;
+}
+
+/* Fills in what entry leaves out from the first training entry of the same task. */
+static int inherit(struct hy_value *entry, const struct hy_value *train, struct hy_err *e)
+{
+    const char *task = hy_value_get(entry, "task")->string;
+    for (size_t i = 0; i < train->count; i++) {
+        const struct hy_value *from = train->items[i];
+        if (strcmp(hy_value_get(from, "task")->string, task) != 0)
+            continue;
+        int rc = HY_OK;
+        for (size_t j = 0; !rc && j < from->count; j++)
+            if (strcmp(from->keys[j], "weight") != 0 && !hy_value_get(entry, from->keys[j]))
+                rc = hy_value_set(entry, from->keys[j], hy_value_copy(from->items[j]), e);
+        return rc;
+    }
+    return HY_OK;
+}
+
+/* What data.eval means: given (NULL: the training list) with everything inherited. */
+static int expand_eval(const struct hy_value *given, const struct hy_value *train,
+                       struct hy_value **out, struct hy_err *e)
+{
+    struct hy_value *list = hy_value_copy(given ? given : train);
+    int rc = list ? HY_OK : hy_fail_memory(e);
+    for (size_t i = 0; !rc && i < list->count; i++) {
+        if (given)
+            rc = inherit(list->items[i], train, e);
+        else
+            hy_value_remove(list->items[i], "weight");
+    }
+    if (rc)
+        hy_value_free(list);
+    else
+        *out = list;
+    return rc;
+}
+
+static int read_sources(const struct hy_value *list, const struct hy_option *own,
+                        struct hy_source *sources, int *count, struct hy_value **canonical,
+                        struct hy_err *e)
+{
+    struct hy_value *out = hy_value_list();
+    int rc = out ? HY_OK : hy_fail_memory(e);
+    for (size_t i = 0; !rc && i < list->count; i++) {
+        rc = read_source(list->items[i], own, &sources[i], out, e);
+        if (sources[i].options)
+            *count = (int)i + 1;
+    }
+    if (rc)
+        hy_value_free(out);
+    else
+        *canonical = out;
+    return rc;
+}
+
+int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
+{
+    static const char *const keys[] = {"train", "eval"};
+    const struct hy_value *data = hy_value_get(tree, "data");
+    const struct hy_value *train = hy_value_get(data, "train"), *eval = hy_value_get(data, "eval");
+    struct hy_value *expanded = NULL, *trained = NULL, *evaluated = NULL;
+    const struct hy_place at = hy_place_of(data);
+    if (!train)
+        return hy_fail(e, HY_E_USAGE, "%ssection data needs 'train', a list of tasks", at.text);
+    for (size_t i = 0; i < data->count; i++)
+        if (strcmp(data->keys[i], "train") != 0 && strcmp(data->keys[i], "eval") != 0)
+            return hy_refuse_name(data->key_marks[i], "key in section data:", data->keys[i], keys,
+                                  2, e);
+    int rc = check_sources(train, "data.train", e);
+    if (!rc && eval)
+        rc = check_sources(eval, "data.eval", e);
+    if (!rc)
+        rc = expand_eval(eval, train, &expanded, e);
+    if (!rc)
+        rc = read_sources(train, train_entry, c->data.train, &c->data.train_count, &trained, e);
+    if (!rc)
+        rc = read_sources(expanded, eval_entry, c->data.eval, &c->data.eval_count, &evaluated, e);
+    hy_value_free(expanded);
+    if (!rc) {
+        rc = hy_value_put(c->tree, "data.train", trained, e);
+        trained = NULL;
+    }
+    if (!rc) {
+        rc = hy_value_put(c->tree, "data.eval", evaluated, e);
+        evaluated = NULL;
+    }
+    hy_value_free(evaluated);
+    hy_value_free(trained);
+    return rc;
+}

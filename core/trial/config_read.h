@@ -1,0 +1,37 @@
+/* config_read.h - the parts of hy_config_resolve(), and what they share. Seen by core/trial only.
+ */
+#ifndef HY_TRIAL_CONFIG_READ_H
+#define HY_TRIAL_CONFIG_READ_H
+
+#include "core/trial/config.h"
+
+/* "file:line:column: " of v, or "" (also where v is NULL). */
+struct hy_place {
+    char text[512];
+};
+struct hy_place hy_place_of(const struct hy_value *v);
+
+/* Refuses word as none of a generated table's names. table: pointers to structs that begin with
+ * their name, ended by NULL. */
+int hy_refuse_plugin(const struct hy_value *word, const char *what, const void *const *table,
+                     struct hy_err *e);
+
+/* A map that holds keys of its own beside the options of the plug-in that it names. */
+struct hy_pair {
+    const struct hy_option *own, *plugin;
+    const char *own_where;
+    const char *plugin_where; /* NULL: no plug-in is named */
+};
+/* Resolves both halves; *options stays untouched where no plug-in is named. */
+int hy_pair_resolve(const struct hy_pair *p, const struct hy_value *given, struct hy_value **keys,
+                    struct hy_value **options, struct hy_err *e);
+
+/* Adds copies of from's entries (from may be NULL) to the map to. */
+int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy_err *e);
+
+/* Sections mixer and full into c->mixer and c->tree; needs c->model. */
+int hy_config_read_mixers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* Section data into c->data and c->tree. */
+int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+
+#endif
