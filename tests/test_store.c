@@ -1,0 +1,351 @@
+/* The store keeps what it acknowledged, has one writer, and never stands in a reader's way. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/results.h"
+
+static const struct results_run gla = {.variant = "gla", .ratio = "3:1"};
+
+static void put(struct hy_store *s, int64_t run, int64_t step, const char *name, double value)
+{
+    const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = name, .value = value};
+    assert_int_equal(hy_store_row(s, run, &row, NULL), 0);
+}
+
+static void shell(const char *command)
+{
+    assert_int_equal(system(command), 0);
+}
+
+static void public_views_keep_their_columns(void **state)
+{
+    (void)state;
+    static const char *const views[][2] = {
+        {"results", "run key sweep name status variant ratio placement layout linear_layers "
+                    "full_layers d_model layers heads params seed lr ppl_valid ppl_test bpb_test "
+                    "recall_valid recall_test cache_bytes state_bytes train_bytes peak_rss_bytes "
+                    "flops_per_token tokens tokens_per_s wall_s host device version config"},
+        {"history", "run step name value"},
+        {"slices", "run task split slice metric value"},
+        {"progress", "run name status reason attempts host rank started ended step steps "
+                     "tokens_per_s updated"},
+        {"rates", "sweep cell variant ratio lr runs n diverged failed open recall_valid ppl_valid "
+                  "chosen edge"},
+        {"cells", "sweep run cell setting"},
+        {"ratio_recall",
+         "sweep variant ratio placement linear_layers full_layers d_model layers heads lr lr_edge "
+         "n recall_test recall_test_ci95 ppl_test ppl_test_ci95 cache_bytes runs failed open "
+         "failure cell setting"},
+    };
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
+        char sql[96];
+        snprintf(sql, sizeof sql, "SELECT name FROM pragma_table_info('%s')", views[i][0]);
+        assert_string_equal(results_query(s, sql), views[i][1]);
+    }
+    hy_store_close(s);
+}
+
+static void written_twice_is_written_once(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    for (int pass = 0; pass < 2; pass++) {
+        const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+        put(s, run, 10, "train.loss", 3 - pass);
+        put(s, run, 10, "train.loss", 3 - pass);
+        results_fact(s, run, "params", 100 + pass);
+        results_fact(s, run, "params", 100 + pass);
+        const struct hy_row slice = {.type = HY_ROW_SLICE,
+                                     .task = "mqar",
+                                     .split = "test",
+                                     .slice = "pairs=8",
+                                     .name = "accuracy",
+                                     .value = pass};
+        assert_int_equal(hy_store_row(s, run, &slice, NULL), 0);
+        assert_int_equal(hy_store_row(s, run, &slice, NULL), 0);
+        hy_store_close(s);
+        s = results_open("x.db", HY_STORE_WRITE);
+    }
+    assert_string_equal(results_query(s, "SELECT count(*) FROM results"), "1");
+    assert_string_equal(results_query(s, "SELECT params FROM results"), "101");
+    assert_string_equal(results_query(s, "SELECT name || value FROM history"), "train.loss2.0");
+    assert_string_equal(results_query(s, "SELECT metric || value FROM slices"), "accuracy1.0");
+    hy_store_close(s);
+}
+
+static void what_is_not_finite_is_null(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+    put(s, run, 1, "a", NAN);
+    put(s, run, 2, "a", INFINITY);
+    put(s, run, 3, "a", 1);
+    assert_string_equal(results_query(s, "SELECT value FROM history"), "- - 1.0");
+    hy_store_close(s);
+}
+
+static void an_attempt_replaces_what_it_computes_again(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+    hy_store_begin_run(s, run, "n01", 0, NULL);
+    results_fact(s, run, "tokens", 7);
+    for (int step = 100; step <= 500; step += 100)
+        put(s, run, step, "train.loss", 1);
+    /* The second attempt resumes behind step 200. */
+    hy_store_begin_run(s, run, "n02", 1, NULL);
+    put(s, run, 300, "train.loss", 2);
+    put(s, run, 300, "train.lr", 3);
+    assert_string_equal(results_query(s, "SELECT step || ':' || value FROM history"),
+                        "100:1.0 200:1.0 300:2.0 300:3.0");
+    assert_string_equal(results_query(s, "SELECT tokens FROM results"), "-");
+    assert_string_equal(results_query(s, "SELECT attempts || host FROM progress"), "2n02");
+    hy_store_close(s);
+}
+
+static void a_run_of_two_sweeps_is_one_run(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    struct results_run run = gla;
+    run.status = "done";
+    const int64_t first = results_add(s, results_sweep(s, "a"), &run);
+    assert_int_equal(results_add(s, results_sweep(s, "b"), &gla), first);
+    assert_string_equal(results_query(s, "SELECT sweep || status FROM results"), "adone");
+    assert_string_equal(results_query(s, "SELECT sweep FROM cells ORDER BY sweep"), "a b");
+    hy_store_close(s);
+}
+
+static void what_is_no_longer_planned_and_never_began_leaves(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    struct results_run failed = {.variant = "retnet", .ratio = "pure", .status = "failed"};
+    const int64_t sweep = results_sweep(s, "a");
+    results_add(s, sweep, &gla);
+    results_add(s, sweep, &failed);
+    assert_int_equal(results_sweep(s, "a"), sweep);
+    assert_string_equal(results_query(s, "SELECT variant FROM results"), "retnet");
+    hy_store_close(s);
+}
+
+static void a_second_writer_is_refused_by_the_name_of_the_first(void **state)
+{
+    (void)state;
+    struct hy_store *first = results_open("x.db", HY_STORE_WRITE), *second = NULL;
+    char holder[64];
+    snprintf(holder, sizeof holder, "process %ld on ", (long)getpid());
+    struct hy_err e = {0};
+    assert_int_equal(hy_store_open("x.db", HY_STORE_WRITE, &second, &e), HY_E_ENV);
+    assert_null(second);
+    assert_non_null(strstr(e.text, holder));
+    assert_int_equal(access("x.db-lock", F_OK), 0);
+    hy_store_close(first);
+    assert_int_not_equal(access("x.db-lock", F_OK), 0);
+    hy_store_close(results_open("x.db", HY_STORE_WRITE));
+}
+
+/* In a child: flushes 1000 rows, says so, and writes on without flushing until it is killed. */
+static pid_t start_writer(int *ready)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        struct hy_store *s = NULL;
+        int64_t sweep, run;
+        char status[16];
+        const struct hy_run_facts facts = {
+            .key = "k", .title = "t", .variant = "gla", .ratio = "pure", .config = "{}"};
+        if (hy_store_open("x.db", HY_STORE_WRITE, &s, NULL) ||
+            hy_store_add_sweep(s, "a", "", "", &sweep, NULL) ||
+            hy_store_add_run(s, sweep, &facts, &run, status, NULL) ||
+            hy_store_begin_run(s, run, "n01", 0, NULL))
+            _exit(1);
+        for (int64_t step = 0;; step++) {
+            const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = "x"};
+            if (hy_store_row(s, run, &row, NULL))
+                _exit(1);
+            if (step == 999 && (hy_store_flush(s, NULL) || write(ends[1], "x", 1) != 1))
+                _exit(1);
+        }
+    }
+    close(ends[1]);
+    *ready = ends[0];
+    return child;
+}
+
+static void a_killed_writer_loses_nothing_it_flushed(void **state)
+{
+    (void)state;
+    int ready;
+    char byte;
+    const pid_t child = start_writer(&ready);
+    assert_int_equal(read(ready, &byte, 1), 1);
+    usleep(20000);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(ready);
+
+    struct hy_store *s = results_open("x.db", HY_STORE_READ);
+    assert_string_equal(results_query(s, "SELECT status FROM results"), "running");
+    hy_store_close(s);
+    s = results_open("x.db", HY_STORE_WRITE);
+    assert_string_equal(results_query(s, "PRAGMA integrity_check"), "ok");
+    assert_string_equal(results_query(s, "SELECT count(*) FROM history"), "1000");
+    assert_string_equal(results_query(s, "SELECT status FROM results"), "interrupted");
+    hy_store_close(s);
+}
+
+static void a_reader_sees_what_is_flushed_while_another_process_writes(void **state)
+{
+    (void)state;
+    int ready;
+    char byte;
+    const pid_t child = start_writer(&ready);
+    assert_int_equal(read(ready, &byte, 1), 1);
+    for (int i = 0; i < 20; i++) {
+        struct hy_store *s = results_open("x.db", HY_STORE_READ);
+        assert_string_equal(results_query(s, "SELECT count(*) FROM history"), "1000");
+        hy_store_close(s);
+    }
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(ready);
+}
+
+static void a_reader_cannot_write(void **state)
+{
+    (void)state;
+    hy_store_close(results_open("x.db", HY_STORE_WRITE));
+    struct hy_store *s = results_open("x.db", HY_STORE_READ);
+    struct hy_err e = {0};
+    int64_t sweep = -1;
+    assert_int_equal(hy_store_add_sweep(s, "a", "", "", &sweep, &e), HY_E_ENV);
+    assert_int_equal(sweep, -1);
+    assert_int_equal(hy_store_query(s, "DELETE FROM run", 0, NULL, NULL, NULL, &e), HY_E_ENV);
+    hy_store_close(s);
+}
+
+static void what_is_no_database_of_ours_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *make, *path;
+        enum hy_store_mode mode;
+        const char *says;
+    } cases[] = {
+        {":", "none.db", HY_STORE_READ, "there is no database none.db"},
+        {":", "none/x.db", HY_STORE_WRITE, "none/x.db-lock: No such file"},
+        {"mkdir dir", "dir", HY_STORE_READ, "cannot open dir"},
+        {"echo name: x, a sweep file and no database, not at all > x.yaml", "x.yaml", HY_STORE_READ,
+         "x.yaml is no hylas database"},
+        {":", "x.yaml", HY_STORE_WRITE, "x.yaml is no hylas database"},
+        {": > empty.db", "empty.db", HY_STORE_READ, "it is empty"},
+        {"sqlite3 their.db 'CREATE TABLE t (a)'", "their.db", HY_STORE_READ, "another program"},
+        {":", "their.db", HY_STORE_WRITE, "another program"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hy_store *s = NULL;
+        struct hy_err e = {0};
+        shell(cases[i].make);
+        assert_int_equal(hy_store_open(cases[i].path, cases[i].mode, &s, &e), HY_E_ENV);
+        assert_null(s);
+        if (!strstr(e.text, cases[i].says))
+            fail_msg("'%s' does not say '%s'", e.text, cases[i].says);
+    }
+    shell("test $(sqlite3 their.db .tables) = t && test ! -e none.db");
+}
+
+static void a_newer_schema_is_refused_and_left_alone(void **state)
+{
+    (void)state;
+    hy_store_close(results_open("x.db", HY_STORE_WRITE));
+    shell("sqlite3 x.db 'PRAGMA user_version = 1000'");
+    for (int mode = HY_STORE_READ; mode <= HY_STORE_WRITE; mode++) {
+        struct hy_store *s = NULL;
+        struct hy_err e = {0};
+        assert_int_equal(hy_store_open("x.db", mode, &s, &e), HY_E_ENV);
+        assert_non_null(strstr(e.text, "schema version 1000"));
+        assert_non_null(strstr(e.text, "use a newer hylas"));
+    }
+}
+
+static void a_database_in_a_read_only_folder_can_be_read(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("100% safe?#", 0777), 0);
+    struct hy_store *s = results_open("100% safe?#/x.db", HY_STORE_WRITE);
+    results_add(s, results_sweep(s, "a"), &gla);
+    hy_store_close(s);
+    shell("chmod 755 . && chmod a-w '100% safe?#' '100% safe?#/x.db'");
+    const pid_t child = fork();
+    if (child == 0) {
+        if (geteuid() == 0 && setuid(65534))
+            _exit(2);
+        if (hy_store_open("100% safe?#/x.db", HY_STORE_WRITE, &s, NULL) != HY_E_ENV)
+            _exit(3);
+        if (hy_store_open("100% safe?#/x.db", HY_STORE_READ, &s, NULL))
+            _exit(4);
+        _exit(strcmp(results_query(s, "SELECT count(*) FROM results"), "1") ? 5 : 0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    shell("chmod -R u+w .");
+}
+
+static void speed_is_time_over_work_of_finished_runs(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    assert_true(hy_store_seconds_per_flop(s) == 0);
+    const int64_t sweep = results_sweep(s, "a");
+    static const char *const statuses[] = {"done", "done", "failed"};
+    for (int seed = 0; seed < 3; seed++) {
+        const struct results_run run = {
+            .variant = "gla", .ratio = "pure", .seed = seed, .status = statuses[seed]};
+        const int64_t id = results_add(s, sweep, &run);
+        results_fact(s, id, "wall_s", 1 + seed);
+        results_fact(s, id, "flops_per_token", 10);
+        results_fact(s, id, "tokens", 5);
+    }
+    assert_true(fabs(hy_store_seconds_per_flop(s) - 0.03) < 1e-12);
+    hy_store_close(s);
+}
+
+#define LAW(name) cmocka_unit_test_setup_teardown(name, results_enter, results_leave)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LAW(public_views_keep_their_columns),
+        LAW(written_twice_is_written_once),
+        LAW(what_is_not_finite_is_null),
+        LAW(an_attempt_replaces_what_it_computes_again),
+        LAW(a_run_of_two_sweeps_is_one_run),
+        LAW(what_is_no_longer_planned_and_never_began_leaves),
+        LAW(a_second_writer_is_refused_by_the_name_of_the_first),
+        LAW(a_killed_writer_loses_nothing_it_flushed),
+        LAW(a_reader_sees_what_is_flushed_while_another_process_writes),
+        LAW(a_reader_cannot_write),
+        LAW(what_is_no_database_of_ours_is_refused),
+        LAW(a_newer_schema_is_refused_and_left_alone),
+        LAW(a_database_in_a_read_only_folder_can_be_read),
+        LAW(speed_is_time_over_work_of_finished_runs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
