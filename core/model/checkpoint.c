@@ -1,0 +1,172 @@
+#include "core/model/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "core/base/hash.h"
+#include "core/model/safetensors.h"
+
+/* The families of tensors in a file: the prefix of their names and where they lie. */
+struct family {
+    const char *prefix;
+    hy_real *data;
+};
+enum { FAMILIES = 3 };
+
+static void list_families(struct family out[FAMILIES], const struct hy_slab *params,
+                          const struct hy_adamw *opt)
+{
+    out[0] = (struct family){"", params->data};
+    out[1] = (struct family){"optimizer.m.", opt->m.data};
+    out[2] = (struct family){"optimizer.v.", opt->v.data};
+}
+
+/* Hashes all three families, in the order of memory. */
+static void checksum(const struct family *f, size_t bytes, char text[HY_HASH_TEXT])
+{
+    XXH128_hash_t hash = {0};
+    for (int i = 0; i < FAMILIES; i++)
+        hash = XXH3_128bits_withSeed(f[i].data, bytes, hash.low64 ^ hash.high64);
+    snprintf(text, HY_HASH_TEXT, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
+}
+
+static size_t family_bytes(const struct hy_slab *params)
+{
+    return (size_t)params->count * (size_t)params->replicas * sizeof(hy_real);
+}
+
+/* Entry i as a tensor of the file, its replicas packed one behind the other at data. */
+static struct hy_st_tensor describe(const struct hy_slab *params, int i, const char *name,
+                                    const hy_real *data)
+{
+    const struct hy_entry *entry = &params->entries[i];
+    const int many = params->replicas > 1;
+    struct hy_st_tensor t = {
+        .name = name,
+        .dtype = sizeof(hy_real) == 4 ? HY_ST_F32 : HY_ST_F64,
+        .rank = entry->rank + many,
+        .data = data,
+    };
+    if (many)
+        t.dims[0] = params->replicas;
+    memcpy(t.dims + many, entry->dims, (size_t)entry->rank * sizeof *entry->dims);
+    return t;
+}
+
+/* Copies entry i of all replicas between the slab's memory and one packed block. */
+static void pack(const struct hy_slab *params, int i, hy_real *slab, hy_real *packed, int unpack)
+{
+    const struct hy_entry *entry = &params->entries[i];
+    const size_t bytes = (size_t)entry->count * sizeof *slab;
+    for (int r = 0; r < params->replicas; r++) {
+        hy_real *there = slab + (int64_t)r * params->count + entry->offset;
+        hy_real *here = packed + (int64_t)r * entry->count;
+        memcpy(unpack ? there : here, unpack ? here : there, bytes);
+    }
+}
+
+int hy_checkpoint_save(const char *path, const char *key, const struct hy_progress *progress,
+                       const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e)
+{
+    enum { NAME = HY_NAME_SIZE + 16 };
+    const int entries = params->entry_count, count = FAMILIES * entries;
+    struct family families[FAMILIES];
+    char step[32], seconds[32], sum[HY_HASH_TEXT];
+    struct hy_st_tensor *tensors = calloc((size_t)count, sizeof *tensors);
+    char(*names)[NAME] = calloc((size_t)count, sizeof *names);
+    hy_real *packed = malloc(FAMILIES * family_bytes(params));
+    int rc;
+    if (!tensors || !names || !packed) {
+        rc = hy_fail_memory(e);
+        goto out;
+    }
+    list_families(families, params, opt);
+    hy_real *at = packed;
+    for (int f = 0, n = 0; f < FAMILIES; f++) {
+        for (int i = 0; i < entries; i++, n++) {
+            snprintf(names[n], NAME, "%s%s", families[f].prefix, params->entries[i].name);
+            pack(params, i, families[f].data, at, 0);
+            tensors[n] = describe(params, i, names[n], at);
+            at += params->entries[i].count * params->replicas;
+        }
+    }
+    checksum(families, family_bytes(params), sum);
+    snprintf(step, sizeof step, "%" PRId64, progress->step);
+    snprintf(seconds, sizeof seconds, "%.17g", progress->seconds);
+    const struct hy_st_pair pairs[] = {
+        {"format", "pt"}, {"key", key}, {"step", step}, {"seconds", seconds}, {"checksum", sum}};
+    rc = hy_st_write(path, tensors, (size_t)count, pairs, sizeof pairs / sizeof *pairs, e);
+out:
+    free(packed);
+    free(names);
+    free(tensors);
+    return rc;
+}
+
+/* Finds an entry's tensor in the file and checks its type and shape. */
+static const struct hy_st_tensor *wanted(const struct hy_st_file *file, const char *path,
+                                         const struct hy_slab *params, int i, const char *prefix,
+                                         struct hy_err *e)
+{
+    char name[HY_NAME_SIZE + 16];
+    snprintf(name, sizeof name, "%s%s", prefix, params->entries[i].name);
+    const struct hy_st_tensor want = describe(params, i, name, NULL);
+    const struct hy_st_tensor *t = hy_st_find(file, name);
+    if (!t || t->dtype != want.dtype || t->rank != want.rank ||
+        memcmp(t->dims, want.dims, (size_t)want.rank * sizeof *want.dims)) {
+        hy_fail(e, HY_E_USAGE, "%s: %s %s", path, name,
+                t ? "has another shape than the model's" : "is missing");
+        return NULL;
+    }
+    return t;
+}
+
+int hy_checkpoint_load(const char *path, const char *key, struct hy_progress *progress,
+                       struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e)
+{
+    const size_t bytes = family_bytes(params);
+    struct family old[FAMILIES], loaded[FAMILIES];
+    struct hy_st_file file = {0};
+    char sum[HY_HASH_TEXT];
+    hy_real *memory = malloc(FAMILIES * bytes);
+    int rc;
+    if (!memory)
+        return hy_fail_memory(e);
+    if ((rc = hy_st_read(path, &file, e)))
+        goto out;
+    const char *owner = hy_st_value(&file, "key"), *step = hy_st_value(&file, "step");
+    const char *seconds = hy_st_value(&file, "seconds"), *stored = hy_st_value(&file, "checksum");
+    if (!owner || !step || !seconds || !stored || strcmp(owner, key)) {
+        rc = hy_fail(e, HY_E_USAGE, "%s is no checkpoint of run %s", path, key);
+        goto out;
+    }
+    list_families(old, params, opt);
+    for (int f = 0; f < FAMILIES; f++) {
+        loaded[f] = (struct family){old[f].prefix, memory + (size_t)f * (bytes / sizeof *memory)};
+        for (int i = 0; i < params->entry_count; i++) {
+            const struct hy_st_tensor *t = wanted(&file, path, params, i, old[f].prefix, e);
+            if (!t) {
+                rc = HY_E_USAGE;
+                goto out;
+            }
+            pack(params, i, loaded[f].data, (hy_real *)t->data, 1);
+        }
+    }
+    checksum(loaded, bytes, sum);
+    if (strcmp(sum, stored)) {
+        rc = hy_fail(e, HY_E_USAGE, "%s is damaged: its checksum is %s, not %s", path, sum, stored);
+        goto out;
+    }
+    for (int f = 0; f < FAMILIES; f++)
+        memcpy(old[f].data, loaded[f].data, bytes);
+    progress->step = strtoll(step, NULL, 10);
+    progress->seconds = strtod(seconds, NULL);
+out:
+    hy_st_release(&file);
+    free(memory);
+    return rc;
+}

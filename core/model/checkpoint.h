@@ -1,0 +1,27 @@
+/* checkpoint.h - the state of a training run in one safetensors file.
+ *
+ * Parameters stand under their public names, so that the file loads elsewhere as a state dict;
+ * moments as optimizer.m.<name> and optimizer.v.<name>; with several replicas every shape has the
+ * replica as its first axis. Metadata: step, key (of the run), seconds (spent so far), checksum (of
+ * all tensors). A file appears as a whole or not at all (written beside, synced, renamed). */
+#ifndef HY_MODEL_CHECKPOINT_H
+#define HY_MODEL_CHECKPOINT_H
+
+#include "core/model/optimizer.h"
+
+struct hy_progress {
+    int64_t step;   /* steps done */
+    double seconds; /* of training, all attempts together */
+};
+
+/* HY_E_ENV when it cannot be written (no space, no permission); an older checkpoint is then intact.
+ */
+int hy_checkpoint_save(const char *path, const char *key, const struct hy_progress *progress,
+                       const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e);
+
+/* Fills params, opt and progress; they are untouched on failure. A file that is damaged, or belongs
+ * to another run or model, is HY_E_USAGE. */
+int hy_checkpoint_load(const char *path, const char *key, struct hy_progress *progress,
+                       struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e);
+
+#endif

@@ -1,0 +1,155 @@
+/* Laws of checkpoints: what is loaded equals what was saved; a bad file changes nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "core/model/checkpoint.h"
+
+struct fixture {
+    char folder[64], path[96];
+    struct hy_slab params;
+    struct hy_adamw optimizer;
+};
+
+static void fill(struct hy_slab *s, float first)
+{
+    for (int64_t i = 0; i < s->count * s->replicas; i++)
+        s->data[i] = first + (float)i;
+}
+
+static void fixture_init(struct fixture *f, int replicas)
+{
+    struct hy_err e;
+    const struct hy_entry a = {.name = "model.a.weight", .rank = 2, .dims = {3, 5}};
+    const struct hy_entry b = {.name = "model.b.bias", .rank = 1, .dims = {7}};
+    strcpy(f->folder, "checkpoint_XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(f->path, sizeof f->path, "%s/run.safetensors", f->folder);
+    hy_slab_init(&f->params, replicas);
+    assert_int_equal(hy_slab_add(&f->params, &a, &e), 0);
+    assert_int_equal(hy_slab_add(&f->params, &b, &e), 1);
+    assert_int_equal(hy_slab_allocate(&f->params, &e), HY_OK);
+    assert_int_equal(hy_adamw_init(&f->optimizer, &f->params, &e), HY_OK);
+    fill(&f->params, 1);
+    fill(&f->optimizer.m, 1000);
+    fill(&f->optimizer.v, 2000);
+}
+
+static void fixture_release(struct fixture *f)
+{
+    hy_adamw_release(&f->optimizer);
+    hy_slab_release(&f->params);
+    unlink(f->path);
+    rmdir(f->folder);
+}
+
+static void save(const struct fixture *f)
+{
+    struct hy_err e = {0};
+    const struct hy_progress progress = {.step = 123, .seconds = 4.5};
+    if (hy_checkpoint_save(f->path, "key", &progress, &f->params, &f->optimizer, &e))
+        fail_msg("%s", e.text);
+}
+
+static void clear(struct fixture *f)
+{
+    fill(&f->params, -1);
+    fill(&f->optimizer.m, -1);
+    fill(&f->optimizer.v, -1);
+}
+
+static void test_loads_what_was_saved(void **state)
+{
+    (void)state;
+    for (int replicas = 1; replicas <= 3; replicas += 2) {
+        struct fixture f;
+        struct hy_err e = {0};
+        struct hy_progress progress = {0};
+        fixture_init(&f, replicas);
+        save(&f);
+        clear(&f);
+        assert_int_equal(hy_checkpoint_load(f.path, "key", &progress, &f.params, &f.optimizer, &e),
+                         HY_OK);
+        assert_int_equal(progress.step, 123);
+        assert_true(progress.seconds == 4.5);
+        for (int64_t i = 0; i < f.params.count * replicas; i++) {
+            assert_true(f.params.data[i] == 1 + (float)i);
+            assert_true(f.optimizer.m.data[i] == 1000 + (float)i);
+            assert_true(f.optimizer.v.data[i] == 2000 + (float)i);
+        }
+        fixture_release(&f);
+    }
+}
+
+/* Loading must fail and leave everything as it was. */
+static void refuses(struct fixture *f, const char *key)
+{
+    struct hy_err e = {0};
+    struct hy_progress progress = {.step = 9};
+    clear(f);
+    assert_int_not_equal(hy_checkpoint_load(f->path, key, &progress, &f->params, &f->optimizer, &e),
+                         HY_OK);
+    assert_non_null(strstr(e.text, f->path));
+    assert_int_equal(progress.step, 9);
+    for (int64_t i = 0; i < f->params.count; i++)
+        assert_true(f->params.data[i] == -1 + (float)i);
+}
+
+static void test_refuses_another_run(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 1);
+    save(&f);
+    refuses(&f, "another key");
+    fixture_release(&f);
+}
+
+static void test_refuses_damage(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 1);
+    save(&f);
+    FILE *file = fopen(f.path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -9, SEEK_END), 0); /* inside the last tensor */
+    const int byte = fgetc(file);
+    fseek(file, -9, SEEK_END);
+    fputc(byte ^ 4, file);
+    fclose(file);
+    refuses(&f, "key");
+    assert_int_equal(truncate(f.path, 200), 0);
+    refuses(&f, "key");
+    fixture_release(&f);
+}
+
+static void test_names_the_path_that_cannot_be_written(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct hy_err e = {0};
+    const struct hy_progress progress = {.step = 1};
+    fixture_init(&f, 1);
+    assert_int_equal(hy_checkpoint_save("no/such/folder/run.safetensors", "key", &progress,
+                                        &f.params, &f.optimizer, &e),
+                     HY_E_ENV);
+    assert_non_null(strstr(e.text, "no/such/folder"));
+    fixture_release(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_loads_what_was_saved),
+        cmocka_unit_test(test_refuses_another_run),
+        cmocka_unit_test(test_refuses_damage),
+        cmocka_unit_test(test_names_the_path_that_cannot_be_written),
+    };
+    return cmocka_run_group_tests_name("checkpoints", tests, NULL, NULL);
+}
