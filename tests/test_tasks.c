@@ -171,10 +171,10 @@ static void batch_loss_weighs_tasks_by_their_share(void **unused)
 static void a_batch_holds_no_more_labels_than_promised(void **unused)
 {
     (void)unused;
-    struct hy_source train[] = {source("text", 1, "{\"path\":\"CORPUS\"}"),
-                                source("mqar", 1.7, "{\"pairs\":[2,8]}"),
-                                source("mqar", 0.4, "{\"pairs\":1}")};
-    struct hy_data *data = open_data(train, 3, train + 2, 1);
+    struct hy_source train[] = {source("mqar", 1.7, "{\"pairs\":[2,8]}"),
+                                source("mqar", 0.4, "{\"pairs\":1}"),
+                                source("text", 1, "{\"path\":\"CORPUS\"}")};
+    struct hy_data *data = open_data(train, 3, train, 1);
     static int32_t tokens[MAX_BATCH * T], labels[MAX_BATCH * T];
     static float weights[MAX_BATCH * T];
     for (int batch = 1; batch <= MAX_BATCH; batch = batch * 2 + 1)
@@ -188,7 +188,7 @@ static void a_batch_holds_no_more_labels_than_promised(void **unused)
         }
     hy_data_close(data);
 
-    data = open_data(train + 1, 1, train, 1); /* a text that is only evaluated */
+    data = open_data(train, 1, train + 2, 1); /* a text that is only evaluated */
     assert_int_equal(hy_data_max_train_labels(data, 4), 4 * 8);
     assert_int_equal(hy_data_max_labels(data, 4), 4 * T);
     hy_data_close(data);
@@ -220,12 +220,12 @@ static void one_task_given_twice_does_not_repeat_itself(void **unused)
                                 source("mqar", 1, "{\"pairs\":4}")};
     struct hy_data *data = open_data(train, 2, NULL, 0);
     assert_int_equal(hy_data_vocab(data), 256);
-    for (int64_t n = 0; n < 100; n += 2) {
-        int32_t tokens[2][T], labels[T];
-        int shift;
-        hy_data_train_fill(data, n, tokens[0], labels, &shift);
-        hy_data_train_fill(data, n + 1, tokens[1], labels, &shift);
-        assert_memory_not_equal(tokens[0], tokens[1], sizeof *tokens);
+    int32_t tokens[100][T], labels[T];
+    int shift;
+    for (int n = 0; n < 100; n++) {
+        hy_data_train_fill(data, n, tokens[n], labels, &shift);
+        for (int before = 0; before < n; before++)
+            assert_memory_not_equal(tokens[n], tokens[before], sizeof *tokens);
     }
     hy_data_close(data);
     release(train, 2);
@@ -234,29 +234,32 @@ static void one_task_given_twice_does_not_repeat_itself(void **unused)
 static void tasks_lie_beside_each_other_in_the_vocabulary(void **unused)
 {
     (void)unused;
-    struct hy_source train[] = {source("mqar", 1, "{\"vocab\":64,\"pairs\":4}")};
+    struct hy_source train[] = {source("mqar", 1, "{\"vocab\":64,\"pairs\":4}"),
+                                source("text", 1, "{\"path\":\"CORPUS\"}")};
     struct hy_source eval[] = {source("text", 1, "{\"path\":\"CORPUS\"}"),
                                source("mqar", 1, "{\"vocab\":64,\"pairs\":8}")};
     static const int shifts[] = {64, 0};
-    struct hy_data *data = open_data(train, 1, eval, 2);
-    assert_int_equal(hy_data_vocab(data), 64 + 256);
-    assert_int_equal(hy_data_eval_count(data), 2);
-    for (int i = 0; i < 2; i++) {
-        const struct hy_task *task = hy_data_eval_task(data, i);
-        int32_t shared[2][T], local[2][T];
-        int shift;
-        assert_ptr_equal(task, eval[i].task);
-        hy_data_eval_fill(data, i, HY_SPLIT_TEST, 3, shared[0], shared[1], &shift);
-        task->fill(hy_data_eval_state(data, i), HY_SPLIT_TEST, 3, local[0], local[1]);
-        assert_int_equal(shift, shifts[i]);
-        for (int t = 0; t < T; t++) {
-            assert_int_equal(shared[0][t], local[0][t] + shift);
-            assert_int_equal(shared[1][t],
-                             local[1][t] == HY_NO_LABEL ? HY_NO_LABEL : local[1][t] + shift);
+    for (int trained = 1; trained <= 2; trained++) { /* text is only evaluated, then trained too */
+        struct hy_data *data = open_data(train, trained, eval, 2);
+        assert_int_equal(hy_data_vocab(data), 64 + 256);
+        assert_int_equal(hy_data_eval_count(data), 2);
+        for (int i = 0; i < 2; i++) {
+            const struct hy_task *task = hy_data_eval_task(data, i);
+            int32_t shared[2][T], local[2][T];
+            int shift;
+            assert_ptr_equal(task, eval[i].task);
+            hy_data_eval_fill(data, i, HY_SPLIT_TEST, 3, shared[0], shared[1], &shift);
+            task->fill(hy_data_eval_state(data, i), HY_SPLIT_TEST, 3, local[0], local[1]);
+            assert_int_equal(shift, shifts[i]);
+            for (int t = 0; t < T; t++) {
+                const int scored = local[1][t] != HY_NO_LABEL;
+                assert_int_equal(shared[0][t], local[0][t] + shift);
+                assert_int_equal(shared[1][t], local[1][t] + scored * shift);
+            }
         }
+        hy_data_close(data);
     }
-    hy_data_close(data);
-    release(train, 1);
+    release(train, 2);
     release(eval, 2);
 }
 
