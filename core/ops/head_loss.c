@@ -206,6 +206,7 @@ struct hy_tensor *hy_head_loss(struct hy_graph *g, struct hy_tensor *x, struct h
     if (!out[1] || !hy_graph_op(g, &hy_op_head_loss, 3, (struct hy_tensor *[]){x, table, labels}, 2,
                                 out, &s, sizeof s))
         return NULL;
+    out[1]->differentiable = 0;
     *hit = out[1];
     return out[0];
 }

@@ -1,0 +1,24 @@
+/* attention.h - causal softmax attention: o_t = sum_s softmax_s(scale <q_t, k_s>) v_s over s <= t,
+ * with a window over t - window < s <= t. Probabilities exist for a block of queries at a time and
+ * are made again in backward (arXiv 2205.14135). */
+#ifndef HY_OPS_ATTENTION_H
+#define HY_OPS_ATTENTION_H
+
+#include "core/graph/graph.h"
+
+struct hy_attention {
+    int heads, kv_heads; /* query head h reads key head h / (heads / kv_heads) */
+    int key_width, value_width;
+    double scale;
+    int window; /* 0: none */
+};
+
+/* q [rows, heads * key_width], k [rows, kv_heads * key_width], v [rows, kv_heads * value_width];
+ * returns [rows, heads * value_width]. Caches: NULL, or in a cached graph [batch * context, columns
+ * of k] and [batch * context, columns of v], row b * context + position: this run's keys and values
+ * are written there from the graph's position on and the queries see all up to their own. */
+struct hy_tensor *hy_attention(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
+                               struct hy_tensor *v, const struct hy_attention *s,
+                               struct hy_tensor *cache_k, struct hy_tensor *cache_v);
+
+#endif
