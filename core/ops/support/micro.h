@@ -1,0 +1,51 @@
+/* micro.h - products of small matrices that stay in cache, for kernels that fuse a block's work.
+ *
+ * A vector of HY_LANES numbers is the unit: widths are padded to multiples of it, so that no kernel
+ * has edges. One call costs tens of cycles, where a library's costs hundreds. */
+#ifndef HY_OPS_SUPPORT_MICRO_H
+#define HY_OPS_SUPPORT_MICRO_H
+
+#include <stdint.h>
+
+#include "core/graph/real.h"
+
+enum { HY_VECTOR_BYTES = 64, HY_LANES = HY_VECTOR_BYTES / (int)sizeof(hy_real) };
+
+/* Loads and stores need no more than the alignment of a number. */
+typedef hy_real hy_vec
+    __attribute__((vector_size(HY_VECTOR_BYTES), aligned(sizeof(hy_real)), may_alias));
+
+static inline int64_t hy_lanes_up(int64_t width)
+{
+    return (width + HY_LANES - 1) / HY_LANES * HY_LANES;
+}
+static inline hy_vec hy_vec_load(const hy_real *p)
+{
+    return *(const hy_vec *)p;
+}
+static inline void hy_vec_store(hy_real *p, hy_vec x)
+{
+    *(hy_vec *)p = x;
+}
+static inline hy_vec hy_vec_all(hy_real x)
+{
+    return x - (hy_vec){0};
+}
+hy_real hy_vec_sum(hy_vec x);
+
+/* The left operand of a product: element (i, p) at data[i * row + p * col], so either way round. */
+struct hy_left {
+    const hy_real *data;
+    int64_t row, col;
+};
+
+/* c[m, n] = keep[i] * c[i, :] + a[m, k] b[k, n]; keep NULL: c is overwritten. m and n are multiples
+ * of HY_LANES; b and c are row-major. */
+void hy_micro_mul(int64_t m, int64_t n, int64_t k, struct hy_left a, const hy_real *b, int64_t ldb,
+                  const hy_real *keep, hy_real *c, int64_t ldc);
+
+/* y[n, m] = x[m, n] transposed; m and n are multiples of HY_LANES. */
+void hy_micro_transpose(int64_t m, int64_t n, const hy_real *x, int64_t ldx, hy_real *y,
+                        int64_t ldy);
+
+#endif

@@ -1,0 +1,52 @@
+/* scan.h - the kernel that the gated scan and the delta scan share.
+ *
+ * Per head, with a state S [key_width, value_width] and decays a_t = e^{g_t} in (0, 1]:
+ *     gated:  S_t = a_t S_{t-1} + k_t v_t'                               o_t = scale S_t' q_t
+ *     delta:  S_t = a_t S_{t-1} + beta_t k_t (v_t - (a_t S_{t-1})' k_t)'      likewise
+ * so the delta scan is the gated scan of w_t = beta_t y_t, with y_t the error in brackets.
+ *
+ * Method: blocks of B = HY_LANES tokens, one after another, with S in cache. Within a block, with
+ * I_i the decay from its entry to row i, R_i the decay from row i to its end, F = R_0 a_0 and
+ * pair() as in pair.h: y = v - (I k) S - strict pair(k, k) w,  w = beta y      (delta: forward
+ * substitution) o = (I q) S + pair(q, k) w,             S <- F S + (R k)' w Backward, given do and
+ * the gradient dS of the state that leaves: dw = pair(q, k)' do + (R k) dS;   delta: dw -= strict
+ * pair(k, k)' dz, dz = beta dw; dbeta = rowsum(y dw), dv = dz (gated: dw) dq = I (do S') + ...,  dk
+ * = R (w dS') - I (dz S') + ...   (...: pair's backward of do w', -dz w') dS <- F dS + (I q)' do -
+ * (I k)' dz dg_t is the sum over later rows of (q dq + k dk as reader - k dk as writer) up to the
+ * end of a chunk, plus <S, dS> there. Training keeps S at every chunk's start; backward rebuilds
+ * those between. Decays are only ever multiplied up from factors <= 1, so strong decay underflows
+ * to 0, never to inf or NaN. The algebra is the chunkwise form of arXiv 2312.06635 and 2412.06464,
+ * with the two triangular inverses of the latter replaced by substitutions, which a sequential walk
+ * permits. */
+#ifndef HY_OPS_SUPPORT_SCAN_H
+#define HY_OPS_SUPPORT_SCAN_H
+
+#include "core/graph/graph.h"
+
+struct hy_scan {
+    int heads, key_width, value_width;
+    double scale; /* of the queries */
+    int chunk;    /* tokens between the states that training keeps for backward; 0: 64 */
+};
+
+/* in[] and out[] of both ops; optional ones are NULL. */
+enum { HY_SCAN_Q, HY_SCAN_K, HY_SCAN_V, HY_SCAN_DECAY, HY_SCAN_BETA, HY_SCAN_H0, HY_SCAN_INPUTS };
+enum {
+    HY_SCAN_O,
+    HY_SCAN_HT,
+    HY_SCAN_STATES, /* training: S where each chunk starts, and the last, padded to whole lanes */
+    HY_SCAN_ERRORS, /* training, delta: y */
+    HY_SCAN_OUTPUTS
+};
+
+/* Checks shapes and records an op of `kind`; returns o. in: HY_SCAN_INPUTS tensors. */
+struct hy_tensor *hy_scan_build(struct hy_graph *g, const struct hy_op_kind *kind,
+                                const struct hy_scan *s, struct hy_tensor *const *in,
+                                struct hy_tensor **ht);
+
+void hy_scan_forward(const struct hy_op *op, int replica);
+void hy_scan_backward(const struct hy_op *op, int replica);
+void hy_scan_cost(const struct hy_op *op, struct hy_cost *cost);
+size_t hy_scan_scratch(const struct hy_op *op);
+
+#endif
