@@ -1,8 +1,9 @@
-/* comm.h - messages between the ranks of a sweep. Two implementations of one header, chosen when the
- * program starts: comm_mpi.c (the only file that includes mpi.h) and comm_self.c (one rank, no MPI).
+/* comm.h - messages between the ranks of a sweep. Two implementations of one header, chosen when
+ * the program starts: comm_mpi.c (the only file that includes mpi.h) and comm_self.c (one rank, no
+ * MPI).
  *
- * Nobody spins: hy_comm_receive() only looks; a waiting rank sleeps between looks. A message is a byte
- * string; messages from one sender arrive in order. A rank may send to itself. */
+ * Nobody spins: hy_comm_receive() only looks; a waiting rank sleeps between looks. A message is a
+ * byte string; messages from one sender arrive in order. A rank may send to itself. */
 #ifndef HY_RUNNER_COMM_H
 #define HY_RUNNER_COMM_H
 

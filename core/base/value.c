@@ -210,11 +210,14 @@ const struct hy_value *hy_value_at(const struct hy_value *root, const char *path
 
 /* The map behind key, made where there is none or only an empty entry. */
 static struct hy_value *enter(struct hy_value *map, const char *key, const char *path,
-                              struct hy_err *e)
+                              struct hy_mark mark, struct hy_err *e)
 {
     size_t i = find(map, key);
     if (i == map->count || map->items[i]->type == HY_V_NULL) {
-        if (hy_value_set(map, key, hy_value_map(), e))
+        struct hy_value *made = hy_value_map();
+        if (made)
+            made->mark = mark;
+        if (hy_value_set(map, key, made, e))
             return NULL;
         i = find(map, key);
     }
@@ -240,7 +243,7 @@ int hy_value_put(struct hy_value *root, const char *path, struct hy_value *item,
     char *key = steps;
     for (char *dot; (dot = strchr(key, '.')); key = dot + 1) {
         *dot = 0;
-        root = enter(root, key, path, e);
+        root = enter(root, key, path, item->mark, e);
         if (!root)
             goto fail;
     }

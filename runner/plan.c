@@ -1,0 +1,200 @@
+#include "runner/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/ops/support/gemm.h"
+
+/* What hy_config_title already says. */
+static int is_in_title(const char *axis)
+{
+    static const char *const said[] = {"mixer.variant", "mixer.ratio", "mixer.placement",
+                                       "mixer.layers",  "train.lr",    "train.seed",
+                                       "name"};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strcmp(axis, said[i]))
+            return 1;
+    return 0;
+}
+
+static char *make_title(const struct hy_config *c, const struct hy_sweep *sweep)
+{
+    char usual[256];
+    struct hy_buf text = {0};
+    hy_config_title(c, usual, sizeof usual);
+    hy_buf_text(&text, usual);
+    for (size_t i = 0; i < sweep->axis_count; i++) {
+        const char *axis = sweep->axes[i], *dot = strrchr(axis, '.');
+        const struct hy_value *v = hy_value_at(c->tree, axis);
+        if (is_in_title(axis) || !v)
+            continue;
+        char *value = v->type == HY_V_STRING ? strdup(v->string) : hy_value_to_json(v, 0);
+        hy_buf_printf(&text, " %s=%s", dot ? dot + 1 : axis, value ? value : "?");
+        free(value);
+    }
+    if (hy_buf_failed(&text)) {
+        hy_buf_release(&text);
+        return NULL;
+    }
+    return text.data;
+}
+
+/* A run's index in an open-addressed table of keys, or -1 after putting `index` there. */
+static int find_or_put(int *table, size_t size, const struct hy_plan *p, const char *key, int index)
+{
+    size_t at = strtoull((char[]){key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7],
+                                  key[8], key[9], key[10], key[11], 0},
+                         NULL, 16) %
+                size;
+    while (table[at] >= 0) {
+        if (!strcmp(p->runs[table[at]].key, key))
+            return table[at];
+        at = (at + 1) % size;
+    }
+    table[at] = index;
+    return -1;
+}
+
+static void release_run(struct hy_plan_run *run)
+{
+    hy_config_release(&run->config);
+    free(run->title);
+    *run = (struct hy_plan_run){0};
+}
+
+int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e)
+{
+    struct hy_plan p = {.combinations = sweep->cell_count};
+    const size_t size = 2 * sweep->cell_count + 1;
+    int *table = malloc(size * sizeof *table);
+    int rc = HY_OK;
+    if (!sweep->cell_count) {
+        rc = hy_fail(e, HY_E_USAGE, "sweep %s has no runs: everything is excluded", sweep->name);
+        goto out;
+    }
+    p.runs = calloc(sweep->cell_count, sizeof *p.runs);
+    if (!p.runs || !table) {
+        rc = hy_fail_memory(e);
+        goto out;
+    }
+    memset(table, -1, size * sizeof *table);
+    for (size_t i = 0; !rc && i < sweep->cell_count; i++) {
+        struct hy_plan_run *run = &p.runs[p.count];
+        rc = hy_config_resolve(sweep->cells[i], &run->config, e);
+        if (!rc)
+            rc = hy_config_key(&run->config, run->key, e);
+        if (!rc && find_or_put(table, size, &p, run->key, p.count) >= 0) {
+            release_run(run);
+            continue;
+        }
+        if (!rc && !(run->title = make_title(&run->config, sweep)))
+            rc = hy_fail_memory(e);
+        if (!rc)
+            p.count++;
+        else
+            release_run(run);
+    }
+out:
+    free(table);
+    if (rc)
+        hy_plan_release(&p);
+    else
+        *out = p;
+    return rc;
+}
+
+void hy_plan_release(struct hy_plan *p)
+{
+    for (int i = 0; i < p->count; i++)
+        release_run(&p->runs[i]);
+    free(p->runs);
+    *p = (struct hy_plan){0};
+}
+
+/* What an estimate depends on: the configuration without what only moves numbers. */
+static int shape_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
+{
+    static const char *const numbers[] = {"lr",   "lr_end", "warmup", "schedule", "weight_decay",
+                                          "clip", "beta1",  "beta2",  "eps",      "seed"};
+    struct hy_value *tree = hy_value_copy(c->tree);
+    char *json = NULL;
+    if (!tree)
+        return hy_fail_memory(e);
+    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        hy_value_remove(train, numbers[i]);
+    json = hy_value_to_json(tree, 1);
+    if (json)
+        hy_hash_bytes(json, strlen(json), key);
+    hy_value_free(tree);
+    const int rc = json ? HY_OK : hy_fail_memory(e);
+    free(json);
+    return rc;
+}
+
+int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
+{
+    /* Runs that differ in seed or rate only share an estimate. */
+    char(*shapes)[HY_HASH_TEXT] = calloc((size_t)p->count, sizeof *shapes);
+    int rc = shapes ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < p->count; i++) {
+        struct hy_plan_run *run = &p->runs[i];
+        rc = shape_key(&run->config, shapes[i], e);
+        int twin = 0;
+        while (twin < i && strcmp(shapes[twin], shapes[i]) != 0)
+            twin++;
+        if (!rc && twin < i)
+            run->estimate = p->runs[twin].estimate;
+        else if (!rc && hy_trial_estimate(&run->config, &run->estimate, e))
+            rc = hy_err_wrap(e, "run %d (%s)", i + 1, run->title);
+    }
+    free(shapes);
+    return rc;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds per FLOP of a matrix product of the size that small models multiply. */
+static int measure_product(double *seconds_per_flop, struct hy_err *e)
+{
+    enum { ROWS = 1024, WIDTH = 256, REPEATS = 4 };
+    hy_real *x = calloc((size_t)ROWS * WIDTH, sizeof *x);
+    hy_real *w = calloc((size_t)WIDTH * WIDTH, sizeof *w);
+    hy_real *y = calloc((size_t)ROWS * WIDTH, sizeof *y);
+    double best = 0;
+    int rc = x && w && y ? HY_OK : hy_fail_memory(e);
+    /* The first product also sets the library up. */
+    for (int i = 0; !rc && i <= REPEATS; i++) {
+        const double start = now();
+        hy_gemm(0, 0, ROWS, WIDTH, WIDTH, 1, x, WIDTH, w, WIDTH, 0, y, WIDTH);
+        const double took = now() - start;
+        if (i && (!best || took < best))
+            best = took;
+    }
+    free(y);
+    free(w);
+    free(x);
+    if (!rc)
+        *seconds_per_flop = best / (2.0 * ROWS * WIDTH * WIDTH);
+    return rc;
+}
+
+int hy_plan_time(struct hy_plan *p, double seconds_per_flop, struct hy_err *e)
+{
+    if (seconds_per_flop <= 0) {
+        const int rc = measure_product(&seconds_per_flop, e);
+        if (rc)
+            return rc;
+        seconds_per_flop *= 2;
+    }
+    for (int i = 0; i < p->count; i++)
+        p->runs[i].seconds = p->runs[i].estimate.total_flops * seconds_per_flop;
+    return HY_OK;
+}
