@@ -44,10 +44,9 @@ static char *make_title(const struct hy_config *c, const struct hy_sweep *sweep)
 /* A run's index in an open-addressed table of keys, or -1 after putting `index` there. */
 static int find_or_put(int *table, size_t size, const struct hy_plan *p, const char *key, int index)
 {
-    size_t at = strtoull((char[]){key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7],
-                                  key[8], key[9], key[10], key[11], 0},
-                         NULL, 16) %
-                size;
+    char head[16];
+    snprintf(head, sizeof head, "%.15s", key);
+    size_t at = strtoull(head, NULL, 16) % size;
     while (table[at] >= 0) {
         if (!strcmp(p->runs[table[at]].key, key))
             return table[at];

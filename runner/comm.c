@@ -1,0 +1,51 @@
+#include "runner/comm_kind.h"
+
+#include <stdlib.h>
+
+/* A launcher is at work: it tells its processes so in their environment. */
+static int is_launched(void)
+{
+    static const char *const signs[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK",
+                                        "PMIX_RANK"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (getenv(signs[i]))
+            return 1;
+    return 0;
+}
+
+int hy_comm_open(struct hy_comm **out, struct hy_err *e)
+{
+    if (!is_launched())
+        return hy_comm_self_open(out, e);
+#ifdef HY_WITHOUT_MPI
+    return hy_fail(e, HY_E_ENV, "this hylas was built without MPI; run it without mpirun");
+#else
+    return hy_comm_mpi_open(out, e);
+#endif
+}
+
+void hy_comm_close(struct hy_comm *c)
+{
+    if (c)
+        c->kind->close(c);
+}
+
+int hy_comm_rank(const struct hy_comm *c)
+{
+    return c->rank;
+}
+
+int hy_comm_size(const struct hy_comm *c)
+{
+    return c->size;
+}
+
+int hy_comm_send(struct hy_comm *c, int to, const void *bytes, size_t size, struct hy_err *e)
+{
+    return c->kind->send(c, to, bytes, size, e);
+}
+
+int hy_comm_receive(struct hy_comm *c, struct hy_buf *out, int *from)
+{
+    return c->kind->receive(c, out, from);
+}

@@ -1,0 +1,22 @@
+/* comm_kind.h - what the implementations of comm.h share. */
+#ifndef HY_RUNNER_COMM_KIND_H
+#define HY_RUNNER_COMM_KIND_H
+
+#include "runner/comm.h"
+
+struct hy_comm_kind {
+    int (*send)(struct hy_comm *c, int to, const void *bytes, size_t size, struct hy_err *e);
+    int (*receive)(struct hy_comm *c, struct hy_buf *out, int *from);
+    void (*close)(struct hy_comm *c); /* frees c */
+};
+
+/* Comes first in each implementation's own struct. */
+struct hy_comm {
+    const struct hy_comm_kind *kind;
+    int rank, size;
+};
+
+int hy_comm_self_open(struct hy_comm **out, struct hy_err *e);
+int hy_comm_mpi_open(struct hy_comm **out, struct hy_err *e); /* not in a build without MPI */
+
+#endif
