@@ -1,0 +1,127 @@
+#include "core/model/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/ops/add_norm.h"
+#include "core/ops/embedding.h"
+#include "core/ops/head_loss.h"
+#include "core/ops/linear.h"
+#include "core/ops/rmsnorm.h"
+#include "core/ops/swiglu.h"
+
+const struct hy_variant *hy_model_variant(const struct hy_model_spec *spec, int layer)
+{
+    return spec->layout.kinds[layer] == 'F' ? spec->full : spec->linear;
+}
+
+struct hy_mixer hy_model_mixer(const struct hy_model_spec *spec, int layer, struct hy_graph *g)
+{
+    return (struct hy_mixer){
+        .graph = g,
+        .options = spec->layout.kinds[layer] == 'F' ? spec->full_options : spec->linear_options,
+        .d_model = spec->d_model,
+        .heads = spec->heads,
+        .layer = layer,
+        .layers = spec->layers,
+        .norm_eps = spec->norm_eps,
+        .init_std = spec->init_std,
+    };
+}
+
+int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t context)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < spec->layers; i++) {
+        const struct hy_mixer m = hy_model_mixer(spec, i, NULL);
+        sum += hy_model_variant(spec, i)->state_elements(&m, context);
+    }
+    return sum;
+}
+
+static struct hy_entry matrix(const struct hy_model_spec *spec, const char *name, int64_t rows,
+                              int64_t cols)
+{
+    struct hy_entry entry = {
+        .rank = 2,
+        .dims = {rows, cols},
+        .init = {.law = HY_INIT_NORMAL, .b = spec->init_std},
+        .decays = 1,
+    };
+    snprintf(entry.name, sizeof entry.name, "%s", name);
+    return entry;
+}
+
+static struct hy_tensor *norm_weight(const struct hy_model_spec *spec, struct hy_graph *g,
+                                     const char *name)
+{
+    struct hy_entry entry = {
+        .rank = 1,
+        .dims = {spec->d_model},
+        .init = {.law = HY_INIT_CONSTANT, .a = 1},
+    };
+    snprintf(entry.name, sizeof entry.name, "%s", name);
+    return hy_graph_param(g, &entry);
+}
+
+static struct hy_tensor *layer_norm_weight(const struct hy_model_spec *spec, struct hy_graph *g,
+                                           int layer, const char *which)
+{
+    char name[HY_NAME_SIZE];
+    snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, which);
+    return norm_weight(spec, g, name);
+}
+
+static struct hy_tensor *mlp(const struct hy_model_spec *spec, struct hy_graph *g, int layer,
+                             struct hy_tensor *x)
+{
+    char gate[HY_NAME_SIZE], up[HY_NAME_SIZE], down[HY_NAME_SIZE];
+    snprintf(gate, sizeof gate, "model.layers.%d.mlp.gate_proj.weight", layer);
+    snprintf(up, sizeof up, "model.layers.%d.mlp.up_proj.weight", layer);
+    snprintf(down, sizeof down, "model.layers.%d.mlp.down_proj.weight", layer);
+    const struct hy_entry in[] = {matrix(spec, gate, spec->mlp, spec->d_model),
+                                  matrix(spec, up, spec->mlp, spec->d_model)};
+    const struct hy_entry out = matrix(spec, down, spec->d_model, spec->mlp);
+    struct hy_tensor *h = hy_swiglu(g, hy_linear(g, x, hy_graph_params(g, 2, in)));
+    return hy_linear(g, h, hy_graph_param(g, &out));
+}
+
+void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
+                    struct hy_model_ends *ends)
+{
+    const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
+    const struct hy_entry table =
+        matrix(spec, "model.embeddings.weight", spec->vocab, spec->d_model);
+    const struct hy_entry head = matrix(spec, "lm_head.weight", spec->vocab, spec->d_model);
+    *ends = (struct hy_model_ends){.tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1)};
+
+    /* The residual stream x, and what the block before is still to add to it: the addition is fused
+     * with the norm that follows. */
+    struct hy_tensor *x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));
+    struct hy_tensor *delta = NULL, *normed;
+    for (int i = 0; i < spec->layers; i++) {
+        struct hy_mixer m = hy_model_mixer(spec, i, g);
+        struct hy_tensor *w = layer_norm_weight(spec, g, i, "attn_norm");
+        if (delta)
+            normed = hy_add_norm(g, x, delta, w, spec->norm_eps, &x);
+        else
+            normed = hy_rmsnorm(g, x, w, spec->norm_eps);
+        delta = hy_model_variant(spec, i)->build(&m, normed);
+        if (spec->mlp) {
+            w = layer_norm_weight(spec, g, i, "mlp_norm");
+            delta = mlp(spec, g, i, hy_add_norm(g, x, delta, w, spec->norm_eps, &x));
+        }
+    }
+    normed =
+        hy_add_norm(g, x, delta, norm_weight(spec, g, "model.norm.weight"), spec->norm_eps, &x);
+    struct hy_tensor *w = hy_graph_param(g, &head);
+    if (max_labels > 0) {
+        ends->labels = hy_graph_input(g, "labels", HY_INT32, rows, 1);
+        ends->nll = hy_head_loss(g, normed, w, ends->labels, max_labels, &ends->hit);
+        hy_graph_keep(ends->nll);
+        hy_graph_keep(ends->hit);
+    } else {
+        ends->logits = hy_linear(g, normed, w);
+        hy_graph_keep(ends->logits);
+    }
+}

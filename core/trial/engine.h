@@ -1,0 +1,44 @@
+/* engine.h - the graphs and parameters of one run: what trial.c trains, evaluates and measures. */
+#ifndef HY_TRIAL_ENGINE_H
+#define HY_TRIAL_ENGINE_H
+
+#include "core/base/row.h"
+#include "core/model/model.h"
+#include "core/model/optimizer.h"
+#include "core/trial/config.h"
+
+struct hy_engine {
+    struct hy_model_spec spec;
+    struct hy_data *data;
+    struct hy_slab params, grads;
+    struct hy_adamw optimizer;
+    struct hy_graph *train, *eval;
+    struct hy_model_ends train_ends, eval_ends;
+    struct hy_tensor *weights; /* train: d loss / d nll, the loss weight of each position */
+    struct hy_cost train_cost, eval_cost; /* of one run of the graph */
+    int64_t train_bytes; /* parameters, gradients, moments, activations of training */
+};
+
+/* The model that a configuration describes, for a vocabulary. */
+struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab);
+
+/* Opens the data and builds everything; dry: plans without allocating, for estimates. Release also
+ * after a failure. */
+int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, struct hy_err *e);
+void hy_engine_release(struct hy_engine *x);
+
+/* Bytes of one sequence's cache at `context` tokens: measured by building the decoding graph, and
+ * an error when they differ from what the variants declare. */
+int hy_engine_cache_bytes(const struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e);
+
+/* Evaluates one split of all evaluation sources: emits slice rows, and the means that the results
+ * table shows. Values that no task measures are NaN. stop: as in trial.h; ends early with
+ * HY_E_INTERRUPTED. */
+struct hy_scores {
+    double ppl, bits_per_byte, recall;
+};
+int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
+                       void (*emit)(void *context, const struct hy_row *row), void *context,
+                       const volatile int *stop, struct hy_scores *out, struct hy_err *e);
+
+#endif

@@ -1,0 +1,168 @@
+/* evaluate.c - runs the evaluation sets through the model and lets their tasks score the
+ * predictions. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/trial/engine.h"
+
+/* What one source's scores are added up in. */
+struct collector {
+    void (*emit)(void *context, const struct hy_row *row);
+    void *context;
+    const char *task, *split;
+    int64_t step;
+    double accuracy, nll, bits_per_byte; /* of the whole split; NaN where not scored */
+};
+
+static void collect(void *context, const char *slice, const char *metric, double value, int64_t n)
+{
+    struct collector *c = context;
+    (void)n;
+    if (!*slice && !strcmp(metric, "accuracy"))
+        c->accuracy = value;
+    if (!*slice && !strcmp(metric, "nll"))
+        c->nll = value;
+    if (!*slice && !strcmp(metric, "bits_per_byte"))
+        c->bits_per_byte = value;
+    const struct hy_row row = {
+        .type = HY_ROW_SLICE,
+        .step = c->step,
+        .task = c->task,
+        .split = c->split,
+        .slice = slice,
+        .name = metric,
+        .value = value,
+    };
+    c->emit(c->context, &row);
+}
+
+static void discard(void *context, const char *slice, const char *metric, double value, int64_t n)
+{
+    (void)context, (void)slice, (void)metric, (void)value, (void)n;
+}
+
+/* One batch of sequences on its way through the model. */
+struct window {
+    int32_t *tokens, *labels; /* in the shared vocabulary */
+    int32_t *local_tokens, *local_labels;
+    float *nll;
+    uint8_t *hit;
+};
+
+static int window_init(struct window *w, size_t sequences, size_t seq_len, struct hy_err *e)
+{
+    const size_t n = sequences * seq_len;
+    w->tokens = calloc(n, sizeof *w->tokens);
+    w->labels = calloc(n, sizeof *w->labels);
+    w->local_tokens = calloc(seq_len, sizeof *w->local_tokens);
+    w->local_labels = calloc(seq_len, sizeof *w->local_labels);
+    w->nll = calloc(seq_len, sizeof *w->nll);
+    w->hit = calloc(seq_len, sizeof *w->hit);
+    if (!w->tokens || !w->labels || !w->local_tokens || !w->local_labels || !w->nll || !w->hit)
+        return hy_fail_memory(e);
+    return HY_OK;
+}
+
+static void window_release(struct window *w)
+{
+    free(w->tokens);
+    free(w->labels);
+    free(w->local_tokens);
+    free(w->local_labels);
+    free(w->nll);
+    free(w->hit);
+}
+
+/* Hands row `row` of the batch, as predicted, to the task's scorer. */
+static void score(const struct hy_engine *x, struct window *w, int source, void *scorer, int row,
+                  int64_t index, int shift)
+{
+    const int seq_len = x->eval->shape.tokens;
+    const size_t first = (size_t)row * (size_t)seq_len;
+    const hy_real *nll = hy_real_data(x->eval_ends.nll, 0) + first;
+    const hy_real *hit = hy_real_data(x->eval_ends.hit, 0) + first;
+    for (int t = 0; t < seq_len; t++) {
+        const int32_t label = w->labels[first + (size_t)t];
+        w->local_tokens[t] = w->tokens[first + (size_t)t] - shift;
+        w->local_labels[t] = label == HY_NO_LABEL ? label : label - shift;
+        w->nll[t] = (float)nll[t];
+        w->hit[t] = hit[t] > 0;
+    }
+    const struct hy_prediction p = {.index = index,
+                                    .tokens = w->local_tokens,
+                                    .labels = w->local_labels,
+                                    .nll = w->nll,
+                                    .hit = w->hit};
+    hy_data_eval_task(x->data, source)->score_add(hy_data_eval_state(x->data, source), scorer, &p);
+}
+
+static int evaluate_source(struct hy_engine *x, struct window *w, int source, enum hy_split split,
+                           const volatile int *stop, struct collector *c, struct hy_err *e)
+{
+    const struct hy_task *task = hy_data_eval_task(x->data, source);
+    const void *state = hy_data_eval_state(x->data, source);
+    const int64_t count = task->count(state, split);
+    const int batch = x->eval->shape.batch, seq_len = x->eval->shape.tokens;
+    const size_t bytes = (size_t)batch * (size_t)seq_len * sizeof *w->tokens;
+    void *scorer;
+    int shift = 0, rc = task->score_begin(state, split, &scorer, e);
+    if (rc)
+        return rc;
+    for (int64_t first = 0; first < count && !rc; first += batch) {
+        const int rows = count - first < batch ? (int)(count - first) : batch;
+        for (int k = 0; k < batch * seq_len; k++)
+            w->labels[k] = HY_NO_LABEL;
+        for (int i = 0; i < rows; i++)
+            hy_data_eval_fill(x->data, source, split, first + i, w->tokens + i * seq_len,
+                              w->labels + i * seq_len, &shift);
+        memcpy(hy_data(x->eval_ends.tokens, 0), w->tokens, bytes);
+        memcpy(hy_data(x->eval_ends.labels, 0), w->labels, bytes);
+        hy_graph_run(x->eval, NULL);
+        for (int i = 0; i < rows; i++)
+            score(x, w, source, scorer, i, first + i, shift);
+        if (stop && *stop)
+            rc = hy_fail(e, HY_E_INTERRUPTED, "stopped during evaluation");
+    }
+    /* score_end also frees the scorer; a cut-off evaluation has no scores. */
+    task->score_end(state, scorer, rc ? discard : collect, c);
+    return rc;
+}
+
+int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
+                       void (*emit)(void *context, const struct hy_row *row), void *context,
+                       const volatile int *stop, struct hy_scores *out, struct hy_err *e)
+{
+    double accuracy = 0, nll = NAN, bits_per_byte = NAN;
+    int recalls = 0;
+    struct window w = {0};
+    int rc = window_init(&w, (size_t)x->eval->shape.batch, (size_t)x->eval->shape.tokens, e);
+    for (int s = 0; !rc && s < hy_data_eval_count(x->data); s++) {
+        const struct hy_task *task = hy_data_eval_task(x->data, s);
+        struct collector c = {.emit = emit,
+                              .context = context,
+                              .task = task->name,
+                              .split = hy_split_name(split),
+                              .step = step,
+                              .accuracy = NAN,
+                              .nll = NAN,
+                              .bits_per_byte = NAN};
+        rc = evaluate_source(x, &w, s, split, stop, &c, e);
+        if (task->measures_recall) {
+            accuracy += c.accuracy;
+            recalls++;
+        }
+        if (task->measures_text) {
+            nll = c.nll;
+            bits_per_byte = c.bits_per_byte;
+        }
+    }
+    window_release(&w);
+    if (!rc)
+        *out = (struct hy_scores){
+            .ppl = exp(nll),
+            .bits_per_byte = bits_per_byte,
+            .recall = recalls ? accuracy / recalls : NAN,
+        };
+    return rc;
+}

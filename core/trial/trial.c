@@ -1,0 +1,357 @@
+#include "core/trial/trial.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/model/checkpoint.h"
+#include "core/ops/support/gemm.h"
+#include "core/trial/engine.h"
+
+enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
+
+struct run {
+    const struct hy_config *config;
+    const struct hy_trial_io *io;
+    char key[HY_HASH_TEXT];
+    struct hy_engine engine;
+    struct hy_schedule schedule;
+    struct hy_progress progress;
+    int32_t *tokens, *labels;
+    float *weights;
+    double train_seconds; /* this attempt, evaluation apart */
+    int64_t first_step;   /* this attempt's */
+    int diverged;
+    double reported; /* when the last progress row went out */
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int64_t step_tokens(const struct run *r)
+{
+    return (int64_t)r->config->train.batch * r->config->train.seq_len;
+}
+
+static void emit_fact(const struct run *r, const char *name, double value)
+{
+    const struct hy_row row = {.type = HY_ROW_FACT, .name = name, .value = value};
+    r->io->emit(r->io->context, &row);
+}
+
+static void emit_text(const struct run *r, const char *name, const char *text)
+{
+    const struct hy_row row = {.type = HY_ROW_FACT, .name = name, .text = text};
+    r->io->emit(r->io->context, &row);
+}
+
+static void emit_history(const struct run *r, int64_t step, const char *name, double value)
+{
+    const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = name, .value = value};
+    r->io->emit(r->io->context, &row);
+}
+
+static void emit_end(const struct run *r, const char *status, const char *reason)
+{
+    const struct hy_row row = {.type = HY_ROW_END, .name = status, .text = reason};
+    r->io->emit(r->io->context, &row);
+}
+
+static void emit_progress(struct run *r, int force)
+{
+    const double t = now();
+    if (!force && t - r->reported < 1)
+        return;
+    r->reported = t;
+    const double done = (double)((r->progress.step - r->first_step) * step_tokens(r));
+    const struct hy_row row = {
+        .type = HY_ROW_PROGRESS,
+        .step = r->progress.step,
+        .steps = r->config->train.steps,
+        .value = r->train_seconds > 0 ? done / r->train_seconds : 0,
+    };
+    r->io->emit(r->io->context, &row);
+}
+
+/* One optimizer step; *loss and *norm tell whether it diverged (then nothing was updated). */
+static void train_step(struct run *r, int64_t step, double *loss, double *norm)
+{
+    struct hy_engine *x = &r->engine;
+    const struct hy_config *c = r->config;
+    const size_t n = (size_t)step_tokens(r);
+    hy_data_batch(x->data, step - 1, c->train.batch, r->tokens, r->labels, r->weights);
+    memcpy(hy_data(x->train_ends.tokens, 0), r->tokens, n * sizeof *r->tokens);
+    memcpy(hy_data(x->train_ends.labels, 0), r->labels, n * sizeof *r->labels);
+    hy_real *weights = hy_real_data(x->weights, 0);
+    for (size_t i = 0; i < n; i++)
+        weights[i] = (hy_real)r->weights[i];
+    hy_graph_run(x->train, NULL);
+    const hy_real *nll = hy_real_data(x->train_ends.nll, 0);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)weights[i] * (double)nll[i];
+    *loss = sum;
+    *norm = hy_adamw_norm(&x->grads, 0);
+    if (isfinite(*loss) && isfinite(*norm))
+        hy_adamw_step(&x->optimizer, &x->params, &x->grads, 0, step,
+                      hy_schedule_lr(&r->schedule, step), c->train.weight_decay, c->train.clip,
+                      *norm);
+}
+
+static int evaluate(struct run *r, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
+{
+    return hy_engine_evaluate(&r->engine, split, r->progress.step, r->io->emit, r->io->context,
+                              r->io->stop, scores, e);
+}
+
+/* Validation scores into the history: how the run got where it is. */
+static int validate(struct run *r, struct hy_scores *scores, struct hy_err *e)
+{
+    const int rc = evaluate(r, HY_SPLIT_VALID, scores, e);
+    if (rc)
+        return rc;
+    if (isfinite(scores->ppl))
+        emit_history(r, r->progress.step, "valid.ppl", scores->ppl);
+    if (isfinite(scores->recall))
+        emit_history(r, r->progress.step, "valid.recall", scores->recall);
+    return HY_OK;
+}
+
+static int save(struct run *r, struct hy_err *e)
+{
+    if (!r->io->checkpoint)
+        return HY_OK;
+    return hy_checkpoint_save(r->io->checkpoint, r->key, &r->progress, &r->engine.params,
+                              &r->engine.optimizer, e);
+}
+
+static int resume(struct run *r)
+{
+    struct hy_err e = {0};
+    if (!r->io->checkpoint || access(r->io->checkpoint, F_OK))
+        return 0;
+    if (hy_checkpoint_load(r->io->checkpoint, r->key, &r->progress, &r->engine.params,
+                           &r->engine.optimizer, &e)) {
+        /* A checkpoint only saves time: without a good one the run starts again. */
+        emit_text(r, "checkpoint_refused", e.text);
+        return 0;
+    }
+    return 1;
+}
+
+/* Trains to the last step. HY_E_INTERRUPTED: stopped and saved; r->diverged: e tells how. */
+static int train(struct run *r, struct hy_err *e)
+{
+    const struct hy_config *c = r->config;
+    const int64_t spacing = (c->train.steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
+    struct hy_scores scores;
+    int rc;
+    for (int64_t step = r->progress.step + 1; step <= c->train.steps; step++) {
+        double loss, norm;
+        const double start = now();
+        train_step(r, step, &loss, &norm);
+        const double spent = now() - start;
+        r->train_seconds += spent;
+        r->progress.seconds += spent;
+        if (!isfinite(loss) || !isfinite(norm)) {
+            emit_history(r, step, "train.loss", loss);
+            r->diverged = 1;
+            return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
+                           isfinite(loss) ? "the gradient" : "the loss", (long long)step);
+        }
+        r->progress.step = step;
+        if (step % spacing == 0 || step == 1 || step == c->train.steps) {
+            emit_history(r, step, "train.loss", loss);
+            emit_history(r, step, "train.grad_norm", norm);
+            emit_history(r, step, "train.lr", hy_schedule_lr(&r->schedule, step));
+        }
+        emit_progress(r, 0);
+        if (c->eval.every && step % c->eval.every == 0 && step < c->train.steps &&
+            (rc = validate(r, &scores, e)) && rc != HY_E_INTERRUPTED)
+            return rc;
+        if (r->io->stop && *r->io->stop)
+            return (rc = save(r, e)) ? rc : hy_fail(e, HY_E_INTERRUPTED, "stopped by a signal");
+        if (c->run.checkpoint_every && step % c->run.checkpoint_every == 0 && (rc = save(r, e)))
+            return rc;
+    }
+    return HY_OK;
+}
+
+static int measure_caches(struct run *r, struct hy_err *e)
+{
+    const struct hy_config *c = r->config;
+    int largest = 0;
+    for (int i = 0; i < c->eval.context_count; i++) {
+        int64_t bytes;
+        char slice[32];
+        const int context = c->eval.contexts[i];
+        const int rc = hy_engine_cache_bytes(&r->engine, context, &bytes, e);
+        if (rc)
+            return rc;
+        snprintf(slice, sizeof slice, "context=%d", context);
+        const struct hy_row row = {.type = HY_ROW_SLICE,
+                                   .task = "memory",
+                                   .split = "cache",
+                                   .slice = slice,
+                                   .name = "bytes",
+                                   .value = (double)bytes};
+        r->io->emit(r->io->context, &row);
+        if (context > largest) {
+            largest = context;
+            emit_fact(r, "cache_bytes", (double)bytes);
+        }
+    }
+    return HY_OK;
+}
+
+static void emit_start(const struct run *r)
+{
+    const struct hy_engine *x = &r->engine;
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    emit_text(r, "host", host);
+    emit_text(r, "device", "cpu");
+    emit_text(r, "gemm", hy_gemm_library());
+    emit_fact(r, "threads", r->config->run.threads);
+    emit_fact(r, "params", (double)x->params.count);
+    emit_fact(r, "vocab", x->spec.vocab);
+    emit_fact(r, "train_bytes", (double)x->train_bytes);
+    emit_fact(r, "state_bytes",
+              (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
+    emit_fact(r, "flops_per_token", x->train_cost.flops / (double)step_tokens(r));
+}
+
+/* Everything after the last step: final scores and what the run cost. */
+static int finish(struct run *r, struct hy_err *e)
+{
+    struct hy_scores valid, test;
+    int rc;
+    if ((rc = validate(r, &valid, e)) || (rc = evaluate(r, HY_SPLIT_TEST, &test, e)) ||
+        (rc = measure_caches(r, e)))
+        return rc;
+    if (isfinite(valid.ppl)) {
+        emit_fact(r, "ppl_valid", valid.ppl);
+        emit_fact(r, "ppl_test", test.ppl);
+        emit_fact(r, "bpb_test", test.bits_per_byte);
+    }
+    if (isfinite(valid.recall)) {
+        emit_fact(r, "recall_valid", valid.recall);
+        emit_fact(r, "recall_test", test.recall);
+    }
+    const double trained = (double)(r->progress.step * step_tokens(r));
+    emit_fact(r, "tokens", trained);
+    if (r->progress.seconds > 0)
+        emit_fact(r, "tokens_per_s", trained / r->progress.seconds);
+    return HY_OK;
+}
+
+static int start(struct run *r, struct hy_err *e)
+{
+    const struct hy_config *c = r->config;
+    const size_t n = (size_t)step_tokens(r);
+    int rc = hy_config_key(c, r->key, e);
+    if (rc || (rc = hy_engine_init(&r->engine, c, 0, e)))
+        return rc;
+    r->tokens = calloc(n, sizeof *r->tokens);
+    r->labels = calloc(n, sizeof *r->labels);
+    r->weights = calloc(n, sizeof *r->weights);
+    if (!r->tokens || !r->labels || !r->weights)
+        return hy_fail_memory(e);
+    const double warmup =
+        c->train.warmup < 1 ? c->train.warmup * (double)c->train.steps : c->train.warmup;
+    r->schedule = (struct hy_schedule){
+        .lr = c->train.lr,
+        .end = c->train.lr_end,
+        .steps = c->train.steps,
+        .warmup = (int64_t)warmup,
+        .cosine = c->train.cosine,
+    };
+    hy_slab_draw(&r->engine.params, 0, (uint64_t)c->train.seed);
+    return HY_OK;
+}
+
+int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, struct hy_err *e)
+{
+    struct run r = {.config = config, .io = io};
+    const double began = now();
+    int rc = start(&r, e);
+    if (rc)
+        goto out;
+    emit_start(&r);
+    if (resume(&r))
+        emit_fact(&r, "resumed_at", (double)r.progress.step);
+    r.first_step = r.progress.step;
+    emit_progress(&r, 1);
+    rc = train(&r, e);
+    if (!rc)
+        rc = finish(&r, e);
+    if (rc == HY_E_INTERRUPTED && r.progress.step == config->train.steps)
+        rc = save(&r, e) ? HY_E_ENV : rc; /* trained, but not yet evaluated */
+    emit_progress(&r, 1);
+    emit_fact(&r, "wall_s", now() - began);
+    if (rc == HY_OK) {
+        if (io->checkpoint && !config->run.keep_checkpoint)
+            unlink(io->checkpoint);
+        else
+            rc = save(&r, e);
+    }
+    if (rc == HY_OK) {
+        emit_end(&r, "done", NULL);
+    } else if (rc == HY_E_INTERRUPTED) {
+        emit_end(&r, "interrupted", e->text);
+        rc = HY_OK;
+    } else if (r.diverged) {
+        emit_end(&r, "diverged", e->text);
+        rc = HY_OK;
+    }
+out:
+    free(r.tokens);
+    free(r.labels);
+    free(r.weights);
+    hy_engine_release(&r.engine);
+    return rc;
+}
+
+int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, struct hy_err *e)
+{
+    struct hy_engine x;
+    int largest = 1, rc = hy_engine_init(&x, config, 1, e);
+    for (int i = 0; i < config->eval.context_count; i++)
+        if (config->eval.contexts[i] > largest)
+            largest = config->eval.contexts[i];
+    if (rc)
+        goto out;
+    const int batch = config->train.batch;
+    const int64_t steps = config->train.steps;
+    double evaluations[3] = {0};
+    for (int s = 0; s < hy_data_eval_count(x.data); s++)
+        for (int split = HY_SPLIT_VALID; split <= HY_SPLIT_TEST; split++) {
+            const int64_t count =
+                hy_data_eval_task(x.data, s)->count(hy_data_eval_state(x.data, s), split);
+            evaluations[split] += (double)((count + batch - 1) / batch);
+        }
+    const int64_t validations = config->eval.every ? (steps - 1) / config->eval.every : 0;
+    const double runs =
+        evaluations[HY_SPLIT_VALID] * (double)(validations + 1) + evaluations[HY_SPLIT_TEST];
+    const double tokens = (double)batch * config->train.seq_len;
+    struct hy_estimate estimate = {
+        .params = x.params.count,
+        .train_bytes = x.train_bytes,
+        .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
+        .flops_per_token = x.train_cost.flops / tokens,
+        .total_flops = (double)steps * x.train_cost.flops + runs * x.eval_cost.flops,
+    };
+    rc = hy_engine_cache_bytes(&x, largest, &estimate.cache_bytes, e);
+    if (!rc)
+        *out = estimate;
+out:
+    hy_engine_release(&x);
+    return rc;
+}

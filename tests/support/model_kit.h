@@ -1,0 +1,31 @@
+/* model_kit.h - small models for the law tests: one graph and its slabs, any variant, any mode. */
+#ifndef HY_TESTS_MODEL_KIT_H
+#define HY_TESTS_MODEL_KIT_H
+
+#include "core/model/model.h"
+#include "core/model/optimizer.h"
+
+enum { KIT_VOCAB = 13 };
+
+struct kit {
+    struct hy_model_spec spec;
+    struct hy_value *options;
+    struct hy_slab params, grads;
+    struct hy_adamw optimizer;
+};
+
+/* The model of `layout` ("LL", "LF", "F") whose linear layers are v; its options at their defaults.
+ */
+void kit_init(struct kit *k, const struct hy_variant *v, const char *layout, int replicas);
+void kit_release(struct kit *k);
+
+/* Builds and plans a graph; the parameters are allocated and drawn (replica r from seed + r) by the
+ * first. Training graphs get *weights, other graphs end in logits. Fails the test on any error. */
+struct hy_graph *kit_graph(struct kit *k, enum hy_mode mode, int batch, int tokens, int context,
+                           struct hy_slab *cache, struct hy_model_ends *ends,
+                           struct hy_tensor **weights, uint64_t seed);
+
+/* Token i of a fixed pseudo-random text. */
+int32_t kit_token(uint64_t seed, int64_t i);
+
+#endif

@@ -1,0 +1,247 @@
+/* Laws that hold for every variant: each test loops over the registry, pure and mixed with softmax.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/support/model_kit.h"
+
+enum { TOKENS = 150, BATCH = 2, CONTEXT = 160 }; /* TOKENS: two chunks and a ragged third */
+
+static const char *const layouts[] = {"LL", "LF"};
+
+/* Calls law(variant, layout) for all of them. */
+static void for_all(void (*law)(const struct hy_variant *, const char *))
+{
+    for (int i = 0; hy_variants[i]; i++)
+        for (size_t k = 0; k < sizeof layouts / sizeof *layouts; k++)
+            law(hy_variants[i], layouts[k]);
+}
+
+static void fill_tokens(struct hy_graph *g, struct hy_tensor *t, uint64_t seed, int first)
+{
+    for (int r = 0; r < g->shape.replicas; r++) {
+        int32_t *data = hy_data(t, r);
+        for (int b = 0; b < g->shape.batch; b++)
+            for (int i = 0; i < g->shape.tokens; i++)
+                data[b * g->shape.tokens + i] =
+                    kit_token(seed + (uint64_t)r, (int64_t)b * 100000 + first + i);
+    }
+}
+
+/* Logits of the whole sequence by the parallel form, [BATCH, TOKENS, KIT_VOCAB]; the caller frees.
+ */
+static float *parallel_logits(struct kit *k)
+{
+    struct hy_model_ends ends;
+    struct hy_graph *g = kit_graph(k, HY_EVAL, BATCH, TOKENS, 0, NULL, &ends, NULL, 7);
+    const size_t bytes = sizeof(float) * BATCH * TOKENS * KIT_VOCAB;
+    float *out = malloc(bytes);
+    assert_non_null(out);
+    fill_tokens(g, ends.tokens, 7, 0);
+    hy_graph_run(g, NULL);
+    memcpy(out, hy_data(ends.logits, 0), bytes);
+    hy_graph_free(g);
+    return out;
+}
+
+static void check_close(const float *a, const float *b, int64_t count, double tolerance,
+                        const char *variant, const char *layout, const char *law)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double d = fabs((double)a[i] - (double)b[i]);
+        worst = d > worst || isnan(d) ? d : worst;
+    }
+    if (!(worst <= tolerance))
+        fail_msg("%s %s: %s differs by %g", variant, layout, law, worst);
+}
+
+static void sees_no_future(const struct hy_variant *v, const char *layout)
+{
+    const int cut = 70;
+    struct kit k;
+    struct hy_model_ends ends;
+    kit_init(&k, v, layout, 1);
+    float *before = parallel_logits(&k);
+    struct hy_graph *g = kit_graph(&k, HY_EVAL, BATCH, TOKENS, 0, NULL, &ends, NULL, 7);
+    fill_tokens(g, ends.tokens, 7, 0);
+    int32_t *tokens = hy_data(ends.tokens, 0);
+    for (int b = 0; b < BATCH; b++)
+        for (int t = cut; t < TOKENS; t++)
+            tokens[b * TOKENS + t] = (tokens[b * TOKENS + t] + 1 + t % 5) % KIT_VOCAB;
+    hy_graph_run(g, NULL);
+    const float *after = hy_data(ends.logits, 0);
+    for (int b = 0; b < BATCH; b++) {
+        const int64_t at = (int64_t)b * TOKENS * KIT_VOCAB;
+        check_close(before + at, after + at, (int64_t)cut * KIT_VOCAB, 1e-5, v->name, layout,
+                    "the past of a changed token");
+        /* The change is seen from its own position on: else the test would prove nothing. */
+        assert_true(fabsf(before[at + cut * KIT_VOCAB] - after[at + cut * KIT_VOCAB]) > 1e-4f);
+    }
+    hy_graph_free(g);
+    free(before);
+    kit_release(&k);
+}
+
+/* Runs cached graphs over pieces of the sequence and compares with the parallel form. */
+static void continues(const struct hy_variant *v, const char *layout, const int *pieces,
+                      const char *law)
+{
+    struct kit k;
+    kit_init(&k, v, layout, 1);
+    float *whole = parallel_logits(&k);
+    struct hy_slab cache;
+    hy_slab_init(&cache, 1);
+    struct hy_graph *g = NULL;
+    struct hy_model_ends ends;
+    for (int at = 0, i = 0; at < TOKENS; at += g->shape.tokens) {
+        const int n = pieces[i] ? pieces[i++] : pieces[i - 1];
+        if (!g || g->shape.tokens != n) {
+            hy_graph_free(g);
+            g = kit_graph(&k, HY_CACHED, BATCH, n, CONTEXT, &cache, &ends, NULL, 7);
+        }
+        fill_tokens(g, ends.tokens, 7, at);
+        g->position = at;
+        hy_graph_run(g, NULL);
+        const float *logits = hy_data(ends.logits, 0);
+        for (int b = 0; b < BATCH; b++)
+            check_close(logits + (int64_t)b * n * KIT_VOCAB,
+                        whole + ((int64_t)b * TOKENS + at) * KIT_VOCAB, (int64_t)n * KIT_VOCAB,
+                        1e-4, v->name, layout, law);
+    }
+    hy_graph_free(g);
+    hy_slab_release(&cache);
+    free(whole);
+    kit_release(&k);
+}
+
+static void cut_in_two(const struct hy_variant *v, const char *layout)
+{
+    continues(v, layout, (const int[]){83, TOKENS - 83, 0}, "a sequence cut in two");
+}
+
+static void decodes(const struct hy_variant *v, const char *layout)
+{
+    continues(v, layout, (const int[]){1, 0}, "decoding token by token");
+}
+
+static void prefills_and_decodes(const struct hy_variant *v, const char *layout)
+{
+    continues(v, layout, (const int[]){130, 1, 0}, "decoding after a prefill");
+}
+
+static void declares_its_cache(const struct hy_variant *v, const char *layout)
+{
+    for (int context = 1; context <= 300; context += 299) {
+        struct kit k;
+        struct hy_slab cache;
+        struct hy_model_ends ends;
+        kit_init(&k, v, layout, 1);
+        hy_slab_init(&cache, 1);
+        hy_graph_free(kit_graph(&k, HY_CACHED, BATCH, 1, context, &cache, &ends, NULL, 7));
+        assert_int_equal(cache.count, BATCH * hy_model_state_elements(&k.spec, context));
+        hy_slab_release(&cache);
+        kit_release(&k);
+    }
+}
+
+/* Trains `steps` steps with a rate per replica; the first replica is number `first` of the gang. */
+static void train(struct kit *k, int first, int steps)
+{
+    struct hy_model_ends ends;
+    struct hy_tensor *weights;
+    const int tokens = 40;
+    struct hy_graph *g =
+        kit_graph(k, HY_TRAIN, BATCH, tokens, 0, NULL, &ends, &weights, 100 + (uint64_t)first);
+    for (int step = 1; step <= steps; step++) {
+        fill_tokens(g, ends.tokens, 31 * (uint64_t)step + (uint64_t)first, 0);
+        fill_tokens(g, ends.labels, 31 * (uint64_t)step + (uint64_t)first, 1);
+        for (int r = 0; r < g->shape.replicas; r++)
+            for (int i = 0; i < BATCH * tokens; i++)
+                hy_real_data(weights, r)[i] = 1.0f / (BATCH * tokens);
+        hy_graph_run(g, NULL);
+        for (int r = 0; r < g->shape.replicas; r++)
+            hy_adamw_step(&k->optimizer, &k->params, &k->grads, r, step, 1e-3 * (1 + first + r), .1,
+                          1, hy_adamw_norm(&k->grads, r));
+    }
+    hy_graph_free(g);
+}
+
+static void gang_equals_solo(const struct hy_variant *v, const char *layout)
+{
+    enum { GANG = 3, STEPS = 3 };
+    struct kit gang;
+    kit_init(&gang, v, layout, GANG);
+    train(&gang, 0, STEPS);
+    for (int r = 0; r < GANG; r++) {
+        struct kit solo;
+        kit_init(&solo, v, layout, 1);
+        train(&solo, r, STEPS);
+        assert_memory_equal(solo.params.data, gang.params.data + r * gang.params.count,
+                            (size_t)solo.params.count * sizeof(hy_real));
+        kit_release(&solo);
+    }
+    kit_release(&gang);
+}
+
+static void learns(const struct hy_variant *v, const char *layout)
+{
+    struct kit k;
+    struct hy_model_ends ends;
+    struct hy_tensor *weights;
+    const int tokens = 40;
+    double first = 0, last = 0;
+    kit_init(&k, v, layout, 1);
+    struct hy_graph *g = kit_graph(&k, HY_TRAIN, BATCH, tokens, 0, NULL, &ends, &weights, 5);
+    for (int step = 1; step <= 60; step++) {
+        fill_tokens(g, ends.tokens, 5, 0);
+        fill_tokens(g, ends.labels, 5, 1);
+        last = 0;
+        for (int i = 0; i < BATCH * tokens; i++)
+            hy_real_data(weights, 0)[i] = 1.0f / (BATCH * tokens);
+        hy_graph_run(g, NULL);
+        for (int i = 0; i < BATCH * tokens; i++)
+            last += (double)hy_real_data(ends.nll, 0)[i] / (BATCH * tokens);
+        first = step == 1 ? last : first;
+        hy_adamw_step(&k.optimizer, &k.params, &k.grads, 0, step, 3e-3, 0, 1,
+                      hy_adamw_norm(&k.grads, 0));
+    }
+    if (!(last < .5 * first))
+        fail_msg("%s %s: the loss on one batch went from %g to %g only", v->name, layout, first,
+                 last);
+    hy_graph_free(g);
+    kit_release(&k);
+}
+
+#define LAW(name)                         \
+    static void test_##name(void **state) \
+    {                                     \
+        (void)state;                      \
+        for_all(name);                    \
+    }
+LAW(sees_no_future)
+LAW(cut_in_two)
+LAW(decodes)
+LAW(prefills_and_decodes)
+LAW(declares_its_cache)
+LAW(gang_equals_solo)
+LAW(learns)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sees_no_future),
+        cmocka_unit_test(test_cut_in_two),
+        cmocka_unit_test(test_decodes),
+        cmocka_unit_test(test_prefills_and_decodes),
+        cmocka_unit_test(test_declares_its_cache),
+        cmocka_unit_test(test_gang_equals_solo),
+        cmocka_unit_test(test_learns),
+    };
+    return cmocka_run_group_tests_name("laws of the variants", tests, NULL, NULL);
+}
