@@ -1,0 +1,266 @@
+/* cmd_sample.c - shows the sequences that a run trains on or is evaluated on. */
+#include <endian.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "app/command.h"
+#include "core/tasks/data.h"
+#include "runner/plan.h"
+
+static const char usage[] = "hylas sample SWEEP [options]";
+
+enum { USUAL_COUNT = 8 };
+
+struct sample {
+    const char *sweep, *task, *raw; /* task, raw: NULL when not given */
+    const char **sets;
+    size_t set_count;
+    enum hy_split split;
+    int64_t run, count; /* count 0: the usual one */
+    int seq_len;
+    const struct hy_data *data;
+    int32_t *tokens, *labels;
+    FILE *files[2]; /* raw: inputs, labels */
+};
+
+static int write_raw(struct sample *s, struct hy_err *e)
+{
+    int32_t *const rows[] = {s->tokens, s->labels};
+    const size_t length = (size_t)s->seq_len;
+    for (int i = 0; i < 2; i++) {
+        for (size_t t = 0; t < length; t++)
+            rows[i][t] = (int32_t)htole32((uint32_t)rows[i][t]);
+        if (fwrite(rows[i], sizeof(int32_t), length, s->files[i]) != length)
+            return hy_fail_errno(e, HY_E_ENV, "cannot write to %s", s->raw);
+    }
+    return HY_OK;
+}
+
+/* Prints or writes the sequence that was just filled in. What is printed, and what is written of
+ * one task, is in the task's own tokens. */
+static int put(struct sample *s, const struct hy_task *task, const void *state, int64_t index,
+               int shift, struct hy_err *e)
+{
+    if (!s->raw || s->task)
+        for (int t = 0; t < s->seq_len; t++) {
+            s->tokens[t] -= shift;
+            s->labels[t] -= s->labels[t] == HY_NO_LABEL ? 0 : shift;
+        }
+    if (s->raw)
+        return write_raw(s, e);
+    printf("%s %lld: ", task->name, (long long)index);
+    task->print(state, s->tokens, s->labels);
+    return HY_OK;
+}
+
+static int wanted(const struct sample *s, const struct hy_task *task)
+{
+    return !s->task || !strcmp(s->task, task->name);
+}
+
+static int put_training(struct sample *s, struct hy_err *e)
+{
+    const int64_t count = s->count ? s->count : USUAL_COUNT;
+    int rc = HY_OK;
+    for (int64_t n = 0, done = 0; !rc && done < count; n++) {
+        int shift;
+        const int source = hy_data_train_fill(s->data, n, s->tokens, s->labels, &shift);
+        const struct hy_task *task = hy_data_train_task(s->data, source);
+        if (!wanted(s, task))
+            continue;
+        rc = put(s, task, hy_data_train_state(s->data, source), n, shift, e);
+        done++;
+    }
+    return rc;
+}
+
+static int put_evaluation(struct sample *s, struct hy_err *e)
+{
+    int rc = HY_OK;
+    for (int source = 0; !rc && source < hy_data_eval_count(s->data); source++) {
+        const struct hy_task *task = hy_data_eval_task(s->data, source);
+        const void *state = hy_data_eval_state(s->data, source);
+        const int64_t there = task->count(state, s->split);
+        if (!wanted(s, task))
+            continue;
+        if (s->count > there)
+            return hy_fail(
+                e, HY_E_USAGE, "--count %lld, but the %s split of task %s has %lld sequences",
+                (long long)s->count, hy_split_name(s->split), task->name, (long long)there);
+        const int64_t usual = there < USUAL_COUNT ? there : USUAL_COUNT;
+        for (int64_t i = 0; !rc && i < (s->count ? s->count : usual); i++) {
+            int shift;
+            hy_data_eval_fill(s->data, source, s->split, i, s->tokens, s->labels, &shift);
+            rc = put(s, task, state, i, shift, e);
+        }
+    }
+    return rc;
+}
+
+static int check_task(const struct sample *s, const struct hy_source *sources, int count,
+                      struct hy_err *e)
+{
+    const char *names[HY_MAX_SOURCES];
+    for (int i = 0; i < count; i++) {
+        names[i] = sources[i].task->name;
+        if (wanted(s, sources[i].task))
+            return HY_OK;
+    }
+    return hy_refuse_name((struct hy_mark){0},
+                          s->split == HY_SPLIT_TRAIN ? "task in data.train:" : "task in data.eval:",
+                          s->task, names, (size_t)count, e);
+}
+
+static int open_raw(struct sample *s, struct hy_err *e)
+{
+    static const char *const names[] = {"inputs.i32", "labels.i32"};
+    if (mkdir(s->raw, 0777) && errno != EEXIST)
+        return hy_fail_errno(e, HY_E_ENV, "cannot make folder %s", s->raw);
+    for (int i = 0; i < 2; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", s->raw, names[i]);
+        s->files[i] = fopen(path, "wb");
+        if (!s->files[i])
+            return hy_fail_errno(e, HY_E_ENV, "cannot write %s", path);
+    }
+    return HY_OK;
+}
+
+static int close_raw(struct sample *s, int rc, struct hy_err *e)
+{
+    for (int i = 0; i < 2; i++)
+        if (s->files[i] && fclose(s->files[i]) && !rc)
+            rc = hy_fail_errno(e, HY_E_ENV, "cannot write to %s", s->raw);
+    return rc;
+}
+
+static int sample_data(struct sample *s, const struct hy_config *c, struct hy_err *e)
+{
+    const int training = s->split == HY_SPLIT_TRAIN;
+    const struct hy_task_env env = {.seq_len = c->train.seq_len, .seed = (uint64_t)c->train.seed};
+    struct hy_data *data = NULL;
+    int rc = training ? check_task(s, c->data.train, c->data.train_count, e)
+                      : check_task(s, c->data.eval, c->data.eval_count, e);
+    if (!rc)
+        rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval, c->data.eval_count,
+                          &env, &data, e);
+    if (rc)
+        return rc;
+    s->data = data;
+    s->seq_len = env.seq_len;
+    s->tokens = calloc((size_t)env.seq_len, sizeof *s->tokens);
+    s->labels = calloc((size_t)env.seq_len, sizeof *s->labels);
+    if (!s->tokens || !s->labels)
+        rc = hy_fail_memory(e);
+    if (!rc && s->raw)
+        rc = open_raw(s, e);
+    if (!rc)
+        rc = training ? put_training(s, e) : put_evaluation(s, e);
+    rc = close_raw(s, rc, e);
+    free(s->tokens);
+    free(s->labels);
+    hy_data_close(data);
+    return rc;
+}
+
+static int sample_sweep(struct sample *s, struct hy_err *e)
+{
+    struct hy_sweep sweep = {0};
+    struct hy_plan plan = {0};
+    int rc = hy_sweep_load(s->sweep, s->sets, s->set_count, &sweep, e);
+    if (!rc)
+        rc = hy_plan_make(&sweep, &plan, e);
+    if (!rc && s->run > plan.count)
+        rc = hy_fail(e, HY_E_USAGE, "--run %lld, but %s has the runs 1 to %d", (long long)s->run,
+                     s->sweep, plan.count);
+    if (!rc)
+        rc = sample_data(s, &plan.runs[s->run - 1].config, e);
+    hy_plan_release(&plan);
+    hy_sweep_release(&sweep);
+    return rc;
+}
+
+static int read_number(const char *option, const char *text, int64_t *out, struct hy_err *e)
+{
+    char *end;
+    errno = 0;
+    const long long value = strtoll(text, &end, 10);
+    if (*end || end == text || errno || value < 1)
+        return hy_fail(e, HY_E_USAGE, "--%s takes a number from 1, not '%s'", option, text);
+    *out = value;
+    return HY_OK;
+}
+
+static int read_split(const char *text, enum hy_split *out, struct hy_err *e)
+{
+    const char *names[3];
+    for (int i = HY_SPLIT_TRAIN; i <= HY_SPLIT_TEST; i++) {
+        names[i] = hy_split_name((enum hy_split)i);
+        if (!strcmp(text, names[i])) {
+            *out = (enum hy_split)i;
+            return HY_OK;
+        }
+    }
+    return hy_refuse_name((struct hy_mark){0}, "split", text, names, 3, e);
+}
+
+static int sample_run(int argc, char **argv, struct hy_err *e)
+{
+    static const struct option longs[] = {{"run", 1, NULL, 'n'},
+                                          {"task", 1, NULL, 't'},
+                                          {"split", 1, NULL, 'p'},
+                                          {"count", 1, NULL, 'c'},
+                                          {"set", 1, NULL, 's'},
+                                          {"raw", 1, NULL, 'r'},
+                                          {0}};
+    struct sample s = {.run = 1, .split = HY_SPLIT_TRAIN};
+    int c, rc = HY_OK;
+    s.sets = calloc((size_t)argc, sizeof *s.sets);
+    if (!s.sets)
+        return hy_fail_memory(e);
+    optind = 1;
+    opterr = 0;
+    while (!rc && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == 'n')
+            rc = read_number("run", optarg, &s.run, e);
+        else if (c == 't')
+            s.task = optarg;
+        else if (c == 'p')
+            rc = read_split(optarg, &s.split, e);
+        else if (c == 'c')
+            rc = read_number("count", optarg, &s.count, e);
+        else if (c == 's')
+            s.sets[s.set_count++] = optarg;
+        else if (c == 'r')
+            s.raw = optarg;
+        else
+            rc = hy_fail(e, HY_E_USAGE, "%s is no option or lacks its value; usage: %s",
+                         argv[optind - 1], usage);
+    }
+    if (!rc && optind != argc - 1)
+        rc = hy_fail(e, HY_E_USAGE, "one sweep file is needed; usage: %s", usage);
+    if (!rc) {
+        s.sweep = argv[optind];
+        rc = sample_sweep(&s, e);
+    }
+    free(s.sets);
+    return rc;
+}
+
+const struct hy_command hy_command_sample = {
+    .name = "sample",
+    .usage = usage,
+    .summary = "prints or writes sequences that a run trains on or is evaluated on",
+    .help = "  --run N           the run whose data to show (1), as hylas plan counts them\n"
+            "  --task NAME       this task alone, in its own tokens\n"
+            "  --split SPLIT     train, valid or test (train)\n"
+            "  --count N         sequences; of valid and test: of each task (8)\n"
+            "  --set PATH=VALUE  a setting in place of the sweep file's\n"
+            "  --raw DIR         writes DIR/inputs.i32 and DIR/labels.i32: N x T little-endian\n"
+            "                    int32, label -100 where nothing is scored\n",
+    .run = sample_run,
+};
