@@ -1,0 +1,481 @@
+/* golden DIR: compares the operators with every vector in DIR (*.safetensors).
+ *
+ * A file holds an operator's inputs, upstream gradients and, computed in float64 by an independent
+ * step-by-step reference, its results: o, ht and d_<input>. The error of a result is the largest
+ * deviation relative to the largest reference element. Files of operators that are not known here
+ * are listed as skipped. Exit status 1 when a result misses its tolerance or nothing was compared.
+ */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/model/safetensors.h"
+#include "core/ops/attention.h"
+#include "core/ops/delta_scan.h"
+#include "core/ops/gated_scan.h"
+
+enum { MAX_RESULTS = 16 };
+
+struct result {
+    const char *name; /* as in the file */
+    int64_t count;
+    float *data; /* owned */
+};
+
+struct run {
+    const struct hy_st_file *file;
+    struct hy_graph *graph;
+    int batch, tokens, heads, key_width, value_width;
+    double scale;
+    struct hy_tensor *q, *k, *v, *g, *beta, *h0, *o, *ht;
+    struct result results[MAX_RESULTS];
+    int result_count;
+};
+
+struct vector_op {
+    const char *name;
+    struct hy_tensor *(*build)(struct run *r);
+    /* Optional: fills leaves from other inputs than those of their name, and puts together the
+     * results from the leaves' gradients. */
+    int (*prepare)(struct run *r);
+    int (*finish)(struct run *r);
+};
+
+enum group { GROUP_OUTPUT, GROUP_STATE, GROUP_GRADIENT, GROUPS };
+enum kind { KIND_REALISTIC, KIND_EXTREME, KINDS };
+static const char *const group_names[GROUPS] = {"o", "ht", "gradients"};
+static const char *const kind_names[KINDS] = {"realistic", "extreme"};
+static const double limits[KINDS][GROUPS] = {{1e-5, 1e-5, 2e-5}, {1e-4, 1e-4, 2e-4}};
+
+/* ---- Inputs and results ---- */
+
+static const float *input(const struct run *r, const char *name)
+{
+    const struct hy_st_tensor *t = hy_st_find(r->file, name);
+    return t && t->dtype == HY_ST_F32 ? t->data : NULL;
+}
+
+static int number(const struct run *r, const char *key)
+{
+    const char *text = hy_st_value(r->file, key);
+    return text ? atoi(text) : 0;
+}
+
+static int fill(struct hy_tensor *t, const float *from)
+{
+    if (t && from)
+        for (int64_t i = 0; i < t->rows * t->cols; i++)
+            ((hy_real *)t->data)[i] = from[i];
+    return !t || from ? 0 : -1;
+}
+
+/* A new result of count zeros; NULL when there are too many. */
+static float *add_result(struct run *r, const char *name, int64_t count)
+{
+    if (r->result_count == MAX_RESULTS)
+        return NULL;
+    struct result *result = &r->results[r->result_count++];
+    *result = (struct result){name, count, calloc((size_t)count, sizeof(float))};
+    return result->data;
+}
+
+static float *find_result(const struct run *r, const char *name)
+{
+    for (int i = 0; i < r->result_count; i++)
+        if (strcmp(r->results[i].name, name) == 0)
+            return r->results[i].data;
+    return NULL;
+}
+
+static int take_result(struct run *r, const char *name, const struct hy_tensor *t)
+{
+    if (!t)
+        return 0;
+    float *to = add_result(r, name, t->rows * t->cols);
+    for (int64_t i = 0; to && i < t->rows * t->cols; i++)
+        to[i] = (float)((const hy_real *)t->data)[i];
+    return to ? 0 : -1;
+}
+
+static int take_gradients(struct run *r)
+{
+    return take_result(r, "d_q", r->q->grad) || take_result(r, "d_k", r->k->grad) ||
+           take_result(r, "d_v", r->v->grad) || (r->g && take_result(r, "d_g", r->g->grad)) ||
+           (r->beta && take_result(r, "d_beta", r->beta->grad)) ||
+           (r->h0 && take_result(r, "d_h0", r->h0->grad));
+}
+
+/* ---- Operators ---- */
+
+static struct hy_tensor *leaf(struct run *r, const char *name, int64_t cols)
+{
+    return hy_graph_leaf(r->graph, name, (int64_t)r->batch * r->tokens, cols, -1, 1);
+}
+
+static struct hy_tensor *build_attention(struct run *r)
+{
+    const struct hy_attention s = {r->heads,       r->heads, r->key_width,
+                                   r->value_width, r->scale, number(r, "window")};
+    return hy_attention(r->graph, r->q, r->k, r->v, &s, NULL, NULL);
+}
+
+static struct hy_scan scan_of(const struct run *r)
+{
+    return (struct hy_scan){r->heads, r->key_width, r->value_width, r->scale, 0};
+}
+
+static struct hy_tensor *build_gated(struct run *r, struct hy_tensor *decay)
+{
+    const struct hy_scan s = scan_of(r);
+    return hy_gated_scan(r->graph, r->q, r->k, r->v, decay, &s, r->h0, &r->ht);
+}
+
+static struct hy_tensor *build_by_head(struct run *r)
+{
+    return build_gated(r, r->g = leaf(r, "g", r->heads));
+}
+
+static struct hy_tensor *build_by_channel(struct run *r)
+{
+    return build_gated(r, r->g = leaf(r, "g", (int64_t)r->heads * r->key_width));
+}
+
+static struct hy_tensor *build_retention(struct run *r)
+{
+    return build_gated(r, r->g = hy_graph_input(r->graph, "g", HY_REAL, 1, r->heads));
+}
+
+static int prepare_retention(struct run *r)
+{
+    hy_real *g = r->g->data;
+    for (int h = 0; h < r->heads; h++)
+        g[h] = (hy_real)log1p(-exp2(-5 - h));
+    return 0;
+}
+
+static struct hy_tensor *build_delta(struct run *r, struct hy_tensor *decay)
+{
+    const struct hy_scan s = scan_of(r);
+    r->beta = leaf(r, "beta", r->heads);
+    return hy_delta_scan(r->graph, r->q, r->k, r->v, r->beta, decay, &s, r->h0, &r->ht);
+}
+
+static struct hy_tensor *build_delta_rule(struct run *r)
+{
+    return build_delta(r, NULL);
+}
+
+static struct hy_tensor *build_gated_delta_rule(struct run *r)
+{
+    return build_delta(r, r->g = leaf(r, "g", r->heads));
+}
+
+static struct hy_tensor *build_kda(struct run *r)
+{
+    return build_delta(r, r->g = leaf(r, "g", (int64_t)r->heads * r->key_width));
+}
+
+/* HGRN-2: k = 1 - e^g. */
+static int prepare_hgrn2(struct run *r)
+{
+    const float *g = input(r, "g");
+    for (int64_t i = 0; g && i < r->k->rows * r->k->cols; i++)
+        ((hy_real *)r->k->data)[i] = (hy_real)-expm1(g[i]);
+    return g ? 0 : -1;
+}
+
+static int finish_hgrn2(struct run *r)
+{
+    const float *g = input(r, "g");
+    if (take_gradients(r))
+        return -1;
+    float *d_g = find_result(r, "d_g");
+    for (int64_t i = 0; i < r->g->rows * r->g->cols; i++)
+        d_g[i] -= (float)(((const hy_real *)r->k->grad->data)[i] * exp(g[i]));
+    return 0;
+}
+
+/* Mamba-2: q = C, k = B of the head's group, v = dt x, g = dt A; D x is added to o. */
+struct mamba2 {
+    const float *x, *dt, *a, *b, *c, *d, *grad_o;
+    int groups;
+};
+
+static int open_mamba2(const struct run *r, struct mamba2 *m)
+{
+    *m = (struct mamba2){input(r, "x"), input(r, "dt"), input(r, "A"),      input(r, "B"),
+                         input(r, "C"), input(r, "D"),  input(r, "grad_o"), number(r, "G")};
+    return m->x && m->dt && m->a && m->b && m->c && m->d && m->grad_o && m->groups > 0 ? 0 : -1;
+}
+
+static int prepare_mamba2(struct run *r)
+{
+    struct mamba2 m;
+    if (open_mamba2(r, &m))
+        return -1;
+    hy_real *q = r->q->data, *k = r->k->data, *v = r->v->data, *g = r->g->data;
+    for (int64_t i = 0; i < r->g->rows * r->heads; i++) {
+        const int head = (int)(i % r->heads), group = head / (r->heads / m.groups);
+        const int64_t shared = (i / r->heads * m.groups + group) * r->key_width;
+        g[i] = m.dt[i] * m.a[head];
+        for (int c = 0; c < r->key_width; c++) {
+            q[i * r->key_width + c] = m.c[shared + c];
+            k[i * r->key_width + c] = m.b[shared + c];
+        }
+        for (int c = 0; c < r->value_width; c++)
+            v[i * r->value_width + c] = m.dt[i] * m.x[i * r->value_width + c];
+    }
+    return 0;
+}
+
+static int finish_mamba2(struct run *r)
+{
+    struct mamba2 m;
+    const int64_t rows = r->g->rows * r->heads;
+    const hy_real *dq = r->q->grad->data, *dk = r->k->grad->data, *dv = r->v->grad->data;
+    const hy_real *dg = r->g->grad->data;
+    float *o = find_result(r, "o"), *d_x = add_result(r, "d_x", rows * r->value_width);
+    float *d_dt = add_result(r, "d_dt", rows), *d_a = add_result(r, "d_A", r->heads);
+    float *d_d = add_result(r, "d_D", r->heads);
+    if (open_mamba2(r, &m) || (r->h0 && take_result(r, "d_h0", r->h0->grad)))
+        return -1;
+    float *d_b = add_result(r, "d_B", r->g->rows * m.groups * r->key_width);
+    float *d_c = add_result(r, "d_C", r->g->rows * m.groups * r->key_width);
+    if (!o || !d_x || !d_dt || !d_a || !d_b || !d_c || !d_d)
+        return -1;
+    for (int64_t i = 0; i < rows; i++) {
+        const int head = (int)(i % r->heads), group = head / (r->heads / m.groups);
+        const int64_t shared = (i / r->heads * m.groups + group) * r->key_width;
+        double sum = m.a[head] * (double)dg[i];
+        for (int c = 0; c < r->value_width; c++) {
+            const int64_t at = i * r->value_width + c;
+            o[at] += m.d[head] * m.x[at];
+            d_x[at] = (float)(m.dt[i] * dv[at] + m.d[head] * m.grad_o[at]);
+            d_d[head] += m.grad_o[at] * m.x[at];
+            sum += (double)m.x[at] * dv[at];
+        }
+        d_dt[i] = (float)sum;
+        d_a[head] += (float)(m.dt[i] * dg[i]);
+        for (int c = 0; c < r->key_width; c++) {
+            d_b[shared + c] += (float)dk[i * r->key_width + c];
+            d_c[shared + c] += (float)dq[i * r->key_width + c];
+        }
+    }
+    return 0;
+}
+
+static const struct vector_op operators[] = {
+    {"softmax", build_attention, NULL, NULL},
+    {"sliding_window", build_attention, NULL, NULL},
+    {"retention", build_retention, prepare_retention, NULL},
+    {"simple_gla", build_by_head, NULL, NULL},
+    {"gla", build_by_channel, NULL, NULL},
+    {"hgrn2", build_by_channel, prepare_hgrn2, finish_hgrn2},
+    {"mamba2_ssd", build_by_head, prepare_mamba2, finish_mamba2},
+    {"delta_rule", build_delta_rule, NULL, NULL},
+    {"gated_delta_rule", build_gated_delta_rule, NULL, NULL},
+    {"kda", build_kda, NULL, NULL},
+};
+enum { OPERATORS = sizeof operators / sizeof *operators };
+
+/* ---- One file ---- */
+
+static int build_graph(struct run *r, const struct vector_op *op, struct hy_err *e)
+{
+    const struct hy_shape shape = {1, r->batch, r->tokens, 0, HY_TRAIN};
+    r->graph = hy_graph_new(&shape, NULL, NULL, NULL);
+    if (!r->graph)
+        return hy_fail_memory(e);
+    r->q = leaf(r, "q", (int64_t)r->heads * r->key_width);
+    r->k = leaf(r, "k", (int64_t)r->heads * r->key_width);
+    r->v = leaf(r, "v", (int64_t)r->heads * r->value_width);
+    if (input(r, "h0"))
+        r->h0 = hy_graph_leaf(r->graph, "h0", (int64_t)r->batch * r->heads * r->key_width,
+                              r->value_width, -1, 1);
+    r->o = op->build(r);
+    if (!r->o)
+        return hy_graph_plan(r->graph, e);
+    struct hy_tensor *y[2] = {r->o, r->ht}, *dy[2] = {0};
+    static const char *const names[2] = {"grad_o", "grad_ht"};
+    const int count = input(r, "grad_ht") ? 2 : 1;
+    hy_graph_keep(r->o);
+    hy_graph_keep(r->ht);
+    for (int i = 0; i < count; i++)
+        dy[i] = hy_graph_input(r->graph, names[i], HY_REAL, y[i]->rows, y[i]->cols);
+    int rc = hy_graph_backward(r->graph, count, y, dy, e);
+    if (rc == HY_OK)
+        rc = hy_graph_plan(r->graph, e);
+    for (int i = 0; rc == HY_OK && i < count; i++)
+        if (fill(dy[i], input(r, names[i])))
+            rc = hy_fail(e, HY_E_USAGE, "%s is missing", names[i]);
+    return rc;
+}
+
+/* Fills in what prepare() did not derive from other inputs. */
+static int fill_inputs(struct run *r, const struct vector_op *op)
+{
+    struct hy_tensor *const leaves[] = {r->q, r->k, r->v, r->g, r->beta, r->h0};
+    for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
+        if (leaves[i] && fill(leaves[i], input(r, leaves[i]->name)) && !op->prepare)
+            return -1;
+    return op->prepare ? op->prepare(r) : 0;
+}
+
+static double error_of(const float *x, const float *reference, int64_t count)
+{
+    double worst = 0, largest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double error = fabs((double)x[i] - reference[i]);
+        if (!isfinite(error))
+            return INFINITY;
+        worst = fmax(worst, error);
+        largest = fmax(largest, fabs((double)reference[i]));
+    }
+    return largest > 0 ? worst / largest : worst;
+}
+
+static enum group group_of(const char *name)
+{
+    if (strcmp(name, "o") == 0)
+        return GROUP_OUTPUT;
+    return strcmp(name, "ht") == 0 ? GROUP_STATE : GROUP_GRADIENT;
+}
+
+/* Every result that the file has must have been computed. worst: raised, per group. */
+static int compare(const struct run *r, double *worst, struct hy_err *e)
+{
+    for (size_t i = 0; i < r->file->tensor_count; i++) {
+        const struct hy_st_tensor *t = &r->file->tensors[i];
+        const enum group group = group_of(t->name);
+        if (group == GROUP_GRADIENT && strncmp(t->name, "d_", 2) != 0)
+            continue;
+        const float *x = find_result(r, t->name);
+        if (!x)
+            return hy_fail(e, HY_E_USAGE, "%s was not computed", t->name);
+        worst[group] = fmax(worst[group], error_of(x, t->data, hy_st_count(t)));
+    }
+    return HY_OK;
+}
+
+static int check_file(const struct hy_st_file *file, const struct vector_op *op, double *worst,
+                      struct hy_err *e)
+{
+    struct run r = {.file = file};
+    const char *scale = hy_st_value(file, "scale");
+    r.batch = number(&r, "B");
+    r.tokens = number(&r, "T");
+    r.heads = number(&r, "H");
+    r.key_width = number(&r, "K");
+    r.value_width = number(&r, "V");
+    r.scale = scale ? atof(scale) : 1;
+    int rc = build_graph(&r, op, e);
+    if (rc != HY_OK)
+        goto out;
+    if (fill_inputs(&r, op)) {
+        rc = hy_fail(e, HY_E_USAGE, "an input is missing");
+        goto out;
+    }
+    hy_graph_run(r.graph, NULL);
+    if (take_result(&r, "o", r.o) || take_result(&r, "ht", r.ht) ||
+        (op->finish ? op->finish(&r) : take_gradients(&r)))
+        rc = hy_fail_memory(e);
+    else
+        rc = compare(&r, worst, e);
+out:
+    for (int i = 0; i < r.result_count; i++)
+        free(r.results[i].data);
+    hy_graph_free(r.graph);
+    return rc;
+}
+
+/* ---- All files ---- */
+
+struct tally {
+    int files[OPERATORS], skipped, broken;
+    double worst[OPERATORS][KINDS][GROUPS];
+};
+
+static void check_path(const char *path, struct tally *tally)
+{
+    struct hy_st_file file;
+    struct hy_err e;
+    if (hy_st_read(path, &file, &e) != HY_OK) {
+        printf("FAIL  %s\n", e.text);
+        tally->broken++;
+        return;
+    }
+    const char *name = hy_st_value(&file, "op"), *kind = hy_st_value(&file, "kind");
+    const enum kind row = kind && strcmp(kind, "extreme") == 0 ? KIND_EXTREME : KIND_REALISTIC;
+    int i = 0;
+    while (i < OPERATORS && (!name || strcmp(name, operators[i].name) != 0))
+        i++;
+    if (i == OPERATORS) {
+        printf("skip  %s: no operator %s here\n", path, name ? name : "named");
+        tally->skipped++;
+    } else if (check_file(&file, &operators[i], tally->worst[i][row], &e) != HY_OK) {
+        printf("FAIL  %s: %s\n", path, e.text);
+        tally->broken++;
+    } else {
+        tally->files[i]++;
+    }
+    hy_st_release(&file);
+}
+
+static int is_vector(const struct dirent *entry)
+{
+    static const char suffix[] = ".safetensors";
+    const size_t size = strlen(entry->d_name);
+    return size > strlen(suffix) && strcmp(entry->d_name + size - strlen(suffix), suffix) == 0;
+}
+
+/* Prints the table; returns whether all is well. */
+static int judge(const struct tally *tally)
+{
+    int files = 0, misses = 0;
+    printf("%-6s%-18s%-11s%-11s%10s%10s\n", "", "operator", "kind", "tensors", "worst", "limit");
+    for (int i = 0; i < OPERATORS; i++) {
+        files += tally->files[i];
+        for (int row = 0; tally->files[i] && row < KINDS; row++) {
+            for (int group = 0; group < GROUPS; group++) {
+                const double worst = tally->worst[i][row][group], limit = limits[row][group];
+                if (worst < 0)
+                    continue;
+                misses += worst > limit;
+                printf("%-6s%-18s%-11s%-11s%10.1e%10.1e\n", worst > limit ? "FAIL" : "ok",
+                       operators[i].name, kind_names[row], group_names[group], worst, limit);
+            }
+        }
+    }
+    printf("%d files compared, %d results beyond their limit, %d files unusable, %d skipped\n",
+           files, misses, tally->broken, tally->skipped);
+    return files > 0 && misses == 0 && tally->broken == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct tally tally = {0};
+    struct dirent **entries;
+    if (argc != 2) {
+        fprintf(stderr, "usage: golden DIR\n");
+        return 2;
+    }
+    const int count = scandir(argv[1], &entries, is_vector, alphasort);
+    if (count < 0) {
+        perror(argv[1]);
+        return 2;
+    }
+    for (int i = 0; i < OPERATORS; i++)
+        for (int row = 0; row < KINDS; row++)
+            for (int group = 0; group < GROUPS; group++)
+                tally.worst[i][row][group] = -1; /* nothing compared */
+    for (int i = 0; i < count; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", argv[1], entries[i]->d_name);
+        check_path(path, &tally);
+        free(entries[i]);
+    }
+    free(entries);
+    return judge(&tally) ? 0 : 1;
+}
