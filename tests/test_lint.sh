@@ -24,10 +24,10 @@ includes() {
         may["core/ops"] = "core/base core/graph core/ops"
         may["core/model"] = "core/base core/graph core/ops core/model variants/variant.h"
         may["core/tasks"] = "core/base core/tasks"
-        may["core/trial"] = "core/base core/graph core/model core/tasks core/trial variants/variant.h"
-        may["variants"] = "core/base core/graph core/ops variants/variant.h"
-        may["runner"] = "core/base core/tasks/task.h core/model/layout.h core/trial variants/variant.h " \
-                        "db runner"
+        may["core/trial"] = "core/base core/graph core/model core/ops/support/gemm.h core/tasks " \
+                            "core/trial variants/variant.h"
+        may["runner"] = "core/base core/model/layout.h core/ops/support/gemm.h core/tasks/task.h " \
+                        "core/trial variants/variant.h db runner"
         may["db"] = "core/base db"
         may["report"] = "core/base db report"
         # Builders are for all who compose ops; what they share inside is not.
