@@ -1,30 +1,42 @@
 #include "core/ops/support/micro.h"
 
+#ifdef HY_DOUBLE
+typedef int64_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
+static const lane_index low_half = {0, 8, 1, 9, 2, 10, 3, 11};
+static const lane_index high_half = {4, 12, 5, 13, 6, 14, 7, 15};
+static const lane_index lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+typedef int32_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
+static const lane_index low_half = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+static const lane_index high_half = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+static const lane_index lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#endif
+
 hy_real hy_vec_sum(hy_vec x)
 {
-    hy_real sum = 0;
-#pragma GCC unroll 16
-    for (int i = 0; i < HY_LANES; i++)
-        sum += x[i];
-    return sum;
+#pragma GCC unroll 4
+    for (int apart = HY_LANES / 2; apart > 0; apart /= 2)
+        x += __builtin_shuffle(x, lanes ^ apart);
+    return x[0];
 }
 
 /* rows x vecs accumulators stay in registers: 16 of the 32 that AVX-512 has. Both are constants
  * where this is inlined. */
-static inline __attribute__((always_inline)) void kernel(const int rows, const int vecs, int64_t k,
-                                                         struct hy_left a, const hy_real *b,
-                                                         int64_t ldb, const hy_real *keep,
-                                                         hy_real *c, int64_t ldc)
+static inline __attribute__((always_inline)) void
+kernel(const int rows, const int vecs, int64_t k, struct hy_left a, const hy_real *b, int64_t ldb,
+       const hy_real *from, const hy_real *keep, hy_real *c, int64_t ldc)
 {
     hy_vec sum[16][2];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < vecs; j++)
+        for (int j = 0; j < vecs; j++) {
+            sum[i][j] = (hy_vec){0};
+            if (from)
+                sum[i][j] = hy_vec_load(from + i * ldc + j * HY_LANES);
             if (keep)
-                sum[i][j] = hy_vec_load(c + i * ldc + j * HY_LANES) * keep[i];
-            else
-                sum[i][j] = (hy_vec){0};
+                sum[i][j] *= keep[i];
+        }
     for (int64_t p = 0; p < k; p++) {
         hy_vec right[2];
 #pragma GCC unroll 2
@@ -46,31 +58,23 @@ static inline __attribute__((always_inline)) void kernel(const int rows, const i
 }
 
 void hy_micro_mul(int64_t m, int64_t n, int64_t k, struct hy_left a, const hy_real *b, int64_t ldb,
-                  const hy_real *keep, hy_real *c, int64_t ldc)
+                  const hy_real *from, const hy_real *keep, hy_real *c, int64_t ldc)
 {
     enum { WIDE = 2 * HY_LANES };
     int64_t j = 0;
     for (; j + WIDE <= n; j += WIDE) {
         for (int64_t i = 0; i < m; i += 8) {
             const struct hy_left part = {a.data + i * a.row, a.row, a.col};
-            kernel(8, 2, k, part, b + j, ldb, keep ? keep + i : 0, c + i * ldc + j, ldc);
+            kernel(8, 2, k, part, b + j, ldb, from ? from + i * ldc + j : 0, keep ? keep + i : 0,
+                   c + i * ldc + j, ldc);
         }
     }
     for (int64_t i = 0; j < n && i < m; i += HY_LANES) {
         const struct hy_left part = {a.data + i * a.row, a.row, a.col};
-        kernel(HY_LANES, 1, k, part, b + j, ldb, keep ? keep + i : 0, c + i * ldc + j, ldc);
+        kernel(HY_LANES, 1, k, part, b + j, ldb, from ? from + i * ldc + j : 0, keep ? keep + i : 0,
+               c + i * ldc + j, ldc);
     }
 }
-
-#ifdef HY_DOUBLE
-typedef int64_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
-static const lane_index low_half = {0, 8, 1, 9, 2, 10, 3, 11};
-static const lane_index high_half = {4, 12, 5, 13, 6, 14, 7, 15};
-#else
-typedef int32_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
-static const lane_index low_half = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-static const lane_index high_half = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-#endif
 
 /* log2(lanes) rounds of perfect shuffles transpose a square. */
 static void transpose_square(const hy_real *x, int64_t ldx, hy_real *y, int64_t ldy)

@@ -39,10 +39,10 @@ struct hy_left {
     int64_t row, col;
 };
 
-/* c[m, n] = keep[i] * c[i, :] + a[m, k] b[k, n]; keep NULL: c is overwritten. m and n are multiples
- * of HY_LANES; b and c are row-major. */
+/* c[m, n] = keep[i] * from[i, :] + a[m, k] b[k, n]. from NULL: zero; it may be c, and has c's ld.
+ * keep NULL: 1. m and n are multiples of HY_LANES; b and c are row-major. */
 void hy_micro_mul(int64_t m, int64_t n, int64_t k, struct hy_left a, const hy_real *b, int64_t ldb,
-                  const hy_real *keep, hy_real *c, int64_t ldc);
+                  const hy_real *from, const hy_real *keep, hy_real *c, int64_t ldc);
 
 /* y[n, m] = x[m, n] transposed; m and n are multiples of HY_LANES. */
 void hy_micro_transpose(int64_t m, int64_t n, const hy_real *x, int64_t ldx, hy_real *y,

@@ -1,5 +1,7 @@
 #include "core/ops/support/pair.h"
 
+#include <stddef.h>
+
 enum { L = HY_LANES };
 
 #ifdef HY_DOUBLE
@@ -15,13 +17,13 @@ static inline hy_vec only_lane(hy_vec x, int i)
     return (hy_vec)((lane_index)x & (lanes == i));
 }
 
-void hy_pair_between(int64_t width, const hy_real *step, hy_real *between)
+void hy_pair_between(const hy_real *step, hy_real *between)
 {
     const hy_vec one = hy_vec_all(1);
     hy_vec decay = {0};
 #pragma GCC unroll 16
     for (int i = 0; i < L; i++) {
-        decay = decay * step[i * width] + only_lane(one, i);
+        decay = decay * step[i] + only_lane(one, i);
         hy_vec_store(between + i * L, decay);
     }
 }
@@ -51,7 +53,7 @@ void hy_pair_forward(const struct hy_pair *p, const hy_real *x, const hy_real *y
         forward_by_channel(p, x, y_turned, out);
         return;
     }
-    hy_micro_mul(L, L, p->width, (struct hy_left){x, p->width, 1}, y_turned, L, 0, out, L);
+    hy_micro_mul(L, L, p->width, (struct hy_left){x, p->width, 1}, y_turned, L, NULL, NULL, out, L);
     for (int i = 0; i < L; i++)
         hy_vec_store(out + i * L, hy_vec_load(out + i * L) * hy_vec_load(p->between + i * L));
 }
@@ -106,11 +108,8 @@ void hy_pair_backward(const struct hy_pair *p, hy_real *grad, const hy_real *x, 
         }
         return;
     }
-    hy_real ones[L];
-    for (int i = 0; i < L; i++) {
-        ones[i] = 1;
+    for (int i = 0; i < L; i++)
         hy_vec_store(grad + i * L, hy_vec_load(grad + i * L) * hy_vec_load(p->between + i * L));
-    }
-    hy_micro_mul(L, width, L, (struct hy_left){grad, L, 1}, y, width, ones, dx, width);
-    hy_micro_mul(L, width, L, (struct hy_left){grad, 1, L}, x, width, ones, dy, width);
+    hy_micro_mul(L, width, L, (struct hy_left){grad, L, 1}, y, width, dx, NULL, dx, width);
+    hy_micro_mul(L, width, L, (struct hy_left){grad, 1, L}, x, width, dy, NULL, dy, width);
 }

@@ -10,15 +10,15 @@
 #include "core/ops/support/micro.h"
 
 struct hy_pair {
-    int64_t width;       /* of a row, a multiple of HY_LANES */
-    const hy_real *step; /* [HY_LANES, width] */
-    /* Where all channels decay alike: [HY_LANES, HY_LANES] the decay from row j to row i, 0 above
-     * the diagonal; else NULL. */
+    int64_t width; /* of a row, a multiple of HY_LANES */
+    /* Where each channel has its own decay: [HY_LANES, width]; else NULL. */
+    const hy_real *step;
+    /* Else: [HY_LANES, HY_LANES] the decay from row j to row i, 0 above the diagonal. */
     const hy_real *between;
 };
 
-/* Fills between from the first column of step. */
-void hy_pair_between(int64_t width, const hy_real *step, hy_real *between);
+/* Fills between from the rows' decay factors step[HY_LANES]. */
+void hy_pair_between(const hy_real *step, hy_real *between);
 
 /* out[HY_LANES, HY_LANES] = pair(x, y); y_turned [width, HY_LANES] is y transposed. */
 void hy_pair_forward(const struct hy_pair *p, const hy_real *x, const hy_real *y_turned,
