@@ -82,3 +82,18 @@ void hy_lock_release(struct hy_lock *lock)
     free(lock->path);
     *lock = (struct hy_lock){0};
 }
+
+int hy_lock_is_held(const char *db)
+{
+    char *path;
+    if (asprintf(&path, "%s-lock", db) < 0)
+        return 0;
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    free(path);
+    if (file < 0)
+        return 0;
+    struct flock found = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    const int held = fcntl(file, F_OFD_GETLK, &found) == 0 && found.l_type != F_UNLCK;
+    close(file);
+    return held;
+}

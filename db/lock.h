@@ -14,5 +14,7 @@ struct hy_lock {
 /* HY_E_ENV names the holder when another process, or this one, has it. */
 int hy_lock_take(struct hy_lock *lock, const char *db, struct hy_err *e);
 void hy_lock_release(struct hy_lock *lock);
+/* Whether anyone holds the lock of db. */
+int hy_lock_is_held(const char *db);
 
 #endif

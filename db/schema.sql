@@ -148,7 +148,7 @@ FROM point JOIN metric ON metric.id = point.metric;
 CREATE VIEW slices AS
 SELECT run, task, split, slice, metric, value FROM score;
 
--- How each run went, and where a running one is.
+-- How each run went, and where a running one is. left_s: at the speed it reported last.
 CREATE VIEW progress AS
 SELECT
     id AS run,
@@ -163,7 +163,11 @@ SELECT
     step,
     coalesce(steps, json_extract(config, '$.train.steps')) AS steps,
     tokens_per_s,
-    updated
+    updated,
+    CASE status WHEN 'running' THEN
+        (coalesce(steps, json_extract(config, '$.train.steps')) - step) / tokens_per_s *
+        json_extract(config, '$.train.batch') * json_extract(config, '$.train.seq_len')
+    END AS left_s
 FROM run;
 
 -- Which runs differ in nothing but learning rate and seed: those of one sweep that share `cell`.
@@ -187,9 +191,37 @@ SELECT
     setting
 FROM member;
 
--- The learning rates of each cell and which one validation chooses: the highest mean recall_valid, in
--- which a diverged run counts as 0; where nothing measures recall, the lowest mean ppl_valid, rates at
--- which a run diverged last.
+-- What tells the cells of a variant apart in a sweep, ratio aside: "d_model=64", "train.batch=8". A
+-- pure model has no placement and no full layers that could differ.
+CREATE VIEW labels AS
+WITH
+cell AS MATERIALIZED (
+    SELECT DISTINCT sweep, cell, setting, cell ->> 0 AS variant FROM cells
+),
+leaf AS MATERIALIZED (
+    SELECT sweep, cell, variant, substr(fullkey, 3) AS path, coalesce(value, 'null') AS value
+    FROM cell, json_tree(setting)
+    WHERE type <> 'object' AND typeof(key) = 'text' AND fullkey <> '$.mixer.ratio'
+        AND NOT (type = 'array' AND coalesce(json_type(value, '$[0]'), '') = 'object')
+),
+varying AS (
+    SELECT sweep, variant, path FROM leaf GROUP BY sweep, variant, path
+    HAVING count(DISTINCT value) > 1
+),
+shown AS (
+    SELECT leaf.sweep, leaf.cell,
+        CASE WHEN substr(path, 1, 6) IN ('model.', 'mixer.', 'train.') THEN substr(path, 7)
+            ELSE path END || '=' || leaf.value AS text
+    FROM leaf JOIN varying USING (sweep, variant, path)
+    ORDER BY path
+)
+SELECT cell.sweep, cell.cell, coalesce(group_concat(shown.text, ' '), '') AS label
+FROM cell LEFT JOIN shown USING (sweep, cell)
+GROUP BY cell.sweep, cell.cell;
+
+-- The learning rates of each cell and which one validation chooses: the highest mean recall_valid,
+-- in which a diverged run counts as 0; where nothing measures recall, the lowest mean ppl_valid,
+-- rates at which a run diverged last.
 CREATE VIEW rates AS
 WITH rate AS (
     SELECT

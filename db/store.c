@@ -188,3 +188,8 @@ void hy_store_close(struct hy_store *s)
     free(s->path);
     free(s);
 }
+
+int hy_store_has_writer(const struct hy_store *s)
+{
+    return hy_lock_is_held(s->path);
+}

@@ -65,6 +65,9 @@ double hy_store_seconds_per_flop(struct hy_store *s);
 
 /* ---- Reading ---- */
 
+/* Whether a writer has the database open now. */
+int hy_store_has_writer(const struct hy_store *s);
+
 /* Runs a query; calls row (may be NULL) for each result row with column names and values (NULL for
  * SQL null) as text. The one way that reports and status read; params are bound as text to ?1, ...
  * A callback that returns other than 0 ends the query, which returns that code and leaves *e to

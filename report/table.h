@@ -1,6 +1,7 @@
 /* table.h - the contract of a report: one file report/<name>.c that defines
- * `const struct hy_table hy_table_<name>` ('_' in the file's name is '-' on the command line), fills a
- * grid of cells from the store and leaves the formats (text, md, csv, latex) to format.c. */
+ * `const struct hy_table hy_table_<name>` ('_' in the file's name is '-' on the command line),
+ * fills a grid of cells from the store and leaves the formats (text, md, csv, latex) to format.c.
+ */
 #ifndef HY_REPORT_TABLE_H
 #define HY_REPORT_TABLE_H
 

@@ -38,7 +38,7 @@ static void public_views_keep_their_columns(void **state)
         {"history", "run step name value"},
         {"slices", "run task split slice metric value"},
         {"progress", "run name status reason attempts host rank started ended step steps "
-                     "tokens_per_s updated"},
+                     "tokens_per_s updated left_s"},
         {"rates", "sweep cell variant ratio lr runs n diverged failed open recall_valid ppl_valid "
                   "chosen edge"},
         {"cells", "sweep run cell setting"},

@@ -1,0 +1,16 @@
+/* format.h - how a grid is written: text, md, csv, latex. */
+#ifndef HY_REPORT_FORMAT_H
+#define HY_REPORT_FORMAT_H
+
+#include "core/base/buf.h"
+#include "report/grid.h"
+
+struct hy_format {
+    const char *name, *summary;
+    void (*write)(const struct hy_grid *g, struct hy_buf *out);
+};
+
+/* Ended by a NULL name. */
+extern const struct hy_format hy_formats[];
+
+#endif

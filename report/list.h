@@ -1,0 +1,35 @@
+/* list.h - tables that are a query: a row per result row, page and data alike. */
+#ifndef HY_REPORT_LIST_H
+#define HY_REPORT_LIST_H
+
+#include "report/grid.h"
+#include "report/rows.h"
+
+enum hy_unit {
+    HY_UNIT_TEXT,
+    HY_UNIT_GROUP, /* text; left out of a page on which it is the same in every row */
+    HY_UNIT_KEY,   /* text; the page shows its first eight characters */
+    HY_UNIT_COUNT,
+    HY_UNIT_NUMBER, /* four significant digits */
+    HY_UNIT_SCORE,  /* three decimals */
+    HY_UNIT_BYTES,
+    HY_UNIT_SECONDS
+};
+
+struct hy_list_column {
+    const char *name; /* of the query's column, and in the data */
+    const char *head; /* on the page */
+    enum hy_unit unit;
+};
+
+/* Fills page and data. columns: ended by a NULL name. */
+void hy_list_fill(struct hy_grid *g, const struct hy_rows *rows,
+                  const struct hy_list_column *columns);
+/* Fills the data alone. */
+void hy_list_fill_data(struct hy_grid *g, const struct hy_rows *rows,
+                       const struct hy_list_column *columns);
+
+/* A value as people read it: "1.5 MiB", "2 h 05 min". NaN: "–". Returns text. */
+const char *hy_unit_text(enum hy_unit unit, double value, char *text, int size);
+
+#endif

@@ -1,0 +1,239 @@
+#include "report/ratio.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/list.h"
+
+/* base and place: what the cells of one row of the page have in common. A pure model has no place
+ * (no full layers to lay out), so it stands in every row of its base. */
+static const char query[] =
+    "SELECT c.*, labels.label, "
+    "json_remove(setting, '$.mixer.ratio', '$.mixer.placement', '$.mixer.layers', '$.full') "
+    "AS base, "
+    "CASE ratio WHEN 'pure' THEN NULL ELSE json_array(setting -> '$.mixer.placement', "
+    "setting -> '$.mixer.layers', setting -> '$.full') END AS place "
+    "FROM ratio_recall c JOIN labels USING (sweep, cell) WHERE ?1 IS NULL OR sweep = ?1 "
+    "ORDER BY sweep, ratio = 'full', variant, place IS NULL, d_model, layers, label, ratio";
+
+struct pivot {
+    const struct hy_ratio_metric *metric;
+    const struct hy_rows *rows; /* of the query: a cell each */
+    struct hy_grid *grid;
+    const char **ratios; /* of the page's columns after the first */
+    int ratio_count;
+    int *leaders; /* of each row of the page: the first cell that stands there */
+    int several_sweeps;
+};
+
+static const char *text_of(const struct pivot *p, int cell, const char *name)
+{
+    const char *text = hy_rows_text(p->rows, cell, name);
+    return text ? text : "";
+}
+
+static int is_same(const struct pivot *p, int a, int b, const char *name)
+{
+    return !strcmp(text_of(p, a, name), text_of(p, b, name));
+}
+
+/* Linear layers per full layer: columns stand in falling order. */
+static double linear_share(const char *ratio)
+{
+    double linear = 0, full = 1;
+    if (!strcmp(ratio, "pure"))
+        return INFINITY;
+    if (!strcmp(ratio, "full"))
+        return -1;
+    sscanf(ratio, "%lf:%lf", &linear, &full);
+    return linear / full;
+}
+
+static int compare_ratios(const void *a, const void *b)
+{
+    const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+    const double p = linear_share(x), q = linear_share(y);
+    return p > q ? -1 : p < q ? 1 : strcmp(x, y);
+}
+
+static void add_columns(struct pivot *p)
+{
+    for (int cell = 0; cell < p->rows->count; cell++) {
+        const char *ratio = text_of(p, cell, "ratio");
+        int i = 0;
+        while (i < p->ratio_count && strcmp(p->ratios[i], ratio) != 0)
+            i++;
+        p->ratios[i] = ratio;
+        p->ratio_count += i == p->ratio_count;
+    }
+    qsort(p->ratios, (size_t)p->ratio_count, sizeof *p->ratios, compare_ratios);
+    hy_grid_add_column(p->grid, &p->grid->page, "variant", HY_LEFT);
+    for (int i = 0; i < p->ratio_count; i++)
+        hy_grid_add_column(p->grid, &p->grid->page, p->ratios[i], HY_RIGHT);
+}
+
+static int is_full(const struct pivot *p, int cell)
+{
+    return !strcmp(text_of(p, cell, "ratio"), "full");
+}
+
+/* Whether a cell stands in the row that `leader` began. */
+static int belongs(const struct pivot *p, int cell, int leader)
+{
+    return is_same(p, cell, leader, "sweep") && is_same(p, cell, leader, "variant") &&
+           is_same(p, cell, leader, "base") && is_full(p, cell) == is_full(p, leader) &&
+           (!hy_rows_text(p->rows, cell, "place") || is_same(p, cell, leader, "place"));
+}
+
+static void add_row(struct pivot *p, int leader)
+{
+    const char *label = text_of(p, leader, "label");
+    const int row = hy_grid_add_row(p->grid, &p->grid->page);
+    char head[512];
+    snprintf(head, sizeof head, "%s%s%s%s%s%s",
+             p->several_sweeps ? text_of(p, leader, "sweep") : "", p->several_sweeps ? ": " : "",
+             text_of(p, leader, "variant"), *label ? " " : "", label,
+             is_full(p, leader) ? " (full attention)" : "");
+    hy_grid_set(p->grid, &p->grid->page, row, 0, head);
+    p->leaders[row] = leader;
+}
+
+static void print_score(const struct pivot *p, int cell, char *text, size_t size)
+{
+    const double mean = hy_rows_number(p->rows, cell, p->metric->column);
+    const double interval = hy_rows_number(p->rows, cell, p->metric->interval);
+    const long n = hy_rows_count(p->rows, cell, "n");
+    const int decimals = p->metric->is_fraction || mean < 10 ? 3
+                         : mean < 100                        ? 2
+                         : mean < 1000                       ? 1
+                                                             : 0;
+    if (isnan(interval))
+        snprintf(text, size, "%.*f (%ld)", decimals, mean, n);
+    else
+        snprintf(text, size, "%.*f ± %.*f (%ld)", decimals, mean, decimals, interval, n);
+}
+
+/* What a reader must know of a cell: why it is empty, or what its figure leaves out. */
+static void add_notes(const struct pivot *p, int cell, int row, int column)
+{
+    const long n = hy_rows_count(p->rows, cell, "n"), runs = hy_rows_count(p->rows, cell, "runs");
+    const long failed = hy_rows_count(p->rows, cell, "failed");
+    const long open = hy_rows_count(p->rows, cell, "open");
+    char text[700];
+    if (hy_rows_text(p->rows, cell, "lr_edge"))
+        hy_grid_note(
+            p->grid, row, column, "†",
+            "the best learning rate is the lowest or highest of its grid: a wider grid may "
+            "hold a better one");
+    if (n && isnan(hy_rows_number(p->rows, cell, p->metric->column)))
+        hy_grid_note(p->grid, row, column, NULL, p->metric->missing);
+    if (failed) {
+        snprintf(text, sizeof text, "%ld of %ld runs gave no result; %s", failed, runs,
+                 text_of(p, cell, "failure"));
+        hy_grid_note(p->grid, row, column, NULL, text);
+    }
+    if (open) {
+        snprintf(text, sizeof text, "pending: %ld of %ld runs have not ended", open, runs);
+        hy_grid_note(p->grid, row, column, NULL, text);
+    }
+}
+
+static void set_cell(const struct pivot *p, int cell, int row)
+{
+    int column = 1;
+    while (strcmp(p->ratios[column - 1], text_of(p, cell, "ratio")) != 0)
+        column++;
+    char text[96] = "–";
+    if (!isnan(hy_rows_number(p->rows, cell, p->metric->column)))
+        print_score(p, cell, text, sizeof text);
+    hy_grid_set(p->grid, &p->grid->page, row, column, text);
+    add_notes(p, cell, row, column);
+}
+
+static void place_cells(struct pivot *p)
+{
+    for (int cell = 0; cell < p->rows->count && !hy_grid_failed(p->grid); cell++) {
+        int placed = 0;
+        for (int row = 0; row < p->grid->page.rows; row++) {
+            if (!belongs(p, cell, p->leaders[row]))
+                continue;
+            set_cell(p, cell, row);
+            placed = 1;
+        }
+        if (!placed) {
+            add_row(p, cell);
+            if (!hy_grid_failed(p->grid))
+                set_cell(p, cell, p->grid->page.rows - 1);
+        }
+    }
+}
+
+/* Linear variants have no cell under `full`, and the full model has one there alone. */
+static void mark_unplanned(struct pivot *p)
+{
+    for (int row = 0; row < p->grid->page.rows; row++)
+        for (int i = 0; i < p->ratio_count; i++) {
+            const int full = !strcmp(p->ratios[i], "full");
+            if (full != is_full(p, p->leaders[row]) ||
+                hy_grid_cell(&p->grid->page, row, i + 1)->text)
+                continue;
+            hy_grid_set(p->grid, &p->grid->page, row, i + 1, "–");
+            hy_grid_note(p->grid, row, i + 1, NULL, "not planned");
+        }
+}
+
+static void fill_data(const struct pivot *p)
+{
+    const struct hy_list_column columns[] = {
+        {"sweep", "", HY_UNIT_TEXT},
+        {"variant", "", HY_UNIT_TEXT},
+        {"label", "", HY_UNIT_TEXT},
+        {"ratio", "", HY_UNIT_TEXT},
+        {"placement", "", HY_UNIT_TEXT},
+        {"linear_layers", "", HY_UNIT_COUNT},
+        {"full_layers", "", HY_UNIT_COUNT},
+        {"lr", "", HY_UNIT_NUMBER},
+        {"lr_edge", "", HY_UNIT_TEXT},
+        {"n", "", HY_UNIT_COUNT},
+        {p->metric->column, "", HY_UNIT_NUMBER},
+        {p->metric->interval, "", HY_UNIT_NUMBER},
+        {"cache_bytes", "", HY_UNIT_BYTES},
+        {"runs", "", HY_UNIT_COUNT},
+        {"failed", "", HY_UNIT_COUNT},
+        {"open", "", HY_UNIT_COUNT},
+        {"failure", "", HY_UNIT_TEXT},
+        {0},
+    };
+    hy_list_fill_data(p->grid, p->rows, columns);
+}
+
+int hy_ratio_fill(struct hy_store *store, const char *sweep, const struct hy_ratio_metric *metric,
+                  struct hy_grid *grid, struct hy_err *e)
+{
+    struct hy_rows rows;
+    int rc = hy_rows_load(store, query, sweep, &rows, e);
+    if (rc)
+        return rc;
+    const size_t count = (size_t)rows.count + 1;
+    struct pivot p = {.metric = metric, .rows = &rows, .grid = grid};
+    p.ratios = calloc(count, sizeof *p.ratios);
+    p.leaders = calloc(count, sizeof *p.leaders);
+    if (!p.ratios || !p.leaders) {
+        rc = hy_fail_memory(e);
+        goto out;
+    }
+    for (int cell = 1; cell < rows.count; cell++)
+        p.several_sweeps |= !is_same(&p, 0, cell, "sweep");
+    hy_grid_title(grid, metric->title);
+    add_columns(&p);
+    place_cells(&p);
+    mark_unplanned(&p);
+    fill_data(&p);
+out:
+    free(p.leaders);
+    free(p.ratios);
+    hy_rows_release(&rows);
+    return rc;
+}
