@@ -1,0 +1,210 @@
+/* Laws of a trial: it repeats bit for bit, an interruption changes nothing, divergence is a result.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "core/trial/trial.h"
+
+enum { STEPS = 24 };
+
+static char folder[64], corpus[96], checkpoint[96];
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(folder, "trial_XXXXXX");
+    if (!mkdtemp(folder))
+        return 1;
+    snprintf(corpus, sizeof corpus, "%s/corpus.txt", folder);
+    snprintf(checkpoint, sizeof checkpoint, "%s/run.safetensors", folder);
+    FILE *file = fopen(corpus, "w");
+    if (!file)
+        return 1;
+    for (int i = 0; i < 600; i++)
+        fprintf(file, "line %d says %d and %d\n", i, i * i % 97, i * 7 % 31);
+    return fclose(file);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(checkpoint);
+    unlink(corpus);
+    return rmdir(folder);
+}
+
+/* What a trial said: the rows that must not differ between equal runs, one per line, and its end.
+ */
+struct record {
+    struct hy_buf rows;
+    char end[16], reason[128];
+    volatile int stop;
+    int64_t stop_at; /* raise the stop flag at this step's history; 0: never */
+    int points;
+};
+
+/* Speed, time and the resumption itself may differ between equal runs. */
+static int is_a_result(const struct hy_row *row)
+{
+    static const char *const apart[] = {"tokens_per_s", "wall_s", "resumed_at"};
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
+        if (row->type == HY_ROW_FACT && !strcmp(row->name, apart[i]))
+            return 0;
+    return row->type == HY_ROW_FACT || row->type == HY_ROW_HISTORY || row->type == HY_ROW_SLICE;
+}
+
+static void listen(void *context, const struct hy_row *row)
+{
+    struct record *r = context;
+    if (row->type == HY_ROW_END) {
+        snprintf(r->end, sizeof r->end, "%s", row->name);
+        snprintf(r->reason, sizeof r->reason, "%s", row->text ? row->text : "");
+    }
+    if (row->type == HY_ROW_HISTORY && row->step == r->stop_at)
+        r->stop = 1;
+    r->points += row->type == HY_ROW_HISTORY;
+    /* Facts about the set-up repeat in each attempt; those after training are what counts. */
+    if (is_a_result(row) && (row->type != HY_ROW_FACT || strstr(row->name, "_test")))
+        hy_row_encode(row, &r->rows);
+}
+
+static void configure(struct hy_config *c, const char *variant, double lr)
+{
+    char text[1024];
+    struct hy_value *tree;
+    struct hy_err e = {0};
+    snprintf(
+        text, sizeof text,
+        "{\"name\": \"t\", \"model\": {\"d_model\": 16, \"layers\": 2, \"heads\": 2, \"mlp\": 16},"
+        " \"mixer\": {\"variant\": \"%s\", \"ratio\": \"1:1\"},"
+        " \"data\": {\"train\": [{\"task\": \"text\", \"path\": \"%s\"},"
+        "   {\"task\": \"mqar\", \"vocab\": 16, \"pairs\": [2]}]},"
+        " \"train\": {\"steps\": %d, \"batch\": 4, \"seq_len\": 20, \"lr\": %g, \"clip\": 0,"
+        "   \"seed\": 3}, \"eval\": {\"every\": 10}}",
+        variant, corpus, STEPS, lr);
+    if (hy_value_from_json(text, "test", &tree, &e) || hy_config_resolve(tree, c, &e))
+        fail_msg("%s", e.text);
+    hy_value_free(tree);
+}
+
+static void run(const struct hy_config *c, struct record *r, const char *path)
+{
+    const struct hy_trial_io io = {
+        .emit = listen, .context = r, .stop = &r->stop, .checkpoint = path};
+    struct hy_err e = {0};
+    if (hy_trial_run(c, &io, &e))
+        fail_msg("%s", e.text);
+}
+
+static void test_equal_runs_are_bit_equal(void **state)
+{
+    (void)state;
+    struct hy_config c;
+    struct record a = {0}, b = {0};
+    configure(&c, "gla", 1e-2);
+    run(&c, &a, NULL);
+    run(&c, &b, NULL);
+    assert_string_equal(a.end, "done");
+    assert_true(a.rows.size > 100);
+    assert_string_equal(a.rows.data, b.rows.data);
+    hy_buf_release(&a.rows);
+    hy_buf_release(&b.rows);
+    hy_config_release(&c);
+}
+
+static void test_resumed_equals_uninterrupted(void **state)
+{
+    (void)state;
+    struct hy_config c;
+    configure(&c, "gated_deltanet", 1e-2);
+    struct record whole = {0}, pieces = {0};
+    run(&c, &whole, NULL);
+    const int64_t stops[] = {7, 10, 15}; /* 10: during an evaluation */
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        pieces.stop = 0;
+        pieces.stop_at = stops[i];
+        run(&c, &pieces, checkpoint);
+        assert_string_equal(pieces.end, "interrupted");
+        assert_int_equal(access(checkpoint, F_OK), 0);
+    }
+    pieces.stop = 0;
+    pieces.stop_at = 0;
+    run(&c, &pieces, checkpoint);
+    assert_string_equal(pieces.end, "done");
+    assert_int_not_equal(access(checkpoint, F_OK), 0); /* removed when done */
+    /* Evaluations that the stop cut off at 10 are done once; the rest is the same text. */
+    const char *last = strstr(whole.rows.data, "\"split\":\"test\"");
+    const char *same = strstr(pieces.rows.data, "\"split\":\"test\"");
+    assert_non_null(last);
+    assert_non_null(same);
+    assert_string_equal(last, same);
+    hy_buf_release(&whole.rows);
+    hy_buf_release(&pieces.rows);
+    hy_config_release(&c);
+}
+
+static void test_divergence_is_a_result(void **state)
+{
+    (void)state;
+    struct hy_config c;
+    struct record r = {0};
+    configure(&c, "retnet", 1);
+    c.train.lr = 1e30;
+    run(&c, &r, NULL);
+    assert_string_equal(r.end, "diverged");
+    assert_non_null(strstr(r.reason, "step"));
+    hy_buf_release(&r.rows);
+    hy_config_release(&c);
+}
+
+static void test_a_damaged_checkpoint_costs_only_time(void **state)
+{
+    (void)state;
+    struct hy_config c;
+    struct record whole = {0}, again = {0};
+    configure(&c, "gla", 1e-2);
+    run(&c, &whole, NULL);
+    FILE *file = fopen(checkpoint, "w");
+    assert_non_null(file);
+    fputs("no checkpoint at all", file);
+    fclose(file);
+    run(&c, &again, checkpoint);
+    assert_string_equal(again.end, "done");
+    assert_string_equal(whole.rows.data, again.rows.data);
+    hy_buf_release(&whole.rows);
+    hy_buf_release(&again.rows);
+    hy_config_release(&c);
+}
+
+static void test_estimate_equals_the_run(void **state)
+{
+    (void)state;
+    struct hy_config c;
+    struct hy_estimate estimate;
+    struct hy_err e = {0};
+    configure(&c, "gated_deltanet", 1e-2);
+    assert_int_equal(hy_trial_estimate(&c, &estimate, &e), HY_OK);
+    assert_true(estimate.params > 0 && estimate.train_bytes > 16 * estimate.params);
+    assert_true(estimate.total_flops >
+                (double)STEPS * c.train.batch * c.train.seq_len * estimate.flops_per_token);
+    hy_config_release(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_equal_runs_are_bit_equal),
+        cmocka_unit_test(test_resumed_equals_uninterrupted),
+        cmocka_unit_test(test_divergence_is_a_result),
+        cmocka_unit_test(test_a_damaged_checkpoint_costs_only_time),
+        cmocka_unit_test(test_estimate_equals_the_run),
+    };
+    return cmocka_run_group_tests_name("trials", tests, setup, teardown);
+}
