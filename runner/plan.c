@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/ops/support/gemm.h"
+#include "runner/clock.h"
 
 /* What hy_config_title already says. */
 static int is_in_title(const char *axis)
@@ -153,13 +153,6 @@ int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
     return rc;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds per FLOP of a matrix product of the size that small models multiply. */
 static int measure_product(double *seconds_per_flop, struct hy_err *e)
 {
@@ -171,9 +164,9 @@ static int measure_product(double *seconds_per_flop, struct hy_err *e)
     int rc = x && w && y ? HY_OK : hy_fail_memory(e);
     /* The first product also sets the library up. */
     for (int i = 0; !rc && i <= REPEATS; i++) {
-        const double start = now();
+        const double start = hy_now();
         hy_gemm(0, 0, ROWS, WIDTH, WIDTH, 1, x, WIDTH, w, WIDTH, 0, y, WIDTH);
-        const double took = now() - start;
+        const double took = hy_now() - start;
         if (i && (!best || took < best))
             best = took;
     }

@@ -1,0 +1,186 @@
+#include "runner/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ROWS_FD = 3, MAX_WORDS = 4096 };
+
+/* The environment with OMP_NUM_THREADS=threads, which must stand before the libraries load; setting
+ * is the caller's memory for that entry. */
+static char **make_environment(int threads, char setting[40])
+{
+    static const char name[] = "OMP_NUM_THREADS=";
+    size_t count = 0, kept = 0;
+    while (environ[count])
+        count++;
+    char **result = malloc((count + 2) * sizeof *result);
+    if (!result)
+        return NULL;
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(environ[i], name, sizeof name - 1) != 0)
+            result[kept++] = environ[i];
+    snprintf(setting, 40, "%s%d", name, threads);
+    result[kept++] = setting;
+    result[kept] = NULL;
+    return result;
+}
+
+/* A file in memory that holds text: unlike a pipe it takes any size without a reader. */
+static int open_text(const char *text)
+{
+    const size_t size = strlen(text);
+    const int fd = memfd_create("hylas-config", MFD_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (write(fd, text, size) != (ssize_t)size || lseek(fd, 0, SEEK_SET) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int spawn(pid_t *pid, char *const *argv, char *const *environment, int config_fd,
+                 int rows_fd, int words_fd)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    /* Descriptor 3 last: any of the others may sit there. */
+    posix_spawn_file_actions_adddup2(&files, config_fd, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&files, words_fd, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&files, words_fd, STDERR_FILENO);
+    posix_spawn_file_actions_adddup2(&files, rows_fd, ROWS_FD);
+    /* MPI's sockets must not outlive the rank in its child. */
+    posix_spawn_file_actions_addclosefrom_np(&files, ROWS_FD + 1);
+    /* A group of its own: a terminal's Ctrl-C goes to the rank, which then tells the child. */
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
+                                              POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    const int error = posix_spawn(pid, "/proc/self/exe", &files, &attributes, argv, environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&files);
+    return error;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, int threads,
+                   struct hy_err *e)
+{
+    int rows[2] = {-1, -1}, words[2] = {-1, -1}, config_fd = -1, rc = HY_OK;
+    char setting[40], parent[32];
+    char **environment = make_environment(threads, setting);
+    pid_t pid;
+    snprintf(parent, sizeof parent, "%ld", (long)getpid());
+    const char *argv[] = {
+        "hylas", "trial", "--parent", parent, checkpoint ? "--checkpoint" : NULL, checkpoint, NULL};
+    if (!environment) {
+        rc = hy_fail_memory(e);
+        goto out;
+    }
+    config_fd = open_text(config);
+    if (config_fd < 0 || pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC)) {
+        rc = hy_fail_errno(e, HY_E_ENV, "cannot prepare a trial's process");
+        goto out;
+    }
+    fcntl(rows[0], F_SETFL, O_NONBLOCK);
+    fcntl(words[0], F_SETFL, O_NONBLOCK);
+    const int error = spawn(&pid, (char *const *)argv, environment, config_fd, rows[1], words[1]);
+    if (error) {
+        rc = hy_fail(e, HY_E_ENV, "cannot start a trial's process: %s", strerror(error));
+        goto out;
+    }
+    *c = (struct hy_child){.pid = pid, .rows_fd = rows[0], .words_fd = words[0]};
+    rows[0] = words[0] = -1;
+out:
+    close_fd(&words[0]);
+    close_fd(&words[1]);
+    close_fd(&rows[0]);
+    close_fd(&rows[1]);
+    close_fd(&config_fd);
+    free(environment);
+    return rc;
+}
+
+/* Reads all that is there; at the end of the stream *fd becomes -1. */
+static void drain(int *fd, struct hy_buf *out)
+{
+    char piece[16384];
+    while (*fd >= 0) {
+        const ssize_t size = read(*fd, piece, sizeof piece);
+        if (size > 0)
+            hy_buf_add(out, piece, (size_t)size);
+        else if (size < 0 && errno == EINTR)
+            continue;
+        else if (size < 0 && errno == EAGAIN)
+            return;
+        else
+            close_fd(fd);
+    }
+}
+
+static void read_all(struct hy_child *c)
+{
+    drain(&c->rows_fd, &c->rows);
+    drain(&c->words_fd, &c->words);
+    if (c->words.size > MAX_WORDS)
+        hy_buf_drop(&c->words, c->words.size - MAX_WORDS);
+}
+
+int hy_child_poll(struct hy_child *c)
+{
+    read_all(c);
+    if (!c->pid || wait4(c->pid, &c->status, WNOHANG, &c->usage) != c->pid)
+        return 0;
+    c->pid = 0;
+    /* What it wrote between the last read and its end. */
+    read_all(c);
+    close_fd(&c->rows_fd);
+    close_fd(&c->words_fd);
+    return 1;
+}
+
+void hy_child_wait(const struct hy_child *c, int milliseconds)
+{
+    struct pollfd fds[] = {{c->rows_fd, POLLIN, 0}, {c->words_fd, POLLIN, 0}};
+    poll(fds, 2, milliseconds);
+}
+
+void hy_child_signal(const struct hy_child *c, int number)
+{
+    if (c->pid)
+        kill(c->pid, number);
+}
+
+void hy_child_release(struct hy_child *c)
+{
+    if (c->pid) {
+        kill(c->pid, SIGKILL);
+        while (wait4(c->pid, &c->status, 0, &c->usage) < 0 && errno == EINTR)
+            ;
+        c->pid = 0;
+        close_fd(&c->rows_fd);
+        close_fd(&c->words_fd);
+    }
+    hy_buf_release(&c->rows);
+    hy_buf_release(&c->words);
+}

@@ -1,0 +1,354 @@
+#include "runner/coordinator.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/log.h"
+#include "runner/clock.h"
+#include "runner/progress.h"
+#include "runner/schedule.h"
+
+enum state { PENDING, RUNNING, ENDED };
+
+struct run {
+    int64_t id; /* in the store */
+    enum state state;
+    int attempts;
+    double started;
+    char status[16]; /* last known to the store */
+};
+
+struct hy_coordinator {
+    struct hy_comm *comm;
+    struct hy_store *store;
+    const struct hy_plan *plan;
+    char *checkpoints; /* folder */
+    struct run *runs;
+    int *order;            /* indices of the plan, longest first */
+    unsigned char *idle;   /* per rank: waits for work */
+    int ended_here;        /* runs that this program brought to an end */
+    double expected, took; /* of those that it trained: seconds planned and spent */
+    int stopping, left;
+    double flushed, shown;
+};
+
+/* ---- Beginning ---- */
+
+/* A diverged run is a result; everything else that is not done is tried again. */
+static int is_final(const char *status)
+{
+    return !strcmp(status, "done") || !strcmp(status, "diverged");
+}
+
+static int register_run(struct hy_coordinator *c, int64_t sweep, int index, struct hy_err *e)
+{
+    const struct hy_plan_run *planned = &c->plan->runs[index];
+    const struct hy_config *config = &planned->config;
+    struct run *run = &c->runs[index];
+    char ratio[32], *json = hy_value_to_json(config->tree, 0);
+    if (!json)
+        return hy_fail_memory(e);
+    hy_config_ratio(config, ratio, sizeof ratio);
+    const struct hy_run_facts facts = {
+        .key = planned->key,
+        .title = planned->title,
+        .variant = hy_config_variant(config)->name,
+        .ratio = ratio,
+        .placement = hy_config_placement(config),
+        .layout = config->mixer.layout.kinds,
+        .linear_layers = config->mixer.layout.linear,
+        .full_layers = config->mixer.layout.full,
+        .d_model = config->model.d_model,
+        .layers = config->model.layers,
+        .heads = config->model.heads,
+        .seed = config->train.seed,
+        .lr = config->train.lr,
+        .config = json,
+    };
+    const int rc = hy_store_add_run(c->store, sweep, &facts, &run->id, run->status, e);
+    free(json);
+    run->state = !rc && is_final(run->status) ? ENDED : PENDING;
+    return rc;
+}
+
+static int make_order(struct hy_coordinator *c, struct hy_err *e)
+{
+    double *seconds = malloc((size_t)c->plan->count * sizeof *seconds);
+    if (!seconds)
+        return hy_fail_memory(e);
+    for (int i = 0; i < c->plan->count; i++)
+        seconds[i] = c->plan->runs[i].seconds;
+    hy_schedule_order(seconds, c->plan->count, c->order);
+    free(seconds);
+    return HY_OK;
+}
+
+int hy_coordinator_new(struct hy_comm *comm, struct hy_store *store, const char *database,
+                       const struct hy_plan *plan, int64_t sweep, struct hy_coordinator **out,
+                       struct hy_err *e)
+{
+    struct hy_coordinator *c = calloc(1, sizeof *c);
+    if (!c)
+        return hy_fail_memory(e);
+    c->comm = comm;
+    c->store = store;
+    c->plan = plan;
+    c->runs = calloc((size_t)plan->count, sizeof *c->runs);
+    c->order = calloc((size_t)plan->count, sizeof *c->order);
+    c->idle = calloc((size_t)hy_comm_size(comm), 1);
+    if (asprintf(&c->checkpoints, "%s.ckpt", database) < 0)
+        c->checkpoints = NULL;
+    int rc = c->runs && c->order && c->idle && c->checkpoints ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < plan->count; i++)
+        rc = register_run(c, sweep, i, e);
+    if (!rc)
+        rc = make_order(c, e);
+    if (!rc)
+        rc = hy_store_flush(store, e);
+    if (!rc && mkdir(c->checkpoints, 0777) && errno != EEXIST)
+        rc = hy_fail_errno(e, HY_E_ENV, "cannot make the folder of checkpoints %s", c->checkpoints);
+    if (rc)
+        hy_coordinator_free(c);
+    else
+        *out = c;
+    return rc;
+}
+
+void hy_coordinator_free(struct hy_coordinator *c)
+{
+    if (!c)
+        return;
+    if (c->checkpoints)
+        rmdir(c->checkpoints); /* stays where it holds something */
+    free(c->checkpoints);
+    free(c->idle);
+    free(c->order);
+    free(c->runs);
+    free(c);
+}
+
+/* ---- Progress ---- */
+
+static struct hy_progress progress_of(const struct hy_coordinator *c)
+{
+    struct hy_progress p = {.total = c->plan->count, .eta = -1};
+    /* Plans are as good as their guess of the machine's speed; finished runs correct it. */
+    const double speed = c->expected > 0 ? c->took / c->expected : 1;
+    const double now = hy_now();
+    double left = 0;
+    for (int i = 0; i < c->plan->count; i++) {
+        const struct run *run = &c->runs[i];
+        double rest = c->plan->runs[i].seconds * speed;
+        p.running += run->state == RUNNING;
+        p.done += run->state == ENDED && is_final(run->status);
+        p.failed += run->state == ENDED && !is_final(run->status);
+        if (run->state == RUNNING)
+            rest -= now - run->started;
+        if (run->state != ENDED && rest > 0)
+            left += rest;
+    }
+    if (c->expected > 0)
+        p.eta = left / hy_comm_size(c->comm);
+    return p;
+}
+
+static void report_end(const struct hy_coordinator *c, int index, const char *status,
+                       const char *reason, double took)
+{
+    char line[200], duration[32];
+    const struct hy_progress p = progress_of(c);
+    hy_info("%s: %s%s%s (%s) [%s]", c->plan->runs[index].title, status, *reason ? ": " : "", reason,
+            hy_progress_duration(took, duration, sizeof duration),
+            hy_progress_line(&p, line, sizeof line));
+}
+
+/* ---- Work ---- */
+
+static char *checkpoint_path(const struct hy_coordinator *c, int index)
+{
+    char *path;
+    if (asprintf(&path, "%s/%s.safetensors", c->checkpoints, c->plan->runs[index].key) < 0)
+        return NULL;
+    return path;
+}
+
+static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *e)
+{
+    struct run *run = &c->runs[index];
+    struct hy_value *order = hy_value_map();
+    char *path = checkpoint_path(c, index), *json = NULL;
+    int rc = order && path ? HY_OK : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_value_set(order, "config", hy_value_copy(c->plan->runs[index].config.tree), e);
+    if (!rc)
+        rc = hy_value_set(order, "checkpoint", hy_value_string(path), e);
+    if (!rc && !(json = hy_value_to_json(order, 0)))
+        rc = hy_fail_memory(e);
+    if (!rc)
+        rc = hy_message_send(c->comm, rank, "train", index, json, strlen(json), e);
+    if (!rc) {
+        run->state = RUNNING;
+        run->started = hy_now();
+        run->attempts++;
+        c->idle[rank] = 0;
+    }
+    free(json);
+    free(path);
+    hy_value_free(order);
+    return rc;
+}
+
+static int give_work(struct hy_coordinator *c, struct hy_err *e)
+{
+    int rc = HY_OK, next = 0;
+    for (int rank = 0; !rc && rank < hy_comm_size(c->comm); rank++) {
+        if (!c->idle[rank])
+            continue;
+        while (next < c->plan->count && c->runs[c->order[next]].state != PENDING)
+            next++;
+        if (next == c->plan->count)
+            break;
+        rc = assign(c, rank, c->order[next], e);
+    }
+    return rc;
+}
+
+static int take_rows(struct hy_coordinator *c, struct run *run, const struct hy_message *m,
+                     struct hy_err *e)
+{
+    int rc = HY_OK;
+    char *text = strndup(m->payload, m->size), *rest = NULL;
+    if (!text)
+        return hy_fail_memory(e);
+    for (char *line = strtok_r(text, "\n", &rest); !rc && line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        struct hy_row row;
+        void *memory = NULL;
+        rc = hy_row_decode(line, &row, &memory, e);
+        if (!rc)
+            rc = hy_store_row(c->store, run->id, &row, e);
+        free(memory);
+    }
+    free(text);
+    return rc;
+}
+
+static int take_end(struct hy_coordinator *c, int index, const struct hy_message *m,
+                    struct hy_err *e)
+{
+    struct run *run = &c->runs[index];
+    const struct hy_plan_run *planned = &c->plan->runs[index];
+    const char *reason = strchr(m->payload, '\n');
+    if (!reason)
+        return hy_fail(e, HY_E_ENV, "a rank reported an end without a status");
+    snprintf(run->status, sizeof run->status, "%.*s", (int)(reason - m->payload), m->payload);
+    reason++;
+    const double took = hy_now() - run->started;
+    int rc = hy_store_end_run(c->store, run->id, run->status, *reason ? reason : NULL, e);
+    if (!rc)
+        rc = hy_store_flush(c->store, e);
+    if (!strcmp(run->status, "done")) {
+        c->expected += planned->seconds;
+        c->took += took;
+    }
+    if (is_final(run->status) && !planned->config.run.keep_checkpoint) {
+        char *path = checkpoint_path(c, index);
+        if (path)
+            unlink(path);
+        free(path);
+    }
+    run->state = ENDED;
+    c->ended_here++;
+    const int again = !strcmp(run->status, "failed") && !c->stopping &&
+                      run->attempts <= planned->config.run.retries;
+    report_end(c, index, again ? "failed, is tried again" : run->status, reason, took);
+    if (again)
+        run->state = PENDING;
+    return rc;
+}
+
+int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_message *m,
+                           struct hy_err *e)
+{
+    if (!strcmp(m->verb, "ready")) {
+        c->idle[from] = 1;
+        return HY_OK;
+    }
+    if (!strcmp(m->verb, "stopping")) {
+        hy_coordinator_stop(c);
+        return HY_OK;
+    }
+    if (m->run < 0 || m->run >= c->plan->count)
+        return HY_OK; /* of the other side of this rank: not for the coordinator */
+    struct run *run = &c->runs[m->run];
+    if (!strcmp(m->verb, "began")) {
+        hy_verbose("%s: begins on %s, rank %d", c->plan->runs[m->run].title, m->payload, from);
+        return hy_store_begin_run(c->store, run->id, m->payload, from, e);
+    }
+    if (!strcmp(m->verb, "rows"))
+        return take_rows(c, run, m, e);
+    if (!strcmp(m->verb, "end"))
+        return take_end(c, m->run, m, e);
+    return HY_OK;
+}
+
+void hy_coordinator_stop(struct hy_coordinator *c)
+{
+    if (c->stopping)
+        return;
+    c->stopping = 1;
+    for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
+        hy_message_send(c->comm, rank, "stop", -1, NULL, 0, NULL);
+}
+
+static void send_home(struct hy_coordinator *c)
+{
+    c->left = 1;
+    for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
+        hy_message_send(c->comm, rank, "leave", -1, NULL, 0, NULL);
+}
+
+int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
+{
+    int rc = c->stopping ? HY_OK : give_work(c, e);
+    const double now = hy_now();
+    if (!rc && now - c->flushed > 1) {
+        c->flushed = now;
+        rc = hy_store_flush(c->store, e);
+    }
+    if (now - c->shown > 0.5) {
+        const struct hy_progress p = progress_of(c);
+        c->shown = now;
+        hy_progress_show(&p);
+    }
+    int open = 0;
+    for (int i = 0; i < c->plan->count; i++)
+        open += c->runs[i].state == RUNNING || (c->runs[i].state == PENDING && !c->stopping);
+    if (!open && !c->left)
+        send_home(c);
+    return rc;
+}
+
+int hy_coordinator_result(const struct hy_coordinator *c, struct hy_err *e)
+{
+    const int total = c->plan->count;
+    int done = 0, diverged = 0;
+    for (int i = 0; i < total; i++) {
+        done += c->runs[i].state == ENDED && !strcmp(c->runs[i].status, "done");
+        diverged += c->runs[i].state == ENDED && !strcmp(c->runs[i].status, "diverged");
+    }
+    const int failed = total - done - diverged;
+    if (c->stopping && failed)
+        return hy_fail(e, HY_E_INTERRUPTED,
+                       "interrupted: %d of %d runs are left; run the same command again to go on",
+                       failed, total);
+    if (failed || diverged)
+        return hy_fail(e, HY_E_RUN, "%d of %d runs are done, %d diverged, %d failed", done, total,
+                       diverged, failed);
+    hy_info(c->ended_here ? "all %d runs are done" : "all %d runs are done already", total);
+    return HY_OK;
+}

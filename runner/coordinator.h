@@ -1,0 +1,32 @@
+/* coordinator.h - what rank 0 does beside its own training: hands out runs, longest first, writes
+ * what comes back to the store, and tells how far the sweep is. Local, but for the messages it
+ * sends. */
+#ifndef HY_RUNNER_COORDINATOR_H
+#define HY_RUNNER_COORDINATOR_H
+
+#include "db/store.h"
+#include "runner/message.h"
+#include "runner/plan.h"
+
+struct hy_coordinator;
+
+/* Registers the plan's runs in the store. All pointers are borrowed and outlive the coordinator.
+ * database: path of the store; checkpoints lie in <database>.ckpt. */
+int hy_coordinator_new(struct hy_comm *comm, struct hy_store *store, const char *database,
+                       const struct hy_plan *plan, int64_t sweep, struct hy_coordinator **out,
+                       struct hy_err *e);
+void hy_coordinator_free(struct hy_coordinator *c); /* accepts NULL */
+
+/* Takes a message of a rank. An error of the store stops the sweep. */
+int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_message *m,
+                           struct hy_err *e);
+/* Gives work to idle ranks, commits once a second, shows progress, sends everybody home at the end.
+ */
+int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e);
+/* Interrupts all runs; ranks leave once they have stopped. */
+void hy_coordinator_stop(struct hy_coordinator *c);
+
+/* After the end: says what became of the sweep; HY_OK, HY_E_RUN or HY_E_INTERRUPTED with *e set. */
+int hy_coordinator_result(const struct hy_coordinator *c, struct hy_err *e);
+
+#endif

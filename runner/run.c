@@ -1,0 +1,138 @@
+#include "runner/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/log.h"
+#include "runner/coordinator.h"
+#include "runner/stop.h"
+#include "runner/worker.h"
+
+enum { TICK_MS = 5 };
+
+/* What rank 0 holds beside its worker. */
+struct head {
+    struct hy_sweep sweep;
+    struct hy_plan plan;
+    struct hy_store *store;
+    char *database;
+    struct hy_coordinator *coordinator;
+    struct hy_err failure; /* of the store, code HY_OK while there is none */
+};
+
+static void release_head(struct head *h)
+{
+    hy_coordinator_free(h->coordinator);
+    hy_store_close(h->store);
+    free(h->database);
+    hy_plan_release(&h->plan);
+    hy_sweep_release(&h->sweep);
+}
+
+static int open_head(const struct hy_run_request *request, struct hy_comm *comm, struct head *h,
+                     struct hy_err *e)
+{
+    int64_t sweep;
+    int rc = hy_sweep_load(request->sweep, request->sets, request->set_count, &h->sweep, e);
+    if (rc)
+        return rc;
+    if (asprintf(&h->database, "%s%s", request->database ? request->database : h->sweep.name,
+                 request->database ? "" : ".db") < 0) {
+        h->database = NULL;
+        return hy_fail_memory(e);
+    }
+    rc = hy_plan_make(&h->sweep, &h->plan, e);
+    if (!rc)
+        rc = hy_plan_estimate(&h->plan, e);
+    if (!rc)
+        rc = hy_store_open(h->database, HY_STORE_WRITE, &h->store, e);
+    if (!rc)
+        rc = hy_plan_time(&h->plan, hy_store_seconds_per_flop(h->store), e);
+    if (!rc)
+        rc =
+            hy_store_add_sweep(h->store, h->sweep.name, h->sweep.text, request->version, &sweep, e);
+    if (!rc)
+        rc = hy_coordinator_new(comm, h->store, h->database, &h->plan, sweep, &h->coordinator, e);
+    if (!rc)
+        hy_verbose("sweep %s: %d runs on %d ranks into %s", h->sweep.name, h->plan.count,
+                   hy_comm_size(comm), h->database);
+    return rc;
+}
+
+/* The sweep ends with the first failure of the store; its runs are stopped in order. */
+static void note_failure(struct head *h, const struct hy_err *why)
+{
+    if (!h->failure.code)
+        h->failure = *why;
+    hy_coordinator_stop(h->coordinator);
+}
+
+/* A rank may be both ends of a message: each takes what is meant for it. */
+static int deliver(struct hy_comm *comm, struct hy_worker *worker, struct head *h, struct hy_err *e)
+{
+    struct hy_buf bytes = {0};
+    int from, rc = HY_OK;
+    while (!rc && hy_comm_receive(comm, &bytes, &from)) {
+        struct hy_message m;
+        struct hy_err why;
+        rc = hy_message_parse(&bytes, &m, e);
+        if (!rc)
+            rc = hy_worker_message(worker, &m, e);
+        if (!rc && h && hy_coordinator_message(h->coordinator, from, &m, &why))
+            note_failure(h, &why);
+    }
+    hy_buf_release(&bytes);
+    return rc;
+}
+
+static int loop(struct hy_comm *comm, struct hy_worker *worker, struct head *h, struct hy_err *e)
+{
+    int rc = HY_OK;
+    while (!rc && !hy_worker_left(worker)) {
+        struct hy_err why;
+        rc = deliver(comm, worker, h, e);
+        if (!rc)
+            rc = hy_worker_step(worker, e);
+        if (!rc && h && hy_coordinator_step(h->coordinator, &why))
+            note_failure(h, &why);
+        hy_worker_wait(worker, TICK_MS);
+    }
+    return rc;
+}
+
+/* Before a sweep began: ranks that wait for work are told that there is none. */
+static void dismiss(struct hy_comm *comm)
+{
+    for (int rank = 1; rank < hy_comm_size(comm); rank++)
+        hy_message_send(comm, rank, "leave", -1, NULL, 0, NULL);
+}
+
+int hy_run_sweep(const struct hy_run_request *request, struct hy_err *e)
+{
+    struct hy_comm *comm = NULL;
+    struct hy_worker *worker = NULL;
+    struct head head = {0};
+    int rc = hy_comm_open(&comm, e);
+    if (rc)
+        return rc;
+    const int leads = hy_comm_rank(comm) == 0;
+    hy_stop_install();
+    rc = hy_worker_new(comm, &worker, e);
+    if (!rc && leads) {
+        rc = open_head(request, comm, &head, e);
+        if (rc)
+            dismiss(comm);
+    }
+    if (!rc)
+        rc = loop(comm, worker, leads ? &head : NULL, e);
+    if (!rc && leads && head.failure.code) {
+        *e = head.failure;
+        rc = e->code;
+    } else if (!rc && leads) {
+        rc = hy_coordinator_result(head.coordinator, e);
+    }
+    hy_worker_free(worker);
+    release_head(&head);
+    hy_comm_close(comm);
+    return rc;
+}

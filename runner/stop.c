@@ -1,0 +1,27 @@
+#include "runner/stop.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+volatile int hy_stop_signals;
+
+static void on_signal(int number)
+{
+    (void)number;
+    hy_stop_signals = hy_stop_signals + 1;
+}
+
+void hy_stop_install(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
+    struct sigaction old, action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        /* nohup's SIGHUP stays ignored. */
+        if (!sigaction(numbers[i], NULL, &old) && old.sa_handler == SIG_IGN && numbers[i] == SIGHUP)
+            continue;
+        sigaction(numbers[i], &action, NULL);
+    }
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+}

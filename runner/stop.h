@@ -1,0 +1,12 @@
+/* stop.h - signals that ask a program to stop: SIGINT, SIGTERM, SIGUSR1 (a scheduler's warning) and
+ * SIGHUP. They are counted; the one who does the work looks and leaves cleanly. */
+#ifndef HY_RUNNER_STOP_H
+#define HY_RUNNER_STOP_H
+
+/* Signals received so far; 0: go on. The second SIGINT means: at once. */
+extern volatile int hy_stop_signals;
+
+/* Installs the handlers, and ignores SIGPIPE. Process-wide; once, by a command. */
+void hy_stop_install(void);
+
+#endif
