@@ -26,6 +26,7 @@ struct hy_coordinator {
     struct hy_comm *comm;
     struct hy_store *store;
     const struct hy_plan *plan;
+    const char *version;
     char *checkpoints; /* folder */
     struct run *runs;
     int *order;            /* indices of the plan, longest first */
@@ -87,28 +88,28 @@ static int make_order(struct hy_coordinator *c, struct hy_err *e)
     return HY_OK;
 }
 
-int hy_coordinator_new(struct hy_comm *comm, struct hy_store *store, const char *database,
-                       const struct hy_plan *plan, int64_t sweep, struct hy_coordinator **out,
-                       struct hy_err *e)
+int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
+                       struct hy_coordinator **out, struct hy_err *e)
 {
     struct hy_coordinator *c = calloc(1, sizeof *c);
     if (!c)
         return hy_fail_memory(e);
     c->comm = comm;
-    c->store = store;
-    c->plan = plan;
-    c->runs = calloc((size_t)plan->count, sizeof *c->runs);
-    c->order = calloc((size_t)plan->count, sizeof *c->order);
+    c->store = a->store;
+    c->plan = a->plan;
+    c->version = a->version;
+    c->runs = calloc((size_t)c->plan->count, sizeof *c->runs);
+    c->order = calloc((size_t)c->plan->count, sizeof *c->order);
     c->idle = calloc((size_t)hy_comm_size(comm), 1);
-    if (asprintf(&c->checkpoints, "%s.ckpt", database) < 0)
+    if (asprintf(&c->checkpoints, "%s.ckpt", a->database) < 0)
         c->checkpoints = NULL;
     int rc = c->runs && c->order && c->idle && c->checkpoints ? HY_OK : hy_fail_memory(e);
-    for (int i = 0; !rc && i < plan->count; i++)
-        rc = register_run(c, sweep, i, e);
+    for (int i = 0; !rc && i < c->plan->count; i++)
+        rc = register_run(c, a->sweep, i, e);
     if (!rc)
         rc = make_order(c, e);
     if (!rc)
-        rc = hy_store_flush(store, e);
+        rc = hy_store_flush(c->store, e);
     if (!rc && mkdir(c->checkpoints, 0777) && errno != EEXIST)
         rc = hy_fail_errno(e, HY_E_ENV, "cannot make the folder of checkpoints %s", c->checkpoints);
     if (rc)
@@ -287,7 +288,9 @@ int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_m
     struct run *run = &c->runs[m->run];
     if (!strcmp(m->verb, "began")) {
         hy_verbose("%s: begins on %s, rank %d", c->plan->runs[m->run].title, m->payload, from);
-        return hy_store_begin_run(c->store, run->id, m->payload, from, e);
+        const struct hy_row version = {.type = HY_ROW_FACT, .name = "version", .text = c->version};
+        const int rc = hy_store_begin_run(c->store, run->id, m->payload, from, e);
+        return rc ? rc : hy_store_row(c->store, run->id, &version, e);
     }
     if (!strcmp(m->verb, "rows"))
         return take_rows(c, run, m, e);

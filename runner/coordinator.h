@@ -10,11 +10,18 @@
 
 struct hy_coordinator;
 
-/* Registers the plan's runs in the store. All pointers are borrowed and outlive the coordinator.
- * database: path of the store; checkpoints lie in <database>.ckpt. */
-int hy_coordinator_new(struct hy_comm *comm, struct hy_store *store, const char *database,
-                       const struct hy_plan *plan, int64_t sweep, struct hy_coordinator **out,
-                       struct hy_err *e);
+/* All pointers are borrowed and outlive the coordinator. */
+struct hy_assignment {
+    struct hy_store *store;
+    int64_t sweep; /* in the store */
+    const struct hy_plan *plan;
+    const char *database; /* path of the store; checkpoints lie in <database>.ckpt */
+    const char *version;  /* of the program */
+};
+
+/* Registers the plan's runs in the store. */
+int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
+                       struct hy_coordinator **out, struct hy_err *e);
 void hy_coordinator_free(struct hy_coordinator *c); /* accepts NULL */
 
 /* Takes a message of a rank. An error of the store stops the sweep. */

@@ -52,7 +52,13 @@ static int open_head(const struct hy_run_request *request, struct hy_comm *comm,
         rc =
             hy_store_add_sweep(h->store, h->sweep.name, h->sweep.text, request->version, &sweep, e);
     if (!rc)
-        rc = hy_coordinator_new(comm, h->store, h->database, &h->plan, sweep, &h->coordinator, e);
+        rc = hy_coordinator_new(comm,
+                                &(struct hy_assignment){.store = h->store,
+                                                        .sweep = sweep,
+                                                        .plan = &h->plan,
+                                                        .database = h->database,
+                                                        .version = request->version},
+                                &h->coordinator, e);
     if (!rc)
         hy_verbose("sweep %s: %d runs on %d ranks into %s", h->sweep.name, h->plan.count,
                    hy_comm_size(comm), h->database);
