@@ -11,8 +11,8 @@ struct hy_command {
     const char *summary; /* one line */
     const char *help;    /* the options, one per line, for --help */
     int hidden;          /* not listed (trial, which ranks start) */
-    /* argv[0] is the verb; common options (--quiet, --verbose, --help) are already taken out. Returns
-     * an exit code; on failure with *e set, main prints it. */
+    /* argv[0] is the verb; common options (--quiet, --verbose, --help) are already taken out.
+     * Returns an exit code; on failure with *e set, main prints it. */
     int (*run)(int argc, char **argv, struct hy_err *e);
 };
 

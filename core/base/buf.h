@@ -1,7 +1,7 @@
 /* buf.h - a growing byte string, for text that is put together piece by piece.
  *
- * Appending never fails visibly: when memory is out the buffer is marked and stays so; the owner asks
- * once, at the end, with hy_buf_failed(). */
+ * Appending never fails visibly: when memory is out the buffer is marked and stays so; the owner
+ * asks once, at the end, with hy_buf_failed(). */
 #ifndef HY_BASE_BUF_H
 #define HY_BASE_BUF_H
 

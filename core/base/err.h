@@ -1,8 +1,9 @@
 /* err.h - the one way a function says what went wrong.
  *
- * A function that can fail returns int (0 = ok, else an enum hy_code) and takes struct hy_err * last.
- * Whoever first knows of the fault writes the message, with values; callers forward it and may put
- * the place (file, line, run) in front with hy_err_wrap(). Outputs are untouched on failure. */
+ * A function that can fail returns int (0 = ok, else an enum hy_code) and takes struct hy_err *
+ * last. Whoever first knows of the fault writes the message, with values; callers forward it and
+ * may put the place (file, line, run) in front with hy_err_wrap(). Outputs are untouched on
+ * failure. */
 #ifndef HY_BASE_ERR_H
 #define HY_BASE_ERR_H
 

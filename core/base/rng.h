@@ -2,7 +2,8 @@
  *
  * A stream is a pure function of (seed, purpose, step, index): nothing is carried from draw to draw
  * but the position in the stream, so data and initial weights do not depend on ranks, their order,
- * the size of a gang or where a run was interrupted. Equal keys give equal streams on every machine. */
+ * the size of a gang or where a run was interrupted. Equal keys give equal streams on every
+ * machine. */
 #ifndef HY_BASE_RNG_H
 #define HY_BASE_RNG_H
 

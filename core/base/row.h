@@ -4,9 +4,10 @@
  * the pipe, the ranks and a log file:
  *     {"row":"history","step":100,"name":"train.loss","value":2.71}
  *     {"row":"slice","task":"mqar","split":"test","slice":"pairs=8","name":"accuracy","value":0.97}
- *     {"row":"fact","name":"params","value":115008}        {"row":"fact","name":"host","text":"n01"}
+ *     {"row":"fact","name":"params","value":115008}
+ *     {"row":"fact","name":"host","text":"n01"}
  *     {"row":"progress","step":100,"steps":2000,"value":17231.0}       value: tokens per second
- *     {"row":"end","name":"done"}                 or diverged, interrupted, failed; text: the reason
+ *     {"row":"end","name":"done"}        or diverged, interrupted, failed; text: the reason
  * A value that is not finite is written as null and read back as NaN. */
 #ifndef HY_BASE_ROW_H
 #define HY_BASE_ROW_H
@@ -33,13 +34,14 @@ struct hy_row {
  *          wall_s, ppl_valid, ppl_test, bpb_test, recall_valid, recall_test, peak_rss_bytes
  * texts:   host, device, version
  * cache_bytes is the measured cache at the largest of eval.contexts; each context has a slice row
- * (task "memory", split "cache", slice "context=1024", name "bytes"). Other facts go to table facts. */
+ * (task "memory", split "cache", slice "context=1024", name "bytes"). Other facts go to table
+ * facts. */
 
 /* Appends the row as one line, newline included. */
 void hy_row_encode(const struct hy_row *row, struct hy_buf *out);
 
-/* Decodes one line (without newline). The row's strings live in *memory, which the caller frees with
- * free() after use. A line that is no row is an error that shows its beginning. */
+/* Decodes one line (without newline). The row's strings live in *memory, which the caller frees
+ * with free() after use. A line that is no row is an error that shows its beginning. */
 int hy_row_decode(const char *line, struct hy_row *row, void **memory, struct hy_err *e);
 
 #endif

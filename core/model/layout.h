@@ -7,8 +7,8 @@
 enum { HY_MAX_LAYERS = 128 };
 
 enum hy_placement {
-    HY_PLACE_INTERLEAVE, /* n:1 - layer i is full where (i+1) mod (n+1) = 0: n linear, then one full */
-    HY_PLACE_EVERY,      /* n:1 - layer i is full where (i+1) mod n = 0 (the released checkpoints) */
+    HY_PLACE_INTERLEAVE, /* n:1 - layer i is full where (i+1) mod (n+1) = 0: after n linear ones */
+    HY_PLACE_EVERY,      /* n:1 - layer i is full where (i+1) mod n = 0: released checkpoints */
     HY_PLACE_FIRST,      /* as many full layers as interleave has, at the bottom */
     HY_PLACE_MIDDLE,
     HY_PLACE_LAST
