@@ -1,12 +1,13 @@
 /* cmd_sample.c - shows the sequences that a run trains on or is evaluated on. */
 #include <endian.h>
 #include <errno.h>
-#include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "app/args.h"
 #include "app/command.h"
 #include "core/tasks/data.h"
 #include "runner/plan.h"
@@ -17,10 +18,8 @@ enum { USUAL_COUNT = 8 };
 
 struct sample {
     const char *sweep, *task, *raw; /* task, raw: NULL when not given */
-    const char **sets;
-    size_t set_count;
     enum hy_split split;
-    int64_t run, count; /* count 0: the usual one */
+    long run, count; /* count 0: the usual one */
     int seq_len;
     const struct hy_data *data;
     int32_t *tokens, *labels;
@@ -167,32 +166,21 @@ static int sample_data(struct sample *s, const struct hy_config *c, struct hy_er
     return rc;
 }
 
-static int sample_sweep(struct sample *s, struct hy_err *e)
+static int sample_sweep(struct sample *s, const struct hy_sets *sets, struct hy_err *e)
 {
     struct hy_sweep sweep = {0};
     struct hy_plan plan = {0};
-    int rc = hy_sweep_load(s->sweep, s->sets, s->set_count, &sweep, e);
+    int rc = hy_sweep_load(s->sweep, sets->items, sets->count, &sweep, e);
     if (!rc)
         rc = hy_plan_make(&sweep, &plan, e);
     if (!rc && s->run > plan.count)
-        rc = hy_fail(e, HY_E_USAGE, "--run %lld, but %s has the runs 1 to %d", (long long)s->run,
-                     s->sweep, plan.count);
+        rc = hy_fail(e, HY_E_USAGE, "--run %ld, but %s has the runs 1 to %d", s->run, s->sweep,
+                     plan.count);
     if (!rc)
         rc = sample_data(s, &plan.runs[s->run - 1].config, e);
     hy_plan_release(&plan);
     hy_sweep_release(&sweep);
     return rc;
-}
-
-static int read_number(const char *option, const char *text, int64_t *out, struct hy_err *e)
-{
-    char *end;
-    errno = 0;
-    const long long value = strtoll(text, &end, 10);
-    if (*end || end == text || errno || value < 1)
-        return hy_fail(e, HY_E_USAGE, "--%s takes a number from 1, not '%s'", option, text);
-    *out = value;
-    return HY_OK;
 }
 
 static int read_split(const char *text, enum hy_split *out, struct hy_err *e)
@@ -210,44 +198,40 @@ static int read_split(const char *text, enum hy_split *out, struct hy_err *e)
 
 static int sample_run(int argc, char **argv, struct hy_err *e)
 {
-    static const struct option longs[] = {{"run", 1, NULL, 'n'},
-                                          {"task", 1, NULL, 't'},
-                                          {"split", 1, NULL, 'p'},
-                                          {"count", 1, NULL, 'c'},
-                                          {"set", 1, NULL, 's'},
-                                          {"raw", 1, NULL, 'r'},
-                                          {0}};
+    static const struct option options[] = {{"run", required_argument, NULL, 'n'},
+                                            {"task", required_argument, NULL, 't'},
+                                            {"split", required_argument, NULL, 'p'},
+                                            {"count", required_argument, NULL, 'c'},
+                                            {"set", required_argument, NULL, 's'},
+                                            {"raw", required_argument, NULL, 'r'},
+                                            {0}};
     struct sample s = {.run = 1, .split = HY_SPLIT_TRAIN};
-    int c, rc = HY_OK;
-    s.sets = calloc((size_t)argc, sizeof *s.sets);
-    if (!s.sets)
-        return hy_fail_memory(e);
-    optind = 1;
-    opterr = 0;
-    while (!rc && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+    struct hy_sets sets;
+    int rc = hy_sets_init(&sets, argc, e);
+    if (rc)
+        return rc;
+    hy_args_begin();
+    for (int c; !rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1;) {
         if (c == 'n')
-            rc = read_number("run", optarg, &s.run, e);
+            rc = hy_args_int("--run", optarg, 1, INT_MAX, &s.run, e);
         else if (c == 't')
             s.task = optarg;
         else if (c == 'p')
             rc = read_split(optarg, &s.split, e);
         else if (c == 'c')
-            rc = read_number("count", optarg, &s.count, e);
+            rc = hy_args_int("--count", optarg, 1, LONG_MAX, &s.count, e);
         else if (c == 's')
-            s.sets[s.set_count++] = optarg;
+            hy_sets_add(&sets, optarg);
         else if (c == 'r')
             s.raw = optarg;
         else
-            rc = hy_fail(e, HY_E_USAGE, "%s is no option or lacks its value; usage: %s",
-                         argv[optind - 1], usage);
+            rc = HY_E_USAGE;
     }
-    if (!rc && optind != argc - 1)
-        rc = hy_fail(e, HY_E_USAGE, "one sweep file is needed; usage: %s", usage);
-    if (!rc) {
-        s.sweep = argv[optind];
-        rc = sample_sweep(&s, e);
-    }
-    free(s.sets);
+    if (!rc)
+        rc = hy_args_one(argc, argv, "the sweep file", usage, &s.sweep, e);
+    if (!rc)
+        rc = sample_sweep(&s, &sets, e);
+    hy_sets_release(&sets);
     return rc;
 }
 
