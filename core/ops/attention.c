@@ -1,25 +1,24 @@
 #include "core/ops/attention.h"
 
 #include "core/ops/support/build.h"
-#include "core/ops/support/gemm.h"
+#include "core/ops/support/micro.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/tile.h"
 #include "core/ops/support/vec.h"
 
-/* Queries whose scores exist at a time. */
-enum { BLOCK = 64 };
+/* Queries whose scores exist at a time: a strip, and in backward a block of strips. */
+enum { STRIP = HY_LANES, BLOCK = 4 * STRIP };
 
-/* One head of one sequence: queries start at `position`, keys at 0. */
-struct head {
-    const hy_real *q, *k, *v;
-    int64_t ldq, ldk, ldv;
-    int64_t position;
-};
-
-/* Queries [from, from + count) and the keys [first, first + span) that at least one of them sees.
- */
-struct block {
-    int64_t from, count, first, span;
+/* Scratch: what one head needs, packed, rows and widths padded with zeros to whole vectors. */
+struct space {
+    int64_t key_width, value_width; /* padded */
+    int64_t keys;                   /* padded, */
+    int64_t ld;            /* and one vector more, so that rows meet different cache sets */
+    hy_real *k, *k_turned; /* [keys, key_width], [key_width, ld] */
+    hy_real *v, *v_turned;
+    hy_real *q, *o, *p; /* [BLOCK, key_width] times scale, [BLOCK, value_width], [BLOCK, ld] */
+    hy_real *dq, *dk, *dv, *dp, *d_o;
+    hy_real *ones; /* [keys] */
 };
 
 static int64_t context_of(const struct hy_op *op)
@@ -27,106 +26,187 @@ static int64_t context_of(const struct hy_op *op)
     return op->in[3] ? op->graph->shape.context : op->graph->shape.tokens;
 }
 
-static int64_t widest_span(const struct hy_op *op)
+static hy_real *carve(hy_real **next, int64_t count)
 {
-    const struct hy_attention *s = op->attr;
-    const int64_t context = context_of(op);
-    return s->window ? hy_min(context, s->window + BLOCK - 1) : context;
+    hy_real *part = *next;
+    *next += count;
+    return part;
+}
+
+/* Lays s out from base on; returns how many numbers it takes. */
+static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
+{
+    const struct hy_attention *attention = op->attr;
+    const int64_t keys = hy_lanes_up(context_of(op)), ld = keys + HY_LANES;
+    const int64_t kw = hy_lanes_up(attention->key_width), vw = hy_lanes_up(attention->value_width);
+    hy_real *next = base;
+    *s = (struct space){.key_width = kw, .value_width = vw, .keys = keys, .ld = ld};
+    s->k = carve(&next, keys * kw);
+    s->k_turned = carve(&next, kw * ld);
+    s->v = carve(&next, keys * vw);
+    s->q = carve(&next, BLOCK * kw);
+    s->o = carve(&next, BLOCK * vw);
+    s->p = carve(&next, BLOCK * ld);
+    if (op->pass == HY_BACKWARD) {
+        s->v_turned = carve(&next, vw * ld);
+        s->dq = carve(&next, BLOCK * kw);
+        s->dk = carve(&next, keys * kw);
+        s->dv = carve(&next, keys * vw);
+        s->dp = carve(&next, BLOCK * ld);
+        s->d_o = carve(&next, BLOCK * vw);
+        s->ones = carve(&next, keys);
+    }
+    return next - base;
 }
 
 static size_t attention_scratch(const struct hy_op *op)
 {
-    const size_t scores = (size_t)(BLOCK * widest_span(op));
-    return (op->pass == HY_BACKWARD ? 2 : 1) * scores * sizeof(hy_real);
+    static hy_real origin[1];
+    struct space s;
+    return (size_t)lay_out(op, origin, &s) * sizeof(hy_real);
 }
 
-static struct block block_at(const struct hy_op *op, int64_t position, int64_t from)
+static void pack(const hy_real *from, int64_t ld, int64_t rows, int64_t width, hy_real factor,
+                 int64_t padded_rows, int64_t padded_width, hy_real *to)
 {
-    const struct hy_attention *s = op->attr;
-    struct block b = {.from = from, .count = hy_min(op->graph->shape.tokens - from, BLOCK)};
-    if (s->window && position + from >= s->window)
-        b.first = position + from - s->window + 1;
-    b.span = position + from + b.count - b.first;
+    for (int64_t i = 0; i < rows; i++, from += ld, to += padded_width) {
+#pragma omp simd
+        for (int64_t c = 0; c < width; c++)
+            to[c] = factor * from[c];
+        memset(to + width, 0, (size_t)(padded_width - width) * sizeof *to);
+    }
+    memset(to, 0, (size_t)((padded_rows - rows) * padded_width) * sizeof *to);
+}
+
+static void unpack(const hy_real *from, int64_t padded_width, hy_real factor, int64_t rows,
+                   int64_t width, int add, hy_real *to, int64_t ld)
+{
+    for (int64_t i = 0; i < rows; i++, from += padded_width, to += ld)
+#pragma omp simd
+        for (int64_t c = 0; c < width; c++)
+            to[c] = (add ? to[c] : 0) + factor * from[c];
+}
+
+/* Columns of one head in the rows of one sequence. */
+static hy_real *head_of(const struct hy_tensor *t, int r, int64_t row, int64_t head, int width)
+{
+    return t ? hy_real_data(t, r) + row * t->ld + head * width : NULL;
+}
+
+/* The first key in the cache's or k's rows of a sequence. */
+static const hy_real *keys_of(const struct hy_op *op, int r, int64_t batch, int64_t head,
+                              int64_t *ld)
+{
+    const struct hy_tensor *k = op->in[3] ? op->in[3] : op->in[1];
+    *ld = k->ld;
+    return head_of(k, r, batch * context_of(op), head,
+                   ((const struct hy_attention *)op->attr)->key_width);
+}
+
+static const hy_real *values_of(const struct hy_op *op, int r, int64_t batch, int64_t head,
+                                int64_t *ld)
+{
+    const struct hy_tensor *v = op->in[4] ? op->in[4] : op->in[2];
+    *ld = v->ld;
+    return head_of(v, r, batch * context_of(op), head,
+                   ((const struct hy_attention *)op->attr)->value_width);
+}
+
+static void pack_keys(const struct hy_op *op, int r, int64_t batch, int64_t kv_head,
+                      const struct space *s)
+{
+    const struct hy_attention *a = op->attr;
+    const int64_t keys = op->graph->position + op->graph->shape.tokens;
+    int64_t ld;
+    const hy_real *k = keys_of(op, r, batch, kv_head, &ld);
+    pack(k, ld, keys, a->key_width, 1, s->keys, s->key_width, s->k);
+    hy_micro_transpose(s->keys, s->key_width, s->k, s->key_width, s->k_turned, s->ld);
+    const hy_real *v = values_of(op, r, batch, kv_head, &ld);
+    pack(v, ld, keys, a->value_width, 1, s->keys, s->value_width, s->v);
+    if (s->v_turned)
+        hy_micro_transpose(s->keys, s->value_width, s->v, s->value_width, s->v_turned, s->ld);
+}
+
+/* Queries [from, from + count) and the first of the keys that they see, a whole vector's. */
+struct block {
+    int64_t from, count, strips, first;
+    int64_t position; /* of the first query among the keys */
+    int64_t keys;     /* padded */
+};
+
+static struct block block_at(const struct hy_op *op, int64_t from, int64_t most)
+{
+    const int64_t tokens = op->graph->shape.tokens, position = op->graph->position + from;
+    const int window = ((const struct hy_attention *)op->attr)->window;
+    struct block b = {.from = from, .count = hy_min(tokens - from, most), .position = position};
+    b.strips = hy_lanes_up(b.count) / STRIP;
+    b.keys = hy_lanes_up(op->graph->position + tokens);
+    if (window && position >= window)
+        b.first = (position - window + 1) / HY_LANES * HY_LANES;
     return b;
 }
 
-static struct head head_at(const struct hy_op *op, int r, int64_t batch, int64_t head)
+/* Keys from b->first on that the i-th strip sees, as whole vectors. */
+static int64_t seen(const struct block *b, int64_t i)
 {
-    const struct hy_attention *s = op->attr;
-    const int cached = op->in[3] != NULL;
-    const struct hy_tensor *q = op->in[0], *k = op->in[cached ? 3 : 1], *v = op->in[cached ? 4 : 2];
-    const int64_t kv_head = head / (s->heads / s->kv_heads), keys = batch * context_of(op);
-    return (struct head){
-        .q = hy_real_data(q, r) + batch * op->graph->shape.tokens * q->ld + head * s->key_width,
-        .k = hy_real_data(k, r) + keys * k->ld + kv_head * s->key_width,
-        .v = hy_real_data(v, r) + keys * v->ld + kv_head * s->value_width,
-        .ldq = q->ld,
-        .ldk = k->ld,
-        .ldv = v->ld,
-        .position = cached ? op->graph->position : 0,
-    };
+    return hy_min(hy_lanes_up(b->position + (i + 1) * STRIP), b->keys) - b->first;
 }
 
-/* Which of a block's keys its i-th query sees: [*low, *high). */
-static void visible(const struct hy_attention *s, const struct head *h, const struct block *b,
-                    int64_t i, int64_t *low, int64_t *high)
+/* Scores of the i-th strip, -infinity where a query does not look. */
+static void score(const struct hy_attention *a, const struct space *s, const struct block *b,
+                  int64_t i)
 {
-    const int64_t at = h->position + b->from + i;
-    *high = at + 1 - b->first;
-    *low = s->window && *high > s->window ? *high - s->window : 0;
+    const int64_t n = seen(b, i);
+    const struct hy_left q = {s->q + i * STRIP * s->key_width, s->key_width, 1};
+    hy_real *p = s->p + i * STRIP * s->ld;
+    hy_micro_mul(STRIP, n, s->key_width, q, s->k_turned + b->first, s->ld, NULL, p, s->ld);
+    for (int64_t row = 0; row < STRIP; row++, p += s->ld) {
+        const int64_t high = b->position + i * STRIP + row + 1 - b->first;
+        for (int64_t j = high; j < n; j++)
+            p[j] = -INFINITY;
+        for (int64_t j = 0; a->window && j < high - a->window; j++)
+            p[j] = -INFINITY;
+    }
 }
 
-static void score_block(const struct hy_attention *s, const struct head *h, const struct block *b,
-                        hy_real *p)
+/* The lengths of the loops over keys are multiples of the vector, which the compiler is told. */
+static int64_t whole_vectors(int64_t n)
 {
-    hy_gemm(0, 1, b->count, b->span, s->key_width, (hy_real)s->scale, h->q + b->from * h->ldq,
-            h->ldq, h->k + b->first * h->ldk, h->ldk, 0, p, b->span);
+    return n / HY_LANES * HY_LANES;
 }
 
-static void hide(hy_real *p, int64_t low, int64_t high, int64_t span)
+/* Scores become e^(score - max); returns their sum, and log sum exp. */
+static hy_real exponentials(hy_real *p, int64_t count, hy_real *lse)
 {
-    memset(p, 0, (size_t)low * sizeof *p);
-    memset(p + high, 0, (size_t)(span - high) * sizeof *p);
-}
-
-/* Scores p[0, n) become e^(p - max); returns their sum and the max. */
-static hy_real exponentials(hy_real *p, int64_t n, hy_real *max)
-{
-    hy_real m = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : m)
+    const int64_t n = whole_vectors(count);
+    hy_real max = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : max)
     for (int64_t j = 0; j < n; j++)
-        m = p[j] > m ? p[j] : m;
+        max = p[j] > max ? p[j] : max;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < n; j++) {
-        p[j] = hy_exp(p[j] - m);
+        p[j] = hy_exp(p[j] - max);
         sum += p[j];
     }
-    *max = m;
+    *lse = max + (hy_real)log((double)sum);
     return sum;
 }
 
-static void forward_block(const struct hy_attention *s, const struct head *h, const struct block *b,
-                          hy_real *p, hy_real *o, int64_t ldo, hy_real *lse, int64_t ld_lse)
+static void forward_strip(const struct hy_attention *a, const struct space *s,
+                          const struct block *b, hy_real *o, int64_t ldo, hy_real *lse,
+                          int64_t ld_lse)
 {
-    hy_real sums[BLOCK];
-    score_block(s, h, b, p);
-    for (int64_t i = 0; i < b->count; i++) {
-        hy_real *row = p + i * b->span, max;
-        int64_t low, high;
-        visible(s, h, b, i, &low, &high);
-        hide(row, low, high, b->span);
-        sums[i] = exponentials(row + low, high - low, &max);
-        lse[(b->from + i) * ld_lse] = max + (hy_real)log((double)sums[i]);
-    }
-    o += b->from * ldo;
-    hy_gemm(0, 0, b->count, s->value_width, b->span, 1, p, b->span, h->v + b->first * h->ldv,
-            h->ldv, 0, o, ldo);
-    for (int64_t i = 0; i < b->count; i++) {
-        const hy_real share = 1 / sums[i];
-#pragma omp simd
-        for (int64_t c = 0; c < s->value_width; c++)
-            o[i * ldo + c] *= share;
-    }
+    hy_real sums[STRIP], ignored;
+    const int64_t n = seen(b, 0);
+    score(a, s, b, 0);
+    for (int64_t i = 0; i < STRIP; i++)
+        sums[i] = exponentials(s->p + i * s->ld, n,
+                               i < b->count ? lse + (b->from + i) * ld_lse : &ignored);
+    hy_micro_mul(STRIP, s->value_width, n, (struct hy_left){s->p, s->ld, 1},
+                 s->v + b->first * s->value_width, s->value_width, NULL, s->o, s->value_width);
+    for (int64_t i = 0; i < b->count; i++)
+        unpack(s->o + i * s->value_width, s->value_width, 1 / sums[i], 1, a->value_width, 0,
+               o + (b->from + i) * ldo, ldo);
 }
 
 /* Puts this run's keys and values where the cache has them. */
@@ -147,124 +227,128 @@ static void append(const struct hy_op *op, int r)
 
 static void attention_forward(const struct hy_op *op, int r)
 {
-    const struct hy_attention *s = op->attr;
+    const struct hy_attention *a = op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    const struct hy_rows o = hy_rows_of(op->out[0], r), lse = hy_rows_of(op->out[1], r);
-    hy_real *p = hy_real_data(op->scratch, r);
+    const struct hy_tensor *o = op->out[0], *lse = op->out[1];
+    const int64_t group = a->heads / a->kv_heads;
+    struct space s;
+    lay_out(op, hy_real_data(op->scratch, r), &s);
     if (op->in[3])
         append(op, r);
-    for (int64_t batch = 0; batch < shape->batch; batch++)
-        for (int64_t head = 0; head < s->heads; head++) {
-            const struct head h = head_at(op, r, batch, head);
-            for (int64_t from = 0; from < shape->tokens; from += BLOCK) {
-                const struct block b = block_at(op, h.position, from);
-                forward_block(s, &h, &b, p,
-                              hy_row(&o, batch * shape->tokens) + head * s->value_width, o.ld,
-                              hy_row(&lse, batch * shape->tokens) + head, lse.ld);
-            }
+    for (int64_t head = 0; head < shape->batch * a->heads; head++) {
+        const int64_t batch = head / a->heads, h = head % a->heads, row = batch * shape->tokens;
+        const hy_real *q = head_of(op->in[0], r, row, h, a->key_width);
+        if (h % group == 0)
+            pack_keys(op, r, batch, h / group, &s);
+        for (int64_t from = 0; from < shape->tokens; from += STRIP) {
+            const struct block b = block_at(op, from, STRIP);
+            pack(q + from * op->in[0]->ld, op->in[0]->ld, b.count, a->key_width, (hy_real)a->scale,
+                 STRIP, s.key_width, s.q);
+            forward_strip(a, &s, &b, head_of(o, r, row, h, a->value_width), o->ld,
+                          head_of(lse, r, row, h, 1), lse->ld);
         }
-}
-
-/* Where the gradients of one head go; NULL where not wanted. dk, dv are added to. */
-struct head_gradient {
-    const hy_real *d_o, *lse;
-    hy_real *dq, *dk, *dv;
-    int64_t ld_do, ld_lse, ld_dq, ld_dk, ld_dv;
-    int add_dq;
-};
-
-static struct head_gradient gradient_at(const struct hy_op *op, int r, int64_t batch, int64_t head)
-{
-    const struct hy_attention *s = op->attr;
-    const int64_t kv_head = head / (s->heads / s->kv_heads);
-    const struct hy_rows d_o = hy_rows_of(op->dout[0], r), lse = hy_rows_of(op->out[1], r);
-    const struct hy_rows dq = hy_rows_din(op, 0, r, NULL), dk = hy_rows_din(op, 1, r, NULL);
-    const struct hy_rows dv = hy_rows_din(op, 2, r, NULL);
-    const int64_t row = batch * op->graph->shape.tokens;
-    return (struct head_gradient){
-        .d_o = hy_row(&d_o, row) + head * s->value_width,
-        .lse = hy_row(&lse, row) + head,
-        .dq = dq.data ? hy_row(&dq, row) + head * s->key_width : NULL,
-        .dk = dk.data ? hy_row(&dk, row) + kv_head * s->key_width : NULL,
-        .dv = dv.data ? hy_row(&dv, row) + kv_head * s->value_width : NULL,
-        .ld_do = d_o.ld,
-        .ld_lse = lse.ld,
-        .ld_dq = dq.ld,
-        .ld_dk = dk.ld,
-        .ld_dv = dv.ld,
-        .add_dq = dq.add,
-    };
-}
-
-/* Row by row P = e^(score - lse), then with dP in dp: dS = P (dP - sum P dP). */
-static void restore(const struct hy_attention *s, const struct head *h, const struct block *b,
-                    const struct head_gradient *d, hy_real *p)
-{
-    for (int64_t i = 0; i < b->count; i++) {
-        const hy_real lse = d->lse[(b->from + i) * d->ld_lse];
-        hy_real *row = p + i * b->span;
-        int64_t low, high;
-        visible(s, h, b, i, &low, &high);
-        hide(row, low, high, b->span);
-#pragma omp simd
-        for (int64_t j = low; j < high; j++)
-            row[j] = hy_exp(row[j] - lse);
     }
 }
 
-static void differentiate(const struct block *b, const hy_real *p, hy_real *dp)
+/* The i-th strip: P = e^(score - lse), dP = dO V', dS = P (dP - sum P dP) in the place of dP. */
+static void differentiate_strip(const struct hy_attention *a, const struct space *s,
+                                const struct block *b, int64_t i, const hy_real *lse)
 {
-    for (int64_t i = 0; i < b->count; i++) {
-        const hy_real *pi = p + i * b->span;
-        hy_real *di = dp + i * b->span, sum = 0;
+    const int64_t n = whole_vectors(seen(b, i));
+    const struct hy_left d_o = {s->d_o + i * STRIP * s->value_width, s->value_width, 1};
+    hy_real *p = s->p + i * STRIP * s->ld, *dp = s->dp + i * STRIP * s->ld;
+    score(a, s, b, i);
+    hy_micro_mul(STRIP, n, s->value_width, d_o, s->v_turned + b->first, s->ld, NULL, dp, s->ld);
+    for (int64_t row = 0; row < STRIP; row++, p += s->ld, dp += s->ld) {
+        const hy_real shift = lse[i * STRIP + row];
+        hy_real sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < b->span; j++)
-            sum += pi[j] * di[j];
+        for (int64_t j = 0; j < n; j++) {
+            p[j] = hy_exp(p[j] - shift);
+            sum += p[j] * dp[j];
+        }
 #pragma omp simd
-        for (int64_t j = 0; j < b->span; j++)
-            di[j] = pi[j] * (di[j] - sum);
+        for (int64_t j = 0; j < n; j++)
+            dp[j] = p[j] * (dp[j] - sum);
     }
 }
 
-static void backward_block(const struct hy_attention *s, const struct head *h,
-                           const struct block *b, const struct head_gradient *d, hy_real *p,
-                           hy_real *dp)
+/* out += p' x over the strips of a block; p [BLOCK, ld], x [BLOCK, width], out by keys. */
+static void add_by_key(const struct space *s, const struct block *b, const hy_real *p,
+                       const hy_real *x, int64_t width, hy_real *out)
 {
-    const hy_real *d_o = d->d_o + b->from * d->ld_do, scale = (hy_real)s->scale;
-    score_block(s, h, b, p);
-    restore(s, h, b, d, p);
-    if (d->dv)
-        hy_gemm(1, 0, b->span, s->value_width, b->count, 1, p, b->span, d_o, d->ld_do, 1,
-                d->dv + b->first * d->ld_dv, d->ld_dv);
-    if (!d->dq && !d->dk)
-        return;
-    hy_gemm(0, 1, b->count, b->span, s->value_width, 1, d_o, d->ld_do, h->v + b->first * h->ldv,
-            h->ldv, 0, dp, b->span);
-    differentiate(b, p, dp);
-    if (d->dq)
-        hy_gemm(0, 0, b->count, s->key_width, b->span, scale, dp, b->span, h->k + b->first * h->ldk,
-                h->ldk, (hy_real)d->add_dq, d->dq + b->from * d->ld_dq, d->ld_dq);
-    if (d->dk)
-        hy_gemm(1, 0, b->span, s->key_width, b->count, scale, dp, b->span, h->q + b->from * h->ldq,
-                h->ldq, 1, d->dk + b->first * d->ld_dk, d->ld_dk);
+    for (int64_t i = 0, low = 0; i < b->strips; i++) {
+        /* These keys are seen from the i-th strip on. */
+        const int64_t high = seen(b, i);
+        const struct hy_left turned = {p + i * STRIP * s->ld + low, 1, s->ld};
+        hy_micro_mul(high - low, width, (b->strips - i) * STRIP, turned, x + i * STRIP * width,
+                     width, s->ones, out + (b->first + low) * width, width);
+        low = high;
+    }
+}
+
+static void backward_block(const struct hy_attention *a, const struct space *s,
+                           const struct block *b, const hy_real *lse)
+{
+    for (int64_t i = 0; i < b->strips; i++) {
+        differentiate_strip(a, s, b, i, lse);
+        hy_micro_mul(STRIP, s->key_width, seen(b, i),
+                     (struct hy_left){s->dp + i * STRIP * s->ld, s->ld, 1},
+                     s->k + b->first * s->key_width, s->key_width, NULL,
+                     s->dq + i * STRIP * s->key_width, s->key_width);
+    }
+    add_by_key(s, b, s->p, s->d_o, s->value_width, s->dv);
+    add_by_key(s, b, s->dp, s->q, s->key_width, s->dk);
+}
+
+static void backward_head(const struct hy_op *op, int r, int64_t batch, int64_t h,
+                          const struct space *s)
+{
+    const struct hy_attention *a = op->attr;
+    const struct hy_tensor *q = op->in[0], *d_o = op->dout[0], *lse = op->out[1], *dq = op->din[0];
+    for (int64_t from = 0; from < op->graph->shape.tokens; from += BLOCK) {
+        const struct block b = block_at(op, from, BLOCK);
+        const int64_t row = batch * op->graph->shape.tokens + from;
+        const hy_real *shift = head_of(lse, r, row, h, 1);
+        hy_real shifts[BLOCK] = {0};
+        for (int64_t i = 0; i < b.count; i++)
+            shifts[i] = shift[i * lse->ld];
+        pack(head_of(q, r, row, h, a->key_width), q->ld, b.count, a->key_width, (hy_real)a->scale,
+             b.strips * STRIP, s->key_width, s->q);
+        pack(head_of(d_o, r, row, h, a->value_width), d_o->ld, b.count, a->value_width, 1,
+             b.strips * STRIP, s->value_width, s->d_o);
+        backward_block(a, s, &b, shifts);
+        if (dq)
+            unpack(s->dq, s->key_width, (hy_real)a->scale, b.count, a->key_width, hy_adds(op, 0),
+                   head_of(dq, r, row, h, a->key_width), dq->ld);
+    }
 }
 
 static void attention_backward(const struct hy_op *op, int r)
 {
-    const struct hy_attention *s = op->attr;
+    const struct hy_attention *a = op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    hy_real *p = hy_real_data(op->scratch, r), *dp = p + BLOCK * widest_span(op);
-    hy_clear_din(op, 1, r);
-    hy_clear_din(op, 2, r);
-    for (int64_t batch = 0; batch < shape->batch; batch++)
-        for (int64_t head = 0; head < s->heads; head++) {
-            const struct head h = head_at(op, r, batch, head);
-            const struct head_gradient d = gradient_at(op, r, batch, head);
-            for (int64_t from = 0; from < shape->tokens; from += BLOCK) {
-                const struct block b = block_at(op, h.position, from);
-                backward_block(s, &h, &b, &d, p, dp);
-            }
-        }
+    const struct hy_tensor *dk = op->din[1], *dv = op->din[2];
+    const int64_t group = a->heads / a->kv_heads;
+    struct space s;
+    lay_out(op, hy_real_data(op->scratch, r), &s);
+    for (int64_t i = 0; i < s.keys; i++)
+        s.ones[i] = 1;
+    for (int64_t kv = 0; kv < shape->batch * a->kv_heads; kv++) {
+        const int64_t batch = kv / a->kv_heads, head = kv % a->kv_heads;
+        const int64_t row = batch * shape->tokens;
+        pack_keys(op, r, batch, head, &s);
+        memset(s.dk, 0, (size_t)(s.keys * s.key_width) * sizeof *s.dk);
+        memset(s.dv, 0, (size_t)(s.keys * s.value_width) * sizeof *s.dv);
+        for (int64_t h = head * group; h < (head + 1) * group; h++)
+            backward_head(op, r, batch, h, &s);
+        if (dk)
+            unpack(s.dk, s.key_width, 1, shape->tokens, a->key_width, hy_adds(op, 1),
+                   head_of(dk, r, row, head, a->key_width), dk->ld);
+        if (dv)
+            unpack(s.dv, s.value_width, 1, shape->tokens, a->value_width, hy_adds(op, 2),
+                   head_of(dv, r, row, head, a->value_width), dv->ld);
+    }
 }
 
 /* Pairs of a query and a key that it sees, over all heads and sequences. */
