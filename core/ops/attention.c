@@ -9,6 +9,9 @@
 /* Queries whose scores exist at a time: a strip, and in backward a block of strips. */
 enum { STRIP = HY_LANES, BLOCK = 4 * STRIP };
 
+/* Rows that packing reads ahead. */
+enum { PREFETCH = 8 };
+
 /* Scratch: what one head needs, packed, rows and widths padded with zeros to whole vectors. */
 struct space {
     int64_t key_width, value_width; /* padded */
@@ -70,10 +73,14 @@ static void pack(const hy_real *from, int64_t ld, int64_t rows, int64_t width, h
                  int64_t padded_rows, int64_t padded_width, hy_real *to)
 {
     for (int64_t i = 0; i < rows; i++, from += ld, to += padded_width) {
+        /* A head's piece of a row is too short for the hardware to see a stream in. */
+        for (int64_t c = 0; c < width; c += HY_LANES)
+            __builtin_prefetch(from + PREFETCH * ld + c);
 #pragma omp simd
         for (int64_t c = 0; c < width; c++)
             to[c] = factor * from[c];
-        memset(to + width, 0, (size_t)(padded_width - width) * sizeof *to);
+        for (int64_t c = width; c < padded_width; c++)
+            to[c] = 0;
     }
     memset(to, 0, (size_t)((padded_rows - rows) * padded_width) * sizeof *to);
 }
@@ -225,6 +232,37 @@ static void append(const struct hy_op *op, int r)
     }
 }
 
+/* A single query (decoding) reads keys and values where they are: packing them costs more than it
+ * saves. p: [keys, padded]. */
+static void attend_once(const struct hy_op *op, int r, int64_t batch, int64_t h, hy_real *p)
+{
+    const struct hy_attention *a = op->attr;
+    const int64_t kv_head = h / (a->heads / a->kv_heads), seen_keys = op->graph->position + 1;
+    const int64_t n = a->window ? hy_min(seen_keys, a->window) : seen_keys;
+    const hy_real *q = head_of(op->in[0], r, batch, h, a->key_width);
+    hy_real *o = head_of(op->out[0], r, batch, h, a->value_width);
+    int64_t ldk, ldv;
+    const hy_real *k = keys_of(op, r, batch, kv_head, &ldk);
+    const hy_real *v = values_of(op, r, batch, kv_head, &ldv);
+    k += (seen_keys - n) * ldk;
+    v += (seen_keys - n) * ldv;
+    for (int64_t j = 0; j < n; j++) {
+        hy_real dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t c = 0; c < a->key_width; c++)
+            dot += q[c] * k[j * ldk + c];
+        p[j] = (hy_real)a->scale * dot;
+    }
+    for (int64_t j = n; j < hy_lanes_up(n); j++)
+        p[j] = -INFINITY;
+    const hy_real share = 1 / exponentials(p, hy_lanes_up(n), head_of(op->out[1], r, batch, h, 1));
+    memset(o, 0, (size_t)a->value_width * sizeof *o);
+    for (int64_t j = 0; j < n; j++)
+#pragma omp simd
+        for (int64_t c = 0; c < a->value_width; c++)
+            o[c] += share * p[j] * v[j * ldv + c];
+}
+
 static void attention_forward(const struct hy_op *op, int r)
 {
     const struct hy_attention *a = op->attr;
@@ -237,6 +275,10 @@ static void attention_forward(const struct hy_op *op, int r)
         append(op, r);
     for (int64_t head = 0; head < shape->batch * a->heads; head++) {
         const int64_t batch = head / a->heads, h = head % a->heads, row = batch * shape->tokens;
+        if (shape->tokens == 1) {
+            attend_once(op, r, batch, h, s.p);
+            continue;
+        }
         const hy_real *q = head_of(op->in[0], r, row, h, a->key_width);
         if (h % group == 0)
             pack_keys(op, r, batch, h / group, &s);
