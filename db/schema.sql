@@ -199,7 +199,12 @@ cell AS MATERIALIZED (
     SELECT DISTINCT sweep, cell, setting, cell ->> 0 AS variant FROM cells
 ),
 leaf AS MATERIALIZED (
-    SELECT sweep, cell, variant, substr(fullkey, 3) AS path, coalesce(value, 'null') AS value
+    SELECT
+        sweep,
+        cell,
+        variant,
+        replace(substr(fullkey, 3), '"', '') AS path, -- SQLite quotes keys such as d_model
+        coalesce(value, 'null') AS value
     FROM cell, json_tree(setting)
     WHERE type <> 'object' AND typeof(key) = 'text' AND fullkey <> '$.mixer.ratio'
         AND NOT (type = 'array' AND coalesce(json_type(value, '$[0]'), '') = 'object')

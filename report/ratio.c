@@ -24,7 +24,8 @@ struct pivot {
     struct hy_grid *grid;
     const char **ratios; /* of the page's columns after the first */
     int ratio_count;
-    int *leaders; /* of each row of the page: the first cell that stands there */
+    int *leaders; /* of the page's rows: the first cell that stands there */
+    int row_count;
     int several_sweeps;
 };
 
@@ -87,17 +88,15 @@ static int belongs(const struct pivot *p, int cell, int leader)
            (!hy_rows_text(p->rows, cell, "place") || is_same(p, cell, leader, "place"));
 }
 
-static void add_row(struct pivot *p, int leader)
+static void add_rows(struct pivot *p)
 {
-    const char *label = text_of(p, leader, "label");
-    const int row = hy_grid_add_row(p->grid, &p->grid->page);
-    char head[512];
-    snprintf(head, sizeof head, "%s%s%s%s%s%s",
-             p->several_sweeps ? text_of(p, leader, "sweep") : "", p->several_sweeps ? ": " : "",
-             text_of(p, leader, "variant"), *label ? " " : "", label,
-             is_full(p, leader) ? " (full attention)" : "");
-    hy_grid_set(p->grid, &p->grid->page, row, 0, head);
-    p->leaders[row] = leader;
+    for (int cell = 0; cell < p->rows->count; cell++) {
+        int row = 0;
+        while (row < p->row_count && !belongs(p, cell, p->leaders[row]))
+            row++;
+        if (row == p->row_count)
+            p->leaders[p->row_count++] = cell;
+    }
 }
 
 static void print_score(const struct pivot *p, int cell, char *text, size_t size)
@@ -140,48 +139,51 @@ static void add_notes(const struct pivot *p, int cell, int row, int column)
     }
 }
 
-static void set_cell(const struct pivot *p, int cell, int row)
+static void set_head(const struct pivot *p, int row)
 {
-    int column = 1;
-    while (strcmp(p->ratios[column - 1], text_of(p, cell, "ratio")) != 0)
-        column++;
+    const int leader = p->leaders[row];
+    const char *label = text_of(p, leader, "label");
+    char head[512];
+    snprintf(head, sizeof head, "%s%s%s%s%s%s",
+             p->several_sweeps ? text_of(p, leader, "sweep") : "", p->several_sweeps ? ": " : "",
+             text_of(p, leader, "variant"), *label ? " " : "", label,
+             is_full(p, leader) ? " (full attention)" : "");
+    hy_grid_set(p->grid, &p->grid->page, row, 0, head);
+}
+
+static void set_cell(const struct pivot *p, int row, int column)
+{
+    const char *ratio = p->ratios[column - 1];
+    const int leader = p->leaders[row];
+    int cell = 0;
+    while (cell < p->rows->count &&
+           (strcmp(text_of(p, cell, "ratio"), ratio) != 0 || !belongs(p, cell, leader)))
+        cell++;
     char text[96] = "–";
+    if (cell == p->rows->count) {
+        /* Nothing is missing where a linear variant meets the full model's column, or it theirs. */
+        if (is_full(p, leader) || !strcmp(ratio, "full"))
+            return;
+        hy_grid_set(p->grid, &p->grid->page, row, column, text);
+        hy_grid_note(p->grid, row, column, NULL, "not planned");
+        return;
+    }
     if (!isnan(hy_rows_number(p->rows, cell, p->metric->column)))
         print_score(p, cell, text, sizeof text);
     hy_grid_set(p->grid, &p->grid->page, row, column, text);
     add_notes(p, cell, row, column);
 }
 
-static void place_cells(struct pivot *p)
+static void fill_page(struct pivot *p)
 {
-    for (int cell = 0; cell < p->rows->count && !hy_grid_failed(p->grid); cell++) {
-        int placed = 0;
-        for (int row = 0; row < p->grid->page.rows; row++) {
-            if (!belongs(p, cell, p->leaders[row]))
-                continue;
-            set_cell(p, cell, row);
-            placed = 1;
-        }
-        if (!placed) {
-            add_row(p, cell);
-            if (!hy_grid_failed(p->grid))
-                set_cell(p, cell, p->grid->page.rows - 1);
-        }
+    add_columns(p);
+    add_rows(p);
+    for (int row = 0; row < p->row_count; row++) {
+        hy_grid_add_row(p->grid, &p->grid->page);
+        set_head(p, row);
+        for (int column = 1; column <= p->ratio_count; column++)
+            set_cell(p, row, column);
     }
-}
-
-/* Linear variants have no cell under `full`, and the full model has one there alone. */
-static void mark_unplanned(struct pivot *p)
-{
-    for (int row = 0; row < p->grid->page.rows; row++)
-        for (int i = 0; i < p->ratio_count; i++) {
-            const int full = !strcmp(p->ratios[i], "full");
-            if (full != is_full(p, p->leaders[row]) ||
-                hy_grid_cell(&p->grid->page, row, i + 1)->text)
-                continue;
-            hy_grid_set(p->grid, &p->grid->page, row, i + 1, "–");
-            hy_grid_note(p->grid, row, i + 1, NULL, "not planned");
-        }
 }
 
 static void fill_data(const struct pivot *p)
@@ -227,9 +229,7 @@ int hy_ratio_fill(struct hy_store *store, const char *sweep, const struct hy_rat
     for (int cell = 1; cell < rows.count; cell++)
         p.several_sweeps |= !is_same(&p, 0, cell, "sweep");
     hy_grid_title(grid, metric->title);
-    add_columns(&p);
-    place_cells(&p);
-    mark_unplanned(&p);
+    fill_page(&p);
     fill_data(&p);
 out:
     free(p.leaders);
