@@ -51,8 +51,8 @@ static void fixture_release(struct fixture *f)
 static void save(const struct fixture *f)
 {
     struct hy_err e = {0};
-    const struct hy_progress progress = {.step = 123, .seconds = 4.5};
-    if (hy_checkpoint_save(f->path, "key", &progress, &f->params, &f->optimizer, &e))
+    const struct hy_trained trained = {.step = 123, .seconds = 4.5};
+    if (hy_checkpoint_save(f->path, "key", &trained, &f->params, &f->optimizer, &e))
         fail_msg("%s", e.text);
 }
 
@@ -69,14 +69,14 @@ static void test_loads_what_was_saved(void **state)
     for (int replicas = 1; replicas <= 3; replicas += 2) {
         struct fixture f;
         struct hy_err e = {0};
-        struct hy_progress progress = {0};
+        struct hy_trained trained = {0};
         fixture_init(&f, replicas);
         save(&f);
         clear(&f);
-        assert_int_equal(hy_checkpoint_load(f.path, "key", &progress, &f.params, &f.optimizer, &e),
+        assert_int_equal(hy_checkpoint_load(f.path, "key", &trained, &f.params, &f.optimizer, &e),
                          HY_OK);
-        assert_int_equal(progress.step, 123);
-        assert_true(progress.seconds == 4.5);
+        assert_int_equal(trained.step, 123);
+        assert_true(trained.seconds == 4.5);
         for (int64_t i = 0; i < f.params.count * replicas; i++) {
             assert_true(f.params.data[i] == 1 + (float)i);
             assert_true(f.optimizer.m.data[i] == 1000 + (float)i);
@@ -90,12 +90,12 @@ static void test_loads_what_was_saved(void **state)
 static void refuses(struct fixture *f, const char *key)
 {
     struct hy_err e = {0};
-    struct hy_progress progress = {.step = 9};
+    struct hy_trained trained = {.step = 9};
     clear(f);
-    assert_int_not_equal(hy_checkpoint_load(f->path, key, &progress, &f->params, &f->optimizer, &e),
+    assert_int_not_equal(hy_checkpoint_load(f->path, key, &trained, &f->params, &f->optimizer, &e),
                          HY_OK);
     assert_non_null(strstr(e.text, f->path));
-    assert_int_equal(progress.step, 9);
+    assert_int_equal(trained.step, 9);
     for (int64_t i = 0; i < f->params.count; i++)
         assert_true(f->params.data[i] == -1 + (float)i);
 }
@@ -134,9 +134,9 @@ static void test_names_the_path_that_cannot_be_written(void **state)
     (void)state;
     struct fixture f;
     struct hy_err e = {0};
-    const struct hy_progress progress = {.step = 1};
+    const struct hy_trained trained = {.step = 1};
     fixture_init(&f, 1);
-    assert_int_equal(hy_checkpoint_save("no/such/folder/run.safetensors", "key", &progress,
+    assert_int_equal(hy_checkpoint_save("no/such/folder/run.safetensors", "key", &trained,
                                         &f.params, &f.optimizer, &e),
                      HY_E_ENV);
     assert_non_null(strstr(e.text, "no/such/folder"));

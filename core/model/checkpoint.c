@@ -69,7 +69,7 @@ static void pack(const struct hy_slab *params, int i, hy_real *slab, hy_real *pa
     }
 }
 
-int hy_checkpoint_save(const char *path, const char *key, const struct hy_progress *progress,
+int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
                        const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e)
 {
     enum { NAME = HY_NAME_SIZE + 16 };
@@ -95,8 +95,8 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_progre
         }
     }
     checksum(families, family_bytes(params), sum);
-    snprintf(step, sizeof step, "%" PRId64, progress->step);
-    snprintf(seconds, sizeof seconds, "%.17g", progress->seconds);
+    snprintf(step, sizeof step, "%" PRId64, trained->step);
+    snprintf(seconds, sizeof seconds, "%.17g", trained->seconds);
     const struct hy_st_pair pairs[] = {
         {"format", "pt"}, {"key", key}, {"step", step}, {"seconds", seconds}, {"checksum", sum}};
     rc = hy_st_write(path, tensors, (size_t)count, pairs, sizeof pairs / sizeof *pairs, e);
@@ -125,7 +125,7 @@ static const struct hy_st_tensor *wanted(const struct hy_st_file *file, const ch
     return t;
 }
 
-int hy_checkpoint_load(const char *path, const char *key, struct hy_progress *progress,
+int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e)
 {
     const size_t bytes = family_bytes(params);
@@ -163,8 +163,8 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_progress *pr
     }
     for (int f = 0; f < FAMILIES; f++)
         memcpy(old[f].data, loaded[f].data, bytes);
-    progress->step = strtoll(step, NULL, 10);
-    progress->seconds = strtod(seconds, NULL);
+    trained->step = strtoll(step, NULL, 10);
+    trained->seconds = strtod(seconds, NULL);
 out:
     hy_st_release(&file);
     free(memory);

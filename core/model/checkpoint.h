@@ -9,19 +9,19 @@
 
 #include "core/model/optimizer.h"
 
-struct hy_progress {
+struct hy_trained {
     int64_t step;   /* steps done */
     double seconds; /* of training, all attempts together */
 };
 
 /* HY_E_ENV when it cannot be written (no space, no permission); an older checkpoint is then intact.
  */
-int hy_checkpoint_save(const char *path, const char *key, const struct hy_progress *progress,
+int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
                        const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e);
 
-/* Fills params, opt and progress; they are untouched on failure. A file that is damaged, or belongs
+/* fills params, opt and trained; they are untouched on failure. A file that is damaged, or belongs
  * to another run or model, is HY_E_USAGE. */
-int hy_checkpoint_load(const char *path, const char *key, struct hy_progress *progress,
+int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e);
 
 #endif

@@ -19,7 +19,7 @@ struct run {
     char key[HY_HASH_TEXT];
     struct hy_engine engine;
     struct hy_schedule schedule;
-    struct hy_progress progress;
+    struct hy_trained trained;
     int32_t *tokens, *labels;
     float *weights;
     double train_seconds; /* this attempt, evaluation apart */
@@ -70,10 +70,10 @@ static void emit_progress(struct run *r, int force)
     if (!force && t - r->reported < 1)
         return;
     r->reported = t;
-    const double done = (double)((r->progress.step - r->first_step) * step_tokens(r));
+    const double done = (double)((r->trained.step - r->first_step) * step_tokens(r));
     const struct hy_row row = {
         .type = HY_ROW_PROGRESS,
-        .step = r->progress.step,
+        .step = r->trained.step,
         .steps = r->config->train.steps,
         .value = r->train_seconds > 0 ? done / r->train_seconds : 0,
     };
@@ -107,7 +107,7 @@ static void train_step(struct run *r, int64_t step, double *loss, double *norm)
 
 static int evaluate(struct run *r, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
 {
-    return hy_engine_evaluate(&r->engine, split, r->progress.step, r->io->emit, r->io->context,
+    return hy_engine_evaluate(&r->engine, split, r->trained.step, r->io->emit, r->io->context,
                               r->io->stop, scores, e);
 }
 
@@ -118,9 +118,9 @@ static int validate(struct run *r, struct hy_scores *scores, struct hy_err *e)
     if (rc)
         return rc;
     if (isfinite(scores->ppl))
-        emit_history(r, r->progress.step, "valid.ppl", scores->ppl);
+        emit_history(r, r->trained.step, "valid.ppl", scores->ppl);
     if (isfinite(scores->recall))
-        emit_history(r, r->progress.step, "valid.recall", scores->recall);
+        emit_history(r, r->trained.step, "valid.recall", scores->recall);
     return HY_OK;
 }
 
@@ -128,7 +128,7 @@ static int save(struct run *r, struct hy_err *e)
 {
     if (!r->io->checkpoint)
         return HY_OK;
-    return hy_checkpoint_save(r->io->checkpoint, r->key, &r->progress, &r->engine.params,
+    return hy_checkpoint_save(r->io->checkpoint, r->key, &r->trained, &r->engine.params,
                               &r->engine.optimizer, e);
 }
 
@@ -137,7 +137,7 @@ static int resume(struct run *r)
     struct hy_err e = {0};
     if (!r->io->checkpoint || access(r->io->checkpoint, F_OK))
         return 0;
-    if (hy_checkpoint_load(r->io->checkpoint, r->key, &r->progress, &r->engine.params,
+    if (hy_checkpoint_load(r->io->checkpoint, r->key, &r->trained, &r->engine.params,
                            &r->engine.optimizer, &e)) {
         /* A checkpoint only saves time: without a good one the run starts again. */
         emit_text(r, "checkpoint_refused", e.text);
@@ -153,20 +153,20 @@ static int train(struct run *r, struct hy_err *e)
     const int64_t spacing = (c->train.steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
     struct hy_scores scores;
     int rc;
-    for (int64_t step = r->progress.step + 1; step <= c->train.steps; step++) {
+    for (int64_t step = r->trained.step + 1; step <= c->train.steps; step++) {
         double loss, norm;
         const double start = now();
         train_step(r, step, &loss, &norm);
         const double spent = now() - start;
         r->train_seconds += spent;
-        r->progress.seconds += spent;
+        r->trained.seconds += spent;
         if (!isfinite(loss) || !isfinite(norm)) {
             emit_history(r, step, "train.loss", loss);
             r->diverged = 1;
             return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
                            isfinite(loss) ? "the gradient" : "the loss", (long long)step);
         }
-        r->progress.step = step;
+        r->trained.step = step;
         if (step % spacing == 0 || step == 1 || step == c->train.steps) {
             emit_history(r, step, "train.loss", loss);
             emit_history(r, step, "train.grad_norm", norm);
@@ -245,10 +245,10 @@ static int finish(struct run *r, struct hy_err *e)
         emit_fact(r, "recall_valid", valid.recall);
         emit_fact(r, "recall_test", test.recall);
     }
-    const double trained = (double)(r->progress.step * step_tokens(r));
+    const double trained = (double)(r->trained.step * step_tokens(r));
     emit_fact(r, "tokens", trained);
-    if (r->progress.seconds > 0)
-        emit_fact(r, "tokens_per_s", trained / r->progress.seconds);
+    if (r->trained.seconds > 0)
+        emit_fact(r, "tokens_per_s", trained / r->trained.seconds);
     return HY_OK;
 }
 
@@ -286,13 +286,13 @@ int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, s
         goto out;
     emit_start(&r);
     if (resume(&r))
-        emit_fact(&r, "resumed_at", (double)r.progress.step);
-    r.first_step = r.progress.step;
+        emit_fact(&r, "resumed_at", (double)r.trained.step);
+    r.first_step = r.trained.step;
     emit_progress(&r, 1);
     rc = train(&r, e);
     if (!rc)
         rc = finish(&r, e);
-    if (rc == HY_E_INTERRUPTED && r.progress.step == config->train.steps)
+    if (rc == HY_E_INTERRUPTED && r.trained.step == config->train.steps)
         rc = save(&r, e) ? HY_E_ENV : rc; /* trained, but not yet evaluated */
     emit_progress(&r, 1);
     emit_fact(&r, "wall_s", now() - began);
