@@ -1,6 +1,5 @@
 /* hylas - sweeps over hybrids of linear and full attention. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "app/command.h"
@@ -65,18 +64,10 @@ static int take_common(int *argc, char **argv, struct common *out)
 
 static const struct hy_command *find_command(const char *name, struct hy_err *e)
 {
-    size_t count = 0;
-    const struct hy_command *const *c = hy_commands;
-    for (; *c; c++, count++)
+    for (const struct hy_command *const *c = hy_commands; *c; c++)
         if (!strcmp((*c)->name, name))
             return *c;
-    const char **names = malloc((count + 1) * sizeof *names);
-    size_t shown = 0;
-    for (size_t i = 0; names && i < count; i++)
-        if (!hy_commands[i]->hidden)
-            names[shown++] = hy_commands[i]->name;
-    hy_refuse_name((struct hy_mark){0}, "command", name, names, shown, e);
-    free(names);
+    hy_refuse_plugin((struct hy_mark){0}, "command", name, (const void *const *)hy_commands, e);
     return NULL;
 }
 

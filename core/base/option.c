@@ -80,6 +80,22 @@ int hy_refuse_name(struct hy_mark mark, const char *what, const char *word,
     return HY_E_USAGE;
 }
 
+int hy_refuse_plugin(struct hy_mark mark, const char *what, const char *word,
+                     const void *const *table, struct hy_err *e)
+{
+    size_t count = 0;
+    while (table[count])
+        count++;
+    const char **names = malloc((count + 1) * sizeof *names);
+    if (!names)
+        return hy_fail_memory(e);
+    for (size_t i = 0; i < count; i++)
+        names[i] = *(const char *const *)table[i];
+    const int rc = hy_refuse_name(mark, what, word, names, count, e);
+    free(names);
+    return rc;
+}
+
 static int refuse_key(const struct hy_option *table, const char *const *ignore, const char *key,
                       struct hy_mark mark, const char *where, struct hy_err *e)
 {

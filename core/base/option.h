@@ -55,5 +55,9 @@ const char *hy_nearest(const char *word, const char *const *names, size_t count)
  * none is near. */
 int hy_refuse_name(struct hy_mark mark, const char *what, const char *word,
                    const char *const *names, size_t count, struct hy_err *e);
+/* The same for the names of a generated table: pointers to structs that begin with their name,
+ * ended by NULL. */
+int hy_refuse_plugin(struct hy_mark mark, const char *what, const char *word,
+                     const void *const *table, struct hy_err *e);
 
 #endif

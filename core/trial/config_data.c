@@ -53,7 +53,8 @@ static int check_sources(const struct hy_value *list, const char *what, struct h
             return hy_fail(e, HY_E_USAGE, "%seach entry of %s must be a map that names its task",
                            here.text, what);
         if (!hy_task_find(name->string))
-            return hy_refuse_plugin(name, "task", (const void *const *)hy_tasks, e);
+            return hy_refuse_plugin(name->mark, "task", name->string, (const void *const *)hy_tasks,
+                                    e);
     }
     return HY_OK;
 }

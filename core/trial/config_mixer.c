@@ -40,11 +40,9 @@ static int read_mixer(const struct hy_value *tree, const char *section, const st
     const struct hy_option *own = hy_section_find(section)->options;
     const char *wanted = name ? name->string : own[0].text; /* the row of `variant` */
     char own_where[64], plugin_where[128];
-    if (wanted && !(m->variant = hy_variant_find(wanted))) {
-        const struct hy_value fallback = {.string = (char *)wanted};
-        return hy_refuse_plugin(name ? name : &fallback, "variant",
+    if (wanted && !(m->variant = hy_variant_find(wanted)))
+        return hy_refuse_plugin(name ? name->mark : (struct hy_mark){0}, "variant", wanted,
                                 (const void *const *)hy_variants, e);
-    }
     snprintf(own_where, sizeof own_where, "section %s", section);
     snprintf(plugin_where, sizeof plugin_where, "variant %s", m->variant ? m->variant->name : "");
     const struct hy_pair p = {own, m->variant ? m->variant->options : NULL, own_where,

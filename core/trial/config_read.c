@@ -12,22 +12,6 @@ struct hy_place hy_place_of(const struct hy_value *v)
     return p;
 }
 
-int hy_refuse_plugin(const struct hy_value *word, const char *what, const void *const *table,
-                     struct hy_err *e)
-{
-    size_t count = 0;
-    while (table[count])
-        count++;
-    const char **names = malloc((count + 1) * sizeof *names);
-    if (!names)
-        return hy_fail_memory(e);
-    for (size_t i = 0; i < count; i++)
-        names[i] = *(const char *const *)table[i];
-    const int rc = hy_refuse_name(word->mark, what, word->string, names, count, e);
-    free(names);
-    return rc;
-}
-
 static const char **keys_of(const struct hy_option *table)
 {
     size_t count = 0;

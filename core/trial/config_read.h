@@ -11,11 +11,6 @@ struct hy_place {
 };
 struct hy_place hy_place_of(const struct hy_value *v);
 
-/* Refuses word as none of a generated table's names. table: pointers to structs that begin with
- * their name, ended by NULL. */
-int hy_refuse_plugin(const struct hy_value *word, const char *what, const void *const *table,
-                     struct hy_err *e);
-
 /* A map that holds keys of its own beside the options of the plug-in that it names. */
 struct hy_pair {
     const struct hy_option *own, *plugin;

@@ -1,0 +1,250 @@
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/args.h"
+#include "app/command.h"
+#include "app/print.h"
+#include "core/base/log.h"
+#include "db/store.h"
+#include "report/list.h"
+#include "runner/plan.h"
+#include "runner/schedule.h"
+
+static const char usage[] =
+    "hylas plan SWEEP [-o DB] [-n RANKS] [--format F] [--set PATH=VALUE]...";
+
+struct request {
+    const char *sweep, *database;
+    struct hy_sets sets;
+    long ranks;
+    const struct hy_format *format;
+};
+
+/* The statuses of a plan's runs in a database; "" for those that are not there. */
+struct statuses {
+    const struct hy_plan *plan;
+    char (*text)[16];
+};
+
+static int note_status(void *context, int columns, const char *const *names,
+                       const char *const *values)
+{
+    struct statuses *s = context;
+    (void)columns;
+    (void)names;
+    for (int i = 0; i < s->plan->count; i++)
+        if (!strcmp(s->plan->runs[i].key, values[0]))
+            snprintf(s->text[i], sizeof s->text[i], "%s", values[1]);
+    return HY_OK;
+}
+
+/* Reads statuses and the speed of earlier runs; a database that is not there yet has neither. */
+static int read_database(const struct request *r, const struct hy_sweep *sweep, struct statuses *s,
+                         double *seconds_per_flop, struct hy_err *e)
+{
+    struct hy_store *store = NULL;
+    char *path = NULL;
+    *seconds_per_flop = 0;
+    if (asprintf(&path, "%s%s", r->database ? r->database : sweep->name, r->database ? "" : ".db") <
+        0)
+        return hy_fail_memory(e);
+    int rc = HY_OK;
+    if (!access(path, F_OK)) {
+        rc = hy_store_open(path, HY_STORE_READ, &store, e);
+        if (!rc)
+            rc = hy_store_query(store, "SELECT key, status FROM results", 0, NULL, note_status, s,
+                                e);
+        if (!rc)
+            *seconds_per_flop = hy_store_seconds_per_flop(store);
+        hy_store_close(store);
+    }
+    free(path);
+    return rc;
+}
+
+enum column { NUMBER, KEY, RUN, LAYOUT, PARAMS, STATE, CACHE, MEMORY, FLOPS, TIME, STATUS };
+
+static void add_columns(struct hy_grid *g)
+{
+    static const struct {
+        const char *page, *data;
+        enum hy_align align;
+    } heads[] = {
+        [NUMBER] = {"#", "number", HY_RIGHT},
+        [KEY] = {"key", "key", HY_LEFT},
+        [RUN] = {"run", "run", HY_LEFT},
+        [LAYOUT] = {"layout", "layout", HY_LEFT},
+        [PARAMS] = {"params", "params", HY_RIGHT},
+        [STATE] = {"state", "state_bytes", HY_RIGHT},
+        [CACHE] = {"cache", "cache_bytes", HY_RIGHT},
+        [MEMORY] = {"memory", "train_bytes", HY_RIGHT},
+        [FLOPS] = {"FLOPs", "flops", HY_RIGHT},
+        [TIME] = {"time", "seconds", HY_RIGHT},
+        [STATUS] = {"status", "status", HY_LEFT},
+    };
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        hy_grid_add_column(g, &g->page, heads[i].page, heads[i].align);
+        hy_grid_add_column(g, &g->data, heads[i].data, heads[i].align);
+    }
+}
+
+static void set_text(struct hy_grid *g, int row, enum column column, const char *text)
+{
+    hy_grid_set(g, &g->page, row, (int)column, text);
+    hy_grid_set(g, &g->data, row, (int)column, text);
+}
+
+static void set_number(struct hy_grid *g, int row, enum column column, enum hy_unit unit,
+                       double value)
+{
+    char text[64];
+    hy_grid_set(g, &g->page, row, (int)column, hy_unit_text(unit, value, text, sizeof text));
+    snprintf(text, sizeof text, "%.10g", value);
+    hy_grid_set(g, &g->data, row, (int)column, text);
+}
+
+static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run, const char *status)
+{
+    char text[64];
+    const int row = hy_grid_add_row(g, &g->page);
+    hy_grid_add_row(g, &g->data);
+    set_number(g, row, NUMBER, HY_UNIT_COUNT, index + 1);
+    set_text(g, row, KEY, run->key);
+    snprintf(text, sizeof text, "%.8s", run->key);
+    hy_grid_set(g, &g->page, row, KEY, text);
+    set_text(g, row, RUN, run->title);
+    set_text(g, row, LAYOUT, run->config.mixer.layout.kinds);
+    set_number(g, row, PARAMS, HY_UNIT_COUNT, (double)run->estimate.params);
+    set_number(g, row, STATE, HY_UNIT_BYTES, (double)run->estimate.state_bytes);
+    set_number(g, row, CACHE, HY_UNIT_BYTES, (double)run->estimate.cache_bytes);
+    set_number(g, row, MEMORY, HY_UNIT_BYTES, (double)run->estimate.train_bytes);
+    set_number(g, row, FLOPS, HY_UNIT_NUMBER, run->estimate.total_flops);
+    set_number(g, row, TIME, HY_UNIT_SECONDS, run->seconds);
+    set_text(g, row, STATUS, *status ? status : "new");
+}
+
+static int is_trained(const char *status)
+{
+    return !strcmp(status, "done") || !strcmp(status, "diverged");
+}
+
+/* What is left to train, and how long that takes. */
+static int print_summary(const struct hy_plan *plan, const struct statuses *s, int ranks,
+                         struct hy_err *e)
+{
+    double *seconds = calloc((size_t)plan->count, sizeof *seconds), total = 0, flops = 0;
+    int *order = calloc((size_t)plan->count, sizeof *order), open = 0;
+    char one[64], many[64];
+    if (!seconds || !order) {
+        free(order);
+        free(seconds);
+        return hy_fail_memory(e);
+    }
+    for (int i = 0; i < plan->count; i++) {
+        if (is_trained(s->text[i]))
+            continue;
+        seconds[open++] = plan->runs[i].seconds;
+        total += plan->runs[i].seconds;
+        flops += plan->runs[i].estimate.total_flops;
+    }
+    hy_schedule_order(seconds, open, order);
+    printf("\n%d runs", plan->count);
+    if (plan->combinations != (size_t)plan->count)
+        printf(" (%zu combinations, some of which are the same run)", plan->combinations);
+    printf(", %d to train: %.4g FLOPs, %s on one rank, %s on %d\n", open, flops,
+           hy_unit_text(HY_UNIT_SECONDS, total, one, sizeof one),
+           hy_unit_text(HY_UNIT_SECONDS, hy_schedule_makespan(seconds, order, open, ranks), many,
+                        sizeof many),
+           ranks);
+    free(order);
+    free(seconds);
+    return HY_OK;
+}
+
+static int print_plan(const struct request *r, const struct hy_plan *plan, const struct statuses *s,
+                      struct hy_err *e)
+{
+    struct hy_grid g = {0};
+    add_columns(&g);
+    for (int i = 0; i < plan->count; i++)
+        add_run(&g, i, &plan->runs[i], s->text[i]);
+    int rc = hy_print_grid(&g, r->format, e);
+    hy_grid_release(&g);
+    /* Programs read the other formats. */
+    if (!rc && r->format == &hy_formats[0])
+        rc = print_summary(plan, s, (int)r->ranks, e);
+    return rc;
+}
+
+static int make_plan(const struct request *r, struct hy_err *e)
+{
+    struct hy_sweep sweep = {0};
+    struct hy_plan plan = {0};
+    struct statuses statuses = {.plan = &plan};
+    double seconds_per_flop;
+    int rc = hy_sweep_load(r->sweep, r->sets.items, r->sets.count, &sweep, e);
+    if (!rc)
+        rc = hy_plan_make(&sweep, &plan, e);
+    if (!rc)
+        rc = hy_plan_estimate(&plan, e);
+    if (!rc && !(statuses.text = calloc((size_t)plan.count, sizeof *statuses.text)))
+        rc = hy_fail_memory(e);
+    if (!rc)
+        rc = read_database(r, &sweep, &statuses, &seconds_per_flop, e);
+    if (!rc)
+        rc = hy_plan_time(&plan, seconds_per_flop, e);
+    if (!rc)
+        rc = print_plan(r, &plan, &statuses, e);
+    free(statuses.text);
+    hy_plan_release(&plan);
+    hy_sweep_release(&sweep);
+    return rc;
+}
+
+static int run(int argc, char **argv, struct hy_err *e)
+{
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"ranks", required_argument, NULL, 'n'},
+                                            {"format", required_argument, NULL, 'f'},
+                                            {"set", required_argument, NULL, 's'},
+                                            {0}};
+    struct request r = {.ranks = sysconf(_SC_NPROCESSORS_ONLN), .format = &hy_formats[0]};
+    int rc = hy_sets_init(&r.sets, argc, e);
+    if (rc)
+        return rc;
+    hy_args_begin();
+    for (int c; !rc && (c = hy_args_next(argc, argv, ":o:n:", options, e)) != -1;) {
+        if (c == 'o')
+            r.database = optarg;
+        else if (c == 'n')
+            rc = hy_args_int("-n", optarg, 1, INT_MAX, &r.ranks, e);
+        else if (c == 's')
+            hy_sets_add(&r.sets, optarg);
+        else if (c != 'f' || !(r.format = hy_format_find(optarg, e)))
+            rc = HY_E_USAGE;
+    }
+    if (!rc)
+        rc = hy_args_one(argc, argv, "the sweep file", usage, &r.sweep, e);
+    if (!rc)
+        rc = make_plan(&r, e);
+    hy_sets_release(&r.sets);
+    return rc;
+}
+
+const struct hy_command hy_command_plan = {
+    .name = "plan",
+    .usage = usage,
+    .summary = "lists the runs of a sweep and what they need; trains nothing",
+    .help = "  -o, --output DB     the database whose finished runs count (default: the sweep's\n"
+            "                      name with .db)\n"
+            "  -n, --ranks N       ranks that the time is estimated for (default: processors)\n"
+            "  --format F          text, md, csv or latex\n"
+            "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
+            "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
+            "memory: what training takes. Times come from the database's finished runs, else from\n"
+            "the speed of a matrix product here, of which half is taken to be reached.\n",
+    .run = run,
+};
