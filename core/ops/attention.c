@@ -21,7 +21,6 @@ struct space {
     hy_real *v, *v_turned;
     hy_real *q, *o, *p; /* [BLOCK, key_width] times scale, [BLOCK, value_width], [BLOCK, ld] */
     hy_real *dq, *dk, *dv, *dp, *d_o;
-    hy_real *ones; /* [keys] */
 };
 
 static int64_t context_of(const struct hy_op *op)
@@ -57,7 +56,6 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
         s->dv = carve(&next, keys * vw);
         s->dp = carve(&next, BLOCK * ld);
         s->d_o = carve(&next, BLOCK * vw);
-        s->ones = carve(&next, keys);
     }
     return next - base;
 }
@@ -166,7 +164,7 @@ static void score(const struct hy_attention *a, const struct space *s, const str
     const int64_t n = seen(b, i);
     const struct hy_left q = {s->q + i * STRIP * s->key_width, s->key_width, 1};
     hy_real *p = s->p + i * STRIP * s->ld;
-    hy_micro_mul(STRIP, n, s->key_width, q, s->k_turned + b->first, s->ld, NULL, p, s->ld);
+    hy_micro_mul(STRIP, n, s->key_width, q, s->k_turned + b->first, s->ld, NULL, NULL, p, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld) {
         const int64_t high = b->position + i * STRIP + row + 1 - b->first;
         for (int64_t j = high; j < n; j++)
@@ -210,7 +208,8 @@ static void forward_strip(const struct hy_attention *a, const struct space *s,
         sums[i] = exponentials(s->p + i * s->ld, n,
                                i < b->count ? lse + (b->from + i) * ld_lse : &ignored);
     hy_micro_mul(STRIP, s->value_width, n, (struct hy_left){s->p, s->ld, 1},
-                 s->v + b->first * s->value_width, s->value_width, NULL, s->o, s->value_width);
+                 s->v + b->first * s->value_width, s->value_width, NULL, NULL, s->o,
+                 s->value_width);
     for (int64_t i = 0; i < b->count; i++)
         unpack(s->o + i * s->value_width, s->value_width, 1 / sums[i], 1, a->value_width, 0,
                o + (b->from + i) * ldo, ldo);
@@ -300,7 +299,8 @@ static void differentiate_strip(const struct hy_attention *a, const struct space
     const struct hy_left d_o = {s->d_o + i * STRIP * s->value_width, s->value_width, 1};
     hy_real *p = s->p + i * STRIP * s->ld, *dp = s->dp + i * STRIP * s->ld;
     score(a, s, b, i);
-    hy_micro_mul(STRIP, n, s->value_width, d_o, s->v_turned + b->first, s->ld, NULL, dp, s->ld);
+    hy_micro_mul(STRIP, n, s->value_width, d_o, s->v_turned + b->first, s->ld, NULL, NULL, dp,
+                 s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld, dp += s->ld) {
         const hy_real shift = lse[i * STRIP + row];
         hy_real sum = 0;
@@ -324,7 +324,8 @@ static void add_by_key(const struct space *s, const struct block *b, const hy_re
         const int64_t high = seen(b, i);
         const struct hy_left turned = {p + i * STRIP * s->ld + low, 1, s->ld};
         hy_micro_mul(high - low, width, (b->strips - i) * STRIP, turned, x + i * STRIP * width,
-                     width, s->ones, out + (b->first + low) * width, width);
+                     width, out + (b->first + low) * width, NULL, out + (b->first + low) * width,
+                     width);
         low = high;
     }
 }
@@ -336,7 +337,7 @@ static void backward_block(const struct hy_attention *a, const struct space *s,
         differentiate_strip(a, s, b, i, lse);
         hy_micro_mul(STRIP, s->key_width, seen(b, i),
                      (struct hy_left){s->dp + i * STRIP * s->ld, s->ld, 1},
-                     s->k + b->first * s->key_width, s->key_width, NULL,
+                     s->k + b->first * s->key_width, s->key_width, NULL, NULL,
                      s->dq + i * STRIP * s->key_width, s->key_width);
     }
     add_by_key(s, b, s->p, s->d_o, s->value_width, s->dv);
@@ -374,8 +375,6 @@ static void attention_backward(const struct hy_op *op, int r)
     const int64_t group = a->heads / a->kv_heads;
     struct space s;
     lay_out(op, hy_real_data(op->scratch, r), &s);
-    for (int64_t i = 0; i < s.keys; i++)
-        s.ones[i] = 1;
     for (int64_t kv = 0; kv < shape->batch * a->kv_heads; kv++) {
         const int64_t batch = kv / a->kv_heads, head = kv % a->kv_heads;
         const int64_t row = batch * shape->tokens;
