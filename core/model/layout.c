@@ -1,5 +1,6 @@
 #include "core/model/layout.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,7 @@ static long ratio_of(const char *ratio)
     if (*ratio < '1' || *ratio > '9')
         return 0;
     const long n = strtol(ratio, &end, 10);
-    return !strcmp(end, ":1") ? n : 0;
+    return n < INT_MAX && !strcmp(end, ":1") ? n : 0;
 }
 
 int hy_layout_from_ratio(const char *ratio, enum hy_placement placement, int layers,
