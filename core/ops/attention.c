@@ -323,9 +323,9 @@ static void add_by_key(const struct space *s, const struct block *b, const hy_re
         /* These keys are seen from the i-th strip on. */
         const int64_t high = seen(b, i);
         const struct hy_left turned = {p + i * STRIP * s->ld + low, 1, s->ld};
+        hy_real *to = out + (b->first + low) * width;
         hy_micro_mul(high - low, width, (b->strips - i) * STRIP, turned, x + i * STRIP * width,
-                     width, out + (b->first + low) * width, NULL, out + (b->first + low) * width,
-                     width);
+                     width, to, NULL, to, width);
         low = high;
     }
 }
