@@ -72,6 +72,26 @@ static void define_add_norm(const double *const *in, double *y)
     }
 }
 
+/* b is an activation that only this op reads: a and b share a gradient. */
+static void build_shared_add_norm(struct built *b)
+{
+    struct hy_tensor *x = hy_sigmoid_of(b->g, test_leaf(b, 1, N, 37, -2, 2), 1);
+    struct hy_tensor *a = hy_sigmoid_of(b->g, test_leaf(b, 0, N, 37, -2, 2), 3);
+    b->y[1] = hy_add_norm(b->g, a, x, test_leaf(b, 2, 1, 37, -1, 1), 1e-3, &b->y[0]);
+    b->outputs = 2;
+}
+static void define_shared_add_norm(const double *const *in, double *y)
+{
+    for (int64_t i = 0; i < N; i++) {
+        double *sum = y + i * 37;
+        for (int64_t c = 0; c < 37; c++)
+            sum[c] = 3 * sigmoid(in[0][i * 37 + c]) + sigmoid(in[1][i * 37 + c]);
+        const double f = 1 / sqrt(mean_square(sum, 37) + 1e-3);
+        for (int64_t c = 0; c < 37; c++)
+            y[N * 37 + i * 37 + c] = sum[c] * f * in[2][c];
+    }
+}
+
 static void build_l2norm(struct built *b)
 {
     b->y[0] = hy_l2norm(b->g, test_tail(b, 0, N, 5, 43, -1, 1), 2, 1e-6);
@@ -127,6 +147,7 @@ static void norms_follow_their_definitions(void **state)
     (void)state;
     test_definition(build_rmsnorm, define_rmsnorm);
     test_definition(build_add_norm, define_add_norm);
+    test_definition(build_shared_add_norm, define_shared_add_norm);
     test_definition(build_l2norm, define_l2norm);
     test_definition(build_silu_norm, define_silu_norm);
     test_definition(build_sigmoid_norm, define_sigmoid_norm);
