@@ -37,6 +37,11 @@ kernel(const int rows, const int vecs, int64_t k, struct hy_left a, const hy_rea
             if (keep)
                 sum[i][j] *= keep[i];
         }
+    /* Four rows to a pointer: a pointer or an offset for each would not fit the registers. */
+    const hy_real *four[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < rows / 4; i++)
+        four[i] = a.data + 4 * i * a.row;
     for (int64_t p = 0; p < k; p++) {
         hy_vec right[2];
 #pragma GCC unroll 2
@@ -44,11 +49,14 @@ kernel(const int rows, const int vecs, int64_t k, struct hy_left a, const hy_rea
             right[j] = hy_vec_load(b + p * ldb + j * HY_LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            const hy_real left = a.data[i * a.row + p * a.col];
+            const hy_real left = four[i / 4][i % 4 * a.row];
 #pragma GCC unroll 2
             for (int j = 0; j < vecs; j++)
                 sum[i][j] += left * right[j];
         }
+#pragma GCC unroll 4
+        for (int i = 0; i < rows / 4; i++)
+            four[i] += a.col;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)

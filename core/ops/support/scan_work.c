@@ -116,34 +116,47 @@ struct hy_scan_part hy_scan_part_of(const struct hy_scan_plan *p, const struct h
 {
     if (!t)
         return (struct hy_scan_part){0};
-    return (struct hy_scan_part){hy_real_data(t, p->replica) + row * t->ld + head * width, t->ld};
+    return (struct hy_scan_part){
+        .data = hy_real_data(t, p->replica) + row * t->ld + head * width,
+        .ld = t->ld,
+        .ahead = t->ld * (p->op->pass == HY_FORWARD ? B : -p->chunk),
+    };
 }
 
-void hy_scan_load(hy_real *restrict to, int64_t padded, struct hy_scan_part from, int rows,
-                  int64_t cols, hy_real scale)
+void hy_scan_load(hy_real *to, int64_t padded, struct hy_scan_part from, int rows, int64_t cols,
+                  hy_real scale)
 {
-    for (int i = 0; i < rows; i++) {
-        const hy_real *restrict row = from.data + i * from.ld;
-        for (int64_t c = 0; c < cols; c++)
-            to[i * padded + c] = scale * row[c];
-        for (int64_t c = cols; c < padded; c++)
-            to[i * padded + c] = 0;
+    for (int i = 0; i < rows; i++, to += padded) {
+        const hy_real *row = from.data + i * from.ld;
+        int64_t c = 0;
+        for (; c + B <= cols; c += B) {
+            __builtin_prefetch(row + c + from.ahead);
+            hy_vec_store(to + c, scale * hy_vec_load(row + c));
+        }
+        for (; c < cols; c++)
+            to[c] = scale * row[c];
+        for (; c < padded; c++)
+            to[c] = 0;
     }
     if (rows < B)
-        memset(to + rows * padded, 0, (size_t)((B - rows) * padded) * sizeof *to);
+        memset(to, 0, (size_t)((B - rows) * padded) * sizeof *to);
 }
 
-void hy_scan_store(struct hy_scan_part to, const hy_real *restrict from, int64_t padded,
-                   int64_t rows, int64_t cols, hy_real scale, int add)
+void hy_scan_store(struct hy_scan_part to, const hy_real *from, int64_t padded, int64_t rows,
+                   int64_t cols, hy_real scale, int add)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        hy_real *restrict row = to.data + i * to.ld;
-        if (add)
-            for (int64_t c = 0; c < cols; c++)
-                row[c] += scale * from[i * padded + c];
-        else
-            for (int64_t c = 0; c < cols; c++)
-                row[c] = scale * from[i * padded + c];
+    for (int64_t i = 0; i < rows; i++, from += padded) {
+        hy_real *row = to.data + i * to.ld;
+        int64_t c = 0;
+        for (; c + B <= cols; c += B) {
+            __builtin_prefetch(row + c + to.ahead, 1);
+            hy_vec x = scale * hy_vec_load(from + c);
+            if (add)
+                x += hy_vec_load(row + c);
+            hy_vec_store(row + c, x);
+        }
+        for (; c < cols; c++)
+            row[c] = (add ? row[c] : 0) + scale * from[c];
     }
 }
 

@@ -64,10 +64,12 @@ struct hy_scan_work {
     hy_real *rates;          /* [B] dbeta, then dg by head */
 };
 
-/* The columns of a head in some rows of a tensor; data NULL where there is no tensor. */
+/* The columns of a head in some rows of a tensor; data NULL where there is no tensor. Rows lie too far
+ * apart for the processor to foresee, so each one touched asks for the one `ahead` elements on, which
+ * the walk reaches later: a block on in forward, a chunk back in backward. */
 struct hy_scan_part {
     hy_real *data;
-    int64_t ld;
+    int64_t ld, ahead;
 };
 
 struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica);
