@@ -22,7 +22,9 @@ static int refuse_long(const char *given, const struct option *options, struct h
     if (names && word) {
         for (size_t i = 0; i < count; i++)
             names[i] = options[i].name;
-        hy_refuse_name((struct hy_mark){0}, "option --", word, names, count, e);
+        const char *near = hy_nearest(word, names, count);
+        hy_fail(e, HY_E_USAGE, "unknown option --%s%s%s%s", word, near ? "; did you mean --" : "",
+                near ? near : "", near ? "?" : "");
     } else {
         hy_fail_memory(e);
     }
