@@ -44,17 +44,25 @@ ranks()
 {
     mpirun -n 2 --oversubscribe "$@"
 }
-children()
+# The trials among a process's children and grandchildren (a rank's, or mpirun's ranks').
+trials() # PID
 {
-    cat "/proc/$1/task/$1/children" 2>/dev/null || true
+    local near child
+    near=$(cat "/proc/$1/task/"*/children 2>/dev/null || true)
+    for child in $near $(for n in $near; do
+        cat "/proc/$n/task/"*/children 2>/dev/null || true
+    done); do
+        ! tr '\0' ' ' 2>/dev/null <"/proc/$child/cmdline" | grep -q "^hylas trial" || echo "$child"
+    done
 }
-# Waits for a run of the database to be in training; gives the process of the trial of a lone rank.
-wait_for_training() # DB PID
+# Waits until something trains, and is some way into it.
+wait_for_trials() # PID
 {
     local i
     for i in $(seq 200); do
-        if [ -n "$(ask "$1" "SELECT 1 FROM history LIMIT 1" 2>/dev/null)" ]; then
-            children "$2"
+        if [ -n "$(trials "$1")" ]; then
+            sleep 0.3
+            trials "$1"
             return
         fi
         sleep 0.05
@@ -97,7 +105,7 @@ curves="SELECT key, step, h.name, h.value FROM history h JOIN results USING (run
 expect "curves" "$(ask alone.db "$curves" | md5sum)" "$(ask sweep.db "$curves" | md5sum)"
 
 one=(--set 'mixer={variant: gla, ratio: pure}' --set train.seed=0)
-long=("${one[@]}" --set train.steps=10000)
+long=("${one[@]}" --set train.steps=15000)
 
 # A signal checkpoints, the same command goes on, and the curve is that of an undisturbed run.
 exits 0 "$hylas" run sweep.yaml -o whole.db "${long[@]}"
@@ -105,7 +113,7 @@ for signal in TERM USR1 INT; do
     rm -rf cut.db*
     "$hylas" run sweep.yaml -o cut.db "${long[@]}" >log 2>&1 &
     pid=$!
-    wait_for_training cut.db $pid >/dev/null
+    wait_for_trials $pid >/dev/null
     kill -$signal $pid
     code=0
     wait $pid || code=$?
@@ -117,15 +125,14 @@ for signal in TERM USR1 INT; do
 done
 
 # kill -9 of mpirun loses nothing that was done, leaves no process behind, and the next run completes.
-ranks "$hylas" run sweep.yaml -o killed.db --set train.steps=3000 >log 2>&1 &
+mpirun -n 2 --oversubscribe "$hylas" run sweep.yaml -o killed.db --set train.steps=4000 >log 2>&1 &
 pid=$!
-wait_for_training killed.db $pid >/dev/null
-trials=$(for rank in $(children $pid); do children "$rank"; done)
+left=$(wait_for_trials $pid)
 kill -9 $pid
 wait $pid 2>/dev/null || true
 for i in $(seq 100); do
     alive=0
-    for trial in $trials; do
+    for trial in $left; do
         ! grep -qs trial "/proc/$trial/cmdline" || alive=1
     done
     [ $alive = 1 ] || break
@@ -135,7 +142,7 @@ expect "trials that outlived mpirun" $alive 0
 expect "integrity" "$(ask killed.db 'PRAGMA integrity_check')" ok
 for i in $(seq 50); do # until the ranks have let go of the database
     code=0
-    ranks "$hylas" run sweep.yaml -o killed.db --set train.steps=3000 >log 2>&1 || code=$?
+    ranks "$hylas" run sweep.yaml -o killed.db --set train.steps=4000 >log 2>&1 || code=$?
     [ $code = 3 ] || break
     sleep 0.1
 done
@@ -143,22 +150,22 @@ expect "exit code" $code 0
 expect "statuses" "$(ask killed.db 'SELECT status, count(*) FROM results GROUP BY status')" "done|10"
 
 # A trial that dies costs its own run; the reason is kept, and the next run repairs it.
-"$hylas" run sweep.yaml -o crash.db --set train.steps=3000 >log 2>&1 &
+"$hylas" run sweep.yaml -o crash.db --set train.steps=4000 >log 2>&1 &
 pid=$!
-kill -SEGV $(wait_for_training crash.db $pid)
+kill -SEGV $(wait_for_trials $pid | head -n 1)
 code=0
 wait $pid || code=$?
 expect "exit code" $code 1
 expect "statuses" "$(ask crash.db 'SELECT status, count(*) FROM results GROUP BY status')" "done|9
 failed|1"
 expect "reason" "$(ask crash.db "SELECT reason FROM progress WHERE status = 'failed'")" "killed by SIGSEGV"
-exits 0 "$hylas" run sweep.yaml -o crash.db --set train.steps=3000
+exits 0 "$hylas" run sweep.yaml -o crash.db --set train.steps=4000
 expect "attempts" "$(ask crash.db 'SELECT sum(attempts) FROM progress')" 11
 
 # A failed run is tried again as often as retries says.
 "$hylas" run sweep.yaml -o again.db "${long[@]}" --set run.retries=1 >log 2>&1 &
 pid=$!
-kill -SEGV $(wait_for_training again.db $pid)
+kill -SEGV $(wait_for_trials $pid | head -n 1)
 wait $pid || fail "the second attempt failed"
 says "is tried again"
 expect "attempts" "$(ask again.db 'SELECT attempts FROM progress')" 2
@@ -170,13 +177,13 @@ expect "status" "$(ask slow.db 'SELECT DISTINCT status FROM results')" timeout
 # One writer.
 "$hylas" run sweep.yaml -o busy.db "${long[@]}" >/dev/null 2>&1 &
 pid=$!
-wait_for_training busy.db $pid >/dev/null
+wait_for_trials $pid >/dev/null
 exits 3 "$hylas" run sweep.yaml -o busy.db
 exits 0 "$hylas" plan sweep.yaml -o busy.db
 wait $pid
 
 # plan trains nothing and shows what is done.
-exits 0 "$hylas" plan sweep.yaml -o crash.db --set train.steps=3000
+exits 0 "$hylas" plan sweep.yaml -o crash.db --set train.steps=4000
 says "10 runs (12 combinations, some of which are the same run), 0 to train"
 exits 0 "$hylas" plan sweep.yaml -o none.db
 says "10 to train"
