@@ -146,7 +146,8 @@ static struct hy_progress progress_of(const struct hy_coordinator *c)
         double rest = c->plan->runs[i].seconds * speed;
         p.running += run->state == RUNNING;
         p.done += run->state == ENDED && is_final(run->status);
-        p.failed += run->state == ENDED && !is_final(run->status);
+        p.failed += run->state == ENDED && !is_final(run->status) &&
+                    strcmp(run->status, "interrupted") != 0;
         if (run->state == RUNNING)
             rest -= now - run->started;
         if (run->state != ENDED && rest > 0)

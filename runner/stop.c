@@ -7,8 +7,9 @@ volatile int hy_stop_signals;
 
 static void on_signal(int number)
 {
-    (void)number;
-    hy_stop_signals = hy_stop_signals + 1;
+    /* mpirun follows a Ctrl-C with SIGTERM: only a person's second one means "at once". */
+    if (!hy_stop_signals || number == SIGINT)
+        hy_stop_signals = hy_stop_signals + 1;
 }
 
 void hy_stop_install(void)

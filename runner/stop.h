@@ -3,7 +3,7 @@
 #ifndef HY_RUNNER_STOP_H
 #define HY_RUNNER_STOP_H
 
-/* Signals received so far; 0: go on. The second SIGINT means: at once. */
+/* 0: go on; 1: stop; 2 and more: at once (a further SIGINT). */
 extern volatile int hy_stop_signals;
 
 /* Installs the handlers, and ignores SIGPIPE. Process-wide; once, by a command. */

@@ -55,7 +55,7 @@ trials() # PID
         ! tr '\0' ' ' 2>/dev/null <"/proc/$child/cmdline" | grep -q "^hylas trial" || echo "$child"
     done
 }
-# Waits until something trains, and is some way into it.
+# Waits until something trains and is some way into it.
 wait_for_trials() # PID
 {
     local i
