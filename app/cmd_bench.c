@@ -14,7 +14,7 @@
 enum { ROUNDS = 5 };
 
 struct bench {
-    int d_model, layers, heads, mlp, vocab, batch, tokens;
+    int d_model, layers, heads, mlp, vocab, batch, tokens, threads;
     double seconds; /* per variant */
     int profile;
 };
@@ -221,18 +221,29 @@ static int read_number(const char *text, int *out, const char *option, struct hy
 
 static int bench_run(int argc, char **argv, struct hy_err *e)
 {
-    static const struct option longs[] = {{"d-model", 1, NULL, 'd'}, {"layers", 1, NULL, 'l'},
-                                          {"heads", 1, NULL, 'h'},   {"mlp", 1, NULL, 'm'},
-                                          {"vocab", 1, NULL, 'v'},   {"batch", 1, NULL, 'b'},
-                                          {"tokens", 1, NULL, 't'},  {"seconds", 1, NULL, 's'},
-                                          {"profile", 0, NULL, 'p'}, {0}};
-    struct bench b = {
-        .d_model = 256, .layers = 8, .heads = 4, .vocab = 256, .batch = 16, .tokens = 256};
+    static const struct option longs[] = {{"d-model", 1, NULL, 'd'},
+                                          {"layers", 1, NULL, 'l'},
+                                          {"heads", 1, NULL, 'h'},
+                                          {"mlp", 1, NULL, 'm'},
+                                          {"vocab", 1, NULL, 'v'},
+                                          {"batch", 1, NULL, 'b'},
+                                          {"tokens", 1, NULL, 't'},
+                                          {"threads", 1, NULL, 'n'},
+                                          {"seconds", 1, NULL, 's'},
+                                          {"profile", 0, NULL, 'p'},
+                                          {0}};
+    struct bench b = {.d_model = 256,
+                      .layers = 8,
+                      .heads = 4,
+                      .vocab = 256,
+                      .batch = 16,
+                      .tokens = 256,
+                      .threads = 1};
     int c, index, seconds = 5, rc = HY_OK;
     optind = 1;
     while (!rc && (c = getopt_long(argc, argv, "", longs, &index)) != -1) {
-        int *const numbers[] = {&b.d_model, &b.layers, &b.heads,  &b.mlp,
-                                &b.vocab,   &b.batch,  &b.tokens, &seconds};
+        int *const numbers[] = {&b.d_model, &b.layers, &b.heads,   &b.mlp,  &b.vocab,
+                                &b.batch,   &b.tokens, &b.threads, &seconds};
         if (c == '?')
             rc = hy_fail(e, HY_E_USAGE, "usage: hylas bench [VARIANT...] [options]");
         else if (c == 'p')
@@ -252,6 +263,7 @@ static int bench_run(int argc, char **argv, struct hy_err *e)
         if (!hy_variant_find(argv[i]))
             return hy_fail(e, HY_E_USAGE, "no variant is called %s; hylas variants lists them",
                            argv[i]);
+    hy_gemm_set_threads(b.threads);
     const double peak = gemm_peak();
     printf("d_model %d, layers %d, heads %d, mlp %d, vocab %d, batch %d, T %d; float32, %s\n",
            b.d_model, b.layers, b.heads, b.mlp, b.vocab, b.batch, b.tokens, hy_gemm_library());
@@ -279,6 +291,7 @@ const struct hy_command hy_command_bench = {
             "  --vocab N     vocabulary (256)\n"
             "  --batch N     sequences per step (16)\n"
             "  --tokens N    tokens per sequence (256)\n"
+            "  --threads N   threads (1)\n"
             "  --seconds N   time per variant (5)\n"
             "  --profile     also the time of each kind of op\n",
     .run = bench_run,

@@ -45,19 +45,6 @@ static void print_row(void *context, const struct hy_row *row)
     fflush(stdout);
 }
 
-/* OpenMP reads OMP_NUM_THREADS when its library loads, so the program starts once more with it. */
-static int ensure_threads(int threads, char **argv, struct hy_err *e)
-{
-    char text[16];
-    const char *now = getenv("OMP_NUM_THREADS");
-    snprintf(text, sizeof text, "%d", threads);
-    if (now && !strcmp(now, text))
-        return HY_OK;
-    setenv("OMP_NUM_THREADS", text, 1);
-    execv("/proc/self/exe", argv);
-    return hy_fail_errno(e, HY_E_ENV, "cannot start again with %d threads", threads);
-}
-
 static int train(const struct hy_plan_run *planned, const char *checkpoint, struct hy_err *e)
 {
     char end[32] = "";
@@ -85,17 +72,7 @@ static int run(int argc, char **argv, struct hy_err *e)
     struct hy_sets sets;
     const char *path, *checkpoint = NULL;
     long number = 0;
-    char **again = calloc((size_t)argc + 3, sizeof *again);
     int rc = hy_sets_init(&sets, argc, e);
-    if (!rc && !again)
-        rc = hy_fail_memory(e);
-    /* getopt reorders argv; the program's own command line is kept for ensure_threads. */
-    if (!rc) {
-        again[0] = "hylas";
-        memcpy(again + 1, argv, (size_t)argc * sizeof *argv);
-        if (hy_log_get_level() != HY_LOG_NORMAL)
-            again[argc + 1] = hy_log_get_level() == HY_LOG_QUIET ? "--quiet" : "--verbose";
-    }
     hy_args_begin();
     for (int c; !rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1;) {
         if (c == 'r')
@@ -118,16 +95,11 @@ static int run(int argc, char **argv, struct hy_err *e)
                      path, plan.count);
     if (!rc && number > plan.count)
         rc = hy_fail(e, HY_E_USAGE, "--run %ld: %s has %d runs", number, path, plan.count);
-    if (!rc) {
-        const struct hy_plan_run *planned = &plan.runs[number ? number - 1 : 0];
-        rc = ensure_threads(planned->config.run.threads, again, e);
-        if (!rc)
-            rc = train(planned, checkpoint, e);
-    }
+    if (!rc)
+        rc = train(&plan.runs[number ? number - 1 : 0], checkpoint, e);
     hy_plan_release(&plan);
     hy_sweep_release(&sweep);
     hy_sets_release(&sets);
-    free(again);
     return rc;
 }
 

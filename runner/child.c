@@ -14,26 +14,6 @@
 
 enum { ROWS_FD = 3, MAX_WORDS = 4096 };
 
-/* The environment with OMP_NUM_THREADS=threads, which must stand before the libraries load; setting
- * is the caller's memory for that entry. */
-static char **make_environment(int threads, char setting[40])
-{
-    static const char name[] = "OMP_NUM_THREADS=";
-    size_t count = 0, kept = 0;
-    while (environ[count])
-        count++;
-    char **result = malloc((count + 2) * sizeof *result);
-    if (!result)
-        return NULL;
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], name, sizeof name - 1) != 0)
-            result[kept++] = environ[i];
-    snprintf(setting, 40, "%s%d", name, threads);
-    result[kept++] = setting;
-    result[kept] = NULL;
-    return result;
-}
-
 /* A file in memory that holds text: unlike a pipe it takes any size without a reader. */
 static int open_text(const char *text)
 {
@@ -48,8 +28,7 @@ static int open_text(const char *text)
     return fd;
 }
 
-static int spawn(pid_t *pid, char *const *argv, char *const *environment, int config_fd,
-                 int rows_fd, int words_fd)
+static int spawn(pid_t *pid, char *const *argv, int config_fd, int rows_fd, int words_fd)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -70,7 +49,7 @@ static int spawn(pid_t *pid, char *const *argv, char *const *environment, int co
                                               POSIX_SPAWN_SETPGROUP);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setsigmask(&attributes, &none);
-    const int error = posix_spawn(pid, "/proc/self/exe", &files, &attributes, argv, environment);
+    const int error = posix_spawn(pid, "/proc/self/exe", &files, &attributes, argv, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&files);
     return error;
@@ -83,20 +62,14 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, int threads,
-                   struct hy_err *e)
+int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, struct hy_err *e)
 {
     int rows[2] = {-1, -1}, words[2] = {-1, -1}, config_fd = -1, rc = HY_OK;
-    char setting[40], parent[32];
-    char **environment = make_environment(threads, setting);
+    char parent[32];
     pid_t pid;
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
     const char *argv[] = {
         "hylas", "trial", "--parent", parent, checkpoint ? "--checkpoint" : NULL, checkpoint, NULL};
-    if (!environment) {
-        rc = hy_fail_memory(e);
-        goto out;
-    }
     config_fd = open_text(config);
     if (config_fd < 0 || pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC)) {
         rc = hy_fail_errno(e, HY_E_ENV, "cannot prepare a trial's process");
@@ -104,7 +77,7 @@ int hy_child_start(struct hy_child *c, const char *config, const char *checkpoin
     }
     fcntl(rows[0], F_SETFL, O_NONBLOCK);
     fcntl(words[0], F_SETFL, O_NONBLOCK);
-    const int error = spawn(&pid, (char *const *)argv, environment, config_fd, rows[1], words[1]);
+    const int error = spawn(&pid, (char *const *)argv, config_fd, rows[1], words[1]);
     if (error) {
         rc = hy_fail(e, HY_E_ENV, "cannot start a trial's process: %s", strerror(error));
         goto out;
@@ -117,7 +90,6 @@ out:
     close_fd(&rows[0]);
     close_fd(&rows[1]);
     close_fd(&config_fd);
-    free(environment);
     return rc;
 }
 

@@ -21,7 +21,7 @@ struct hy_child {
 };
 
 /* config: JSON; checkpoint: a path, or NULL. */
-int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, int threads,
+int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint,
                    struct hy_err *e);
 /* Reads what is there, without waiting; 1 once the child is gone and everything is read. */
 int hy_child_poll(struct hy_child *c);

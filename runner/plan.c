@@ -161,6 +161,7 @@ static int measure_product(double *seconds_per_flop, struct hy_err *e)
     hy_real *w = calloc((size_t)WIDTH * WIDTH, sizeof *w);
     hy_real *y = calloc((size_t)ROWS * WIDTH, sizeof *y);
     double best = 0;
+    hy_gemm_set_threads(1);
     int rc = x && w && y ? HY_OK : hy_fail_memory(e);
     /* The first product also sets the library up. */
     for (int i = 0; !rc && i <= REPEATS; i++) {

@@ -105,8 +105,7 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
     w->rows.size = w->progress.size = 0;
     gethostname(host, sizeof host - 1);
     rc = hy_message_send(w->comm, 0, "began", w->run, host, strlen(host), e);
-    if (!rc && hy_child_start(&w->child, config, checkpoint,
-                              (int)hy_value_at(order, "config.run.threads")->integer, &why))
+    if (!rc && hy_child_start(&w->child, config, checkpoint, &why))
         rc = send_end(w, "failed", why.text, e);
 out:
     free(config);

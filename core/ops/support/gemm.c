@@ -10,6 +10,11 @@ const char *hy_gemm_library(void)
     return "loops";
 }
 
+void hy_gemm_set_threads(int threads)
+{
+    (void)threads;
+}
+
 void hy_gemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, hy_real alpha,
              const hy_real *a, int64_t lda, const hy_real *b, int64_t ldb, hy_real beta, hy_real *c,
              int64_t ldc)
@@ -35,6 +40,13 @@ void hy_gemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, hy_real 
 #else
 
 #include <dnnl.h>
+#include <omp.h>
+
+/* oneDNN takes its threads from the OpenMP runtime that it shares with us. */
+void hy_gemm_set_threads(int threads)
+{
+    omp_set_num_threads(threads);
+}
 
 const char *hy_gemm_library(void)
 {

@@ -14,6 +14,9 @@ void hy_gemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, hy_real 
              const hy_real *a, int64_t lda, const hy_real *b, int64_t ldb, hy_real beta, hy_real *c,
              int64_t ldc);
 
+/* How many threads a product may use, from now on; without a call the library decides. */
+void hy_gemm_set_threads(int threads);
+
 /* Name and version of the library in use: recorded with every run. */
 const char *hy_gemm_library(void);
 
