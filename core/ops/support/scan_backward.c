@@ -30,6 +30,7 @@ static void backward_values(const struct hy_scan_plan *p, struct hy_scan_work *w
     hy_real *minus_dz = w->values + B * p->vp;
     hy_micro_transpose(B, p->kp, b->k, p->kp, w->turned_k, B);
     hy_pair_forward(&pair, b->q, w->turned_k, w->pair_q);
+    hy_scan_fetch(p, op->in[HY_SCAN_Q], b->row - p->chunk, head, p->k);
     hy_micro_mul(B, p->vp, p->kp, hy_left_plain(w->write, p->kp), w->dstate, p->vp, NULL, NULL,
                  w->dw, p->vp);
     hy_micro_mul(B, p->vp, B, hy_left_turned(w->pair_q, B), w->values, p->vp, w->dw, NULL, w->dw,
@@ -51,8 +52,9 @@ static void backward_values(const struct hy_scan_plan *p, struct hy_scan_work *w
 
 /* w->dread and w->dwrite: gradients of q and k by what they read, and of k by what it writes. */
 static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
-                          struct hy_scan_block *b)
+                          struct hy_scan_block *b, int64_t head)
 {
+    const struct hy_op *op = p->op;
     const int sides = p->delta ? 2 : 1;
     const int64_t kp = p->kp, vp = p->vp;
     const struct hy_pair pair = hy_scan_pair(p, b);
@@ -61,8 +63,11 @@ static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
     for (int side = 0; side < sides; side++)
         hy_micro_transpose(B, vp, w->values + side * B * vp, vp, w->turned_values + side * B,
                            sides * B);
+    hy_scan_fetch(p, op->in[HY_SCAN_K], b->row - p->chunk, head, p->k);
+    hy_scan_fetch(p, op->dout[HY_SCAN_O], b->row - B, head, p->v);
     hy_micro_mul(kp, sides * B, vp, hy_left_plain(b->before, vp), w->turned_values, sides * B, NULL,
                  NULL, w->turned_read, sides * B);
+    hy_scan_fetch(p, op->din[HY_SCAN_Q], b->row, head, p->k);
     hy_micro_mul(kp, B, vp, hy_left_plain(w->dstate, vp), w->turned_w, B, NULL, NULL,
                  w->turned_write, B);
     for (int side = 0; side < sides; side++) {
@@ -73,6 +78,7 @@ static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
     hy_micro_transpose(kp, B, w->turned_write, B, w->dwrite, kp);
     hy_scan_decay(p, b->rest, w->dwrite, w->dwrite);
 
+    hy_scan_fetch(p, op->din[HY_SCAN_K], b->row, head, p->k);
     hy_micro_mul(B, B, vp, hy_left_plain(w->values, vp), w->turned_w, B, NULL, NULL, w->pair_q, B);
     hy_pair_backward(&pair, w->pair_q, b->q, b->k, w->dread, w->dwrite);
     if (!p->delta)
@@ -135,7 +141,7 @@ static void backward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
     if (p->delta)
         hy_scan_decay(p, b->into, b->k, w->read + B * kp);
     backward_values(p, w, b, head);
-    backward_keys(p, w, b);
+    backward_keys(p, w, b, head);
     if (din[HY_SCAN_DECAY])
         backward_decay(p, w, b, head, constant);
     if (p->delta)
@@ -143,6 +149,9 @@ static void backward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
             hy_vec_store(w->dwrite + i,
                          hy_vec_load(w->dwrite + i) + hy_vec_load(w->dread + B * kp + i));
     /* Below the B rows of do lie those of -dz, and below I q lies I k: one product. */
+    hy_scan_fetch(p, op->din[HY_SCAN_V], b->row, head, p->v);
+    hy_scan_fetch(p, p->delta ? op->out[HY_SCAN_ERRORS] : op->in[HY_SCAN_V], b->row - p->chunk,
+                  head, p->v);
     hy_micro_mul(kp, vp, p->delta ? 2 * B : B, hy_left_turned(w->read, kp), w->values, vp,
                  w->dstate, b->through, w->dstate, vp);
     if (din[HY_SCAN_Q])

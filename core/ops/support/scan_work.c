@@ -116,11 +116,18 @@ struct hy_scan_part hy_scan_part_of(const struct hy_scan_plan *p, const struct h
 {
     if (!t)
         return (struct hy_scan_part){0};
-    return (struct hy_scan_part){
-        .data = hy_real_data(t, p->replica) + row * t->ld + head * width,
-        .ld = t->ld,
-        .ahead = t->ld * (p->op->pass == HY_FORWARD ? B : -p->chunk),
-    };
+    return (struct hy_scan_part){hy_real_data(t, p->replica) + row * t->ld + head * width, t->ld};
+}
+
+void hy_scan_fetch(const struct hy_scan_plan *p, const struct hy_tensor *t, int64_t row,
+                   int64_t head, int64_t width)
+{
+    if (!t || row < 0 || row + B > t->rows)
+        return;
+    const struct hy_scan_part from = hy_scan_part_of(p, t, row, head, width);
+    for (int64_t i = 0; i < B; i++)
+        for (int64_t c = 0; c < width; c += B)
+            __builtin_prefetch(from.data + i * from.ld + c);
 }
 
 void hy_scan_load(hy_real *to, int64_t padded, struct hy_scan_part from, int rows, int64_t cols,
@@ -130,7 +137,6 @@ void hy_scan_load(hy_real *to, int64_t padded, struct hy_scan_part from, int row
         const hy_real *row = from.data + i * from.ld;
         int64_t c = 0;
         for (; c + B <= cols; c += B) {
-            __builtin_prefetch(row + c + from.ahead);
             hy_vec_store(to + c, scale * hy_vec_load(row + c));
         }
         for (; c < cols; c++)
@@ -149,7 +155,6 @@ void hy_scan_store(struct hy_scan_part to, const hy_real *from, int64_t padded, 
         hy_real *row = to.data + i * to.ld;
         int64_t c = 0;
         for (; c + B <= cols; c += B) {
-            __builtin_prefetch(row + c + to.ahead, 1);
             hy_vec x = scale * hy_vec_load(from + c);
             if (add)
                 x += hy_vec_load(row + c);

@@ -64,12 +64,10 @@ struct hy_scan_work {
     hy_real *rates;          /* [B] dbeta, then dg by head */
 };
 
-/* The columns of a head in some rows of a tensor; data NULL where there is no tensor. Rows lie too far
- * apart for the processor to foresee, so each one touched asks for the one `ahead` elements on, which
- * the walk reaches later: a block on in forward, a chunk back in backward. */
+/* The columns of a head in some rows of a tensor; data NULL where there is no tensor. */
 struct hy_scan_part {
     hy_real *data;
-    int64_t ld, ahead;
+    int64_t ld;
 };
 
 struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica);
@@ -78,6 +76,10 @@ void hy_scan_work_of(const struct hy_scan_plan *p, struct hy_scan_work *w);
 
 struct hy_scan_part hy_scan_part_of(const struct hy_scan_plan *p, const struct hy_tensor *t,
                                     int64_t row, int64_t head, int64_t width);
+/* Asks for a block's rows before they are due: they lie too far apart for the processor to foresee.
+ * Called between the products of another block, so that few are under way at a time. */
+void hy_scan_fetch(const struct hy_scan_plan *p, const struct hy_tensor *t, int64_t row,
+                   int64_t head, int64_t width);
 /* to[B, padded] = scale * from[rows, cols], zero elsewhere. */
 void hy_scan_load(hy_real *to, int64_t padded, struct hy_scan_part from, int rows, int64_t cols,
                   hy_real scale);
