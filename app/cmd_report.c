@@ -1,13 +1,15 @@
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/args.h"
 #include "app/command.h"
 #include "core/base/option.h"
 #include "report/format.h"
 #include "report/rows.h"
 #include "report/table.h"
+
+static const char usage[] = "hylas report DB [TABLE] [--format F] [--sweep NAME] [-o FILE]";
 
 struct request {
     const char *db, *sweep, *file; /* sweep NULL: all; file NULL: standard output */
@@ -15,22 +17,6 @@ struct request {
     const struct hy_format *format;
     int list;
 };
-
-/* Refuses a name that is none of names; kind: "table". */
-static int fail_name(const char *kind, const char *name, const char *const *names, size_t count,
-                     struct hy_err *e)
-{
-    struct hy_buf all = {0};
-    const char *near = hy_nearest(name, names, count);
-    for (size_t i = 0; i < count; i++)
-        hy_buf_printf(&all, "%s%s", i ? ", " : "", names[i]);
-    const char *known = hy_buf_failed(&all) || !all.data ? "none" : all.data;
-    const int rc =
-        near ? hy_fail(e, HY_E_USAGE, "there is no %s '%s': did you mean '%s'?", kind, name, near)
-             : hy_fail(e, HY_E_USAGE, "there is no %s '%s': there are %s", kind, name, known);
-    hy_buf_release(&all);
-    return rc;
-}
 
 static const char *get_table_name(size_t i)
 {
@@ -56,7 +42,8 @@ static int find_name(const char *kind, const char *name, const char *(*get_name)
     const char **names = calloc(count + 1, sizeof *names);
     for (size_t i = 0; names && i < count; i++)
         names[i] = get_name(i);
-    const int rc = names ? fail_name(kind, name, names, count, e) : hy_fail_memory(e);
+    const int rc = names ? hy_refuse_name((struct hy_mark){0}, kind, name, names, count, e)
+                         : hy_fail_memory(e);
     free(names);
     return rc;
 }
@@ -73,8 +60,8 @@ static int read_arguments(int argc, char **argv, struct request *r, struct hy_er
     const char *table = "ratio-vs-recall";
     size_t format = 0, found = 0;
     int option, rc = 0;
-    optind = 0;
-    while (!rc && (option = getopt_long(argc, argv, ":f:s:o:l", options, NULL)) != -1) {
+    hy_args_begin();
+    while (!rc && (option = hy_args_next(argc, argv, ":f:s:o:l", options, e)) != -1) {
         switch (option) {
         case 'f':
             rc = find_name("format", optarg, get_format_name, &format, e);
@@ -88,24 +75,21 @@ static int read_arguments(int argc, char **argv, struct request *r, struct hy_er
         case 'l':
             r->list = 1;
             break;
-        case ':':
-            return hy_fail(e, HY_E_USAGE, "report: %s needs a value", argv[optind - 1]);
         default:
-            return hy_fail(e, HY_E_USAGE, "report: unknown option %s; see hylas report --help",
-                           argv[optind - 1]);
+            rc = HY_E_USAGE;
         }
     }
     if (rc || r->list)
         return rc;
     r->format = &hy_formats[format];
-    if (argc - optind < 1 || argc - optind > 2)
-        return hy_fail(e, HY_E_USAGE,
-                       "report needs a database and at most one table; see "
-                       "hylas report --help");
-    r->db = argv[optind];
+    if (argc - optind > 2)
+        return hy_fail(e, HY_E_USAGE, "unexpected argument '%s'; usage: %s", argv[optind + 2],
+                       usage);
     if (argc - optind == 2)
-        table = argv[optind + 1];
-    rc = find_name("table", table, get_table_name, &found, e);
+        table = argv[--argc];
+    rc = hy_args_one(argc, argv, "the database", usage, &r->db, e);
+    if (!rc)
+        rc = find_name("table", table, get_table_name, &found, e);
     if (!rc)
         r->table = hy_tables[found];
     return rc;
@@ -121,7 +105,8 @@ static int check_sweep(struct hy_store *store, const char *name, struct hy_err *
     for (int i = 0; i < rows.count; i++)
         found |= !strcmp(rows.values[i], name);
     if (!found)
-        rc = fail_name("sweep", name, (const char *const *)rows.values, (size_t)rows.count, e);
+        rc = hy_refuse_name((struct hy_mark){0}, "sweep", name, (const char *const *)rows.values,
+                            (size_t)rows.count, e);
     hy_rows_release(&rows);
     return rc;
 }
@@ -190,7 +175,7 @@ static int run(int argc, char **argv, struct hy_err *e)
 
 const struct hy_command hy_command_report = {
     .name = "report",
-    .usage = "hylas report DB [TABLE] [--format F] [--sweep NAME] [-o FILE]",
+    .usage = usage,
     .summary = "turns a database into tables",
     .help = "  TABLE            what to show; ratio-vs-recall unless given\n"
             "  -f, --format F   text, md, csv or latex; text unless given\n"

@@ -2,11 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "app/args.h"
 #include "app/command.h"
 #include "core/base/buf.h"
 #include "report/format.h"
 #include "report/list.h"
 #include "report/rows.h"
+
+static const char usage[] = "hylas status DB";
 
 static const char counts_query[] = "SELECT cells.sweep, count(*) AS runs, "
                                    "count(*) FILTER (WHERE status = 'done') AS done, "
@@ -134,10 +137,15 @@ static int describe(const char *db, struct hy_buf *out, struct hy_err *e)
 
 static int run(int argc, char **argv, struct hy_err *e)
 {
-    if (argc != 2 || argv[1][0] == '-')
-        return hy_fail(e, HY_E_USAGE, "status needs one database; see hylas status --help");
+    static const struct option options[] = {{0}};
+    const char *db = NULL;
     struct hy_buf out = {0};
-    int rc = describe(argv[1], &out, e);
+    hy_args_begin();
+    int rc = hy_args_next(argc, argv, ":", options, e) == -1 ? HY_OK : HY_E_USAGE;
+    if (!rc)
+        rc = hy_args_one(argc, argv, "the database", usage, &db, e);
+    if (!rc)
+        rc = describe(db, &out, e);
     if (!rc && (fwrite(out.data, 1, out.size, stdout) != out.size || fflush(stdout) != 0))
         rc = hy_fail_errno(e, HY_E_ENV, "cannot write standard output");
     hy_buf_release(&out);
@@ -146,7 +154,7 @@ static int run(int argc, char **argv, struct hy_err *e)
 
 const struct hy_command hy_command_status = {
     .name = "status",
-    .usage = "hylas status DB",
+    .usage = usage,
     .summary = "what is done, running and failed, and when it will end",
     .help = "  DB  a database; it may be read while the sweep runs\n",
     .run = run,
