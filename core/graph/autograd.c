@@ -49,7 +49,7 @@ static struct hy_tensor *output_grad(struct hy_graph *g, struct hy_tensor *out)
         return out->grad_written ? out->grad : NULL;
     for (int i = 0, count = g->tensor_count; i < count; i++) {
         struct hy_tensor *view = g->tensors[i];
-        if (view->base != out || view->grad_written || !view->differentiable)
+        if (view->base != out || view->split || view->grad_written || !view->differentiable)
             continue;
         struct hy_op *op = hy_graph_append(g, &zero, HY_FORWARD);
         if (!op || !make_grad(g, view))
@@ -61,13 +61,13 @@ static struct hy_tensor *output_grad(struct hy_graph *g, struct hy_tensor *out)
     return out->grad;
 }
 
-/* y = a + b: may b's gradient be the very tensor of a's? Yes when nothing is still to be added to
- * either, and both are plain activations. */
+/* y = a + b: may b's gradient be the very tensor of a's? Yes when nothing else was or is still to
+ * be added to either, and both are plain activations. */
 static int can_share(const struct hy_tensor *a, const struct hy_tensor *b)
 {
     return a && b && a != b && a->differentiable && b->differentiable && a->consumers == 1 &&
-           b->consumers == 1 && !b->grad && !b->base && !b->slab && !b->pinned && !a->base &&
-           !a->slab && a->rows == b->rows && a->cols == b->cols;
+           b->consumers == 1 && !a->grad && !b->grad && !b->base && !b->slab && !b->pinned &&
+           !a->base && !a->slab && a->rows == b->rows && a->cols == b->cols;
 }
 
 static void append_backward(struct hy_graph *g, struct hy_op *forward)

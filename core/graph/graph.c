@@ -180,10 +180,14 @@ void hy_graph_split(struct hy_graph *g, struct hy_tensor *x, int count, const in
                     struct hy_tensor **views)
 {
     int64_t first = 0;
+    if (x && (x->split || x->consumers))
+        x = hy_graph_fail(g, "a tensor is split that other ops read");
     for (int i = 0; i < count; i++) {
         views[i] = x ? hy_graph_view(g, x, first, widths[i]) : NULL;
         first += widths[i];
     }
+    if (x)
+        x->split = 1;
     if (x && first != x->cols)
         hy_graph_fail(g, "a split covers %lld of %lld columns", (long long)first,
                       (long long)x->cols);
@@ -294,6 +298,8 @@ struct hy_op *hy_graph_op(struct hy_graph *g, const struct hy_op_kind *kind, int
     for (int i = 0; i < inputs; i++) {
         op->in[i] = in[i];
         if (in[i]) {
+            if (in[i]->split)
+                return hy_graph_fail(g, "%s reads a tensor that is split", kind->name);
             in[i]->consumers++;
             differentiable |= in[i]->differentiable;
         }

@@ -54,6 +54,7 @@ struct hy_tensor {
     int differentiable;     /* autograd computes its gradient */
     int grad_written;       /* autograd: a backward op writes grad already, the next one adds */
     int first_op, last_op;  /* life in op indices, for the planner */
+    int split;              /* only its views are read */
     int pinned;             /* lives as long as the graph (inputs, outputs that are read later) */
     int64_t consumers;      /* forward ops that read it */
     double lo, hi;          /* leaves: the range that law tests draw from */
@@ -149,7 +150,8 @@ struct hy_tensor *hy_graph_param(struct hy_graph *g, const struct hy_entry *entr
 struct hy_tensor *hy_graph_params(struct hy_graph *g, int count, const struct hy_entry *entries);
 /* HY_CACHED: a state that outlives the run: found in, or added to, the cache. dims: rows, cols. */
 struct hy_tensor *hy_graph_state(struct hy_graph *g, const struct hy_entry *entry);
-/* Splits x's columns into count views that together cover it. x itself is not consumed any more. */
+/* Splits x's columns into count views that together cover it: from then on ops read the views, not
+ * x, and x is not split again (a view may be). */
 void hy_graph_split(struct hy_graph *g, struct hy_tensor *x, int count, const int64_t *widths,
                     struct hy_tensor **views);
 /* Keeps t's data valid after the run, so that the caller may read it. */
