@@ -68,13 +68,14 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
     struct hy_plan p = {.combinations = sweep->cell_count};
     const size_t size = 2 * sweep->cell_count + 1;
     int *table = malloc(size * sizeof *table);
+    struct hy_value *known = hy_value_map();
     int rc = HY_OK;
     if (!sweep->cell_count) {
         rc = hy_fail(e, HY_E_USAGE, "sweep %s has no runs: everything is excluded", sweep->name);
         goto out;
     }
     p.runs = calloc(sweep->cell_count, sizeof *p.runs);
-    if (!p.runs || !table) {
+    if (!p.runs || !table || !known) {
         rc = hy_fail_memory(e);
         goto out;
     }
@@ -83,7 +84,7 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
         struct hy_plan_run *run = &p.runs[p.count];
         rc = hy_config_resolve(sweep->cells[i], &run->config, e);
         if (!rc)
-            rc = hy_config_key(&run->config, run->key, e);
+            rc = hy_config_key(&run->config, known, run->key, e);
         if (!rc && find_or_put(table, size, &p, run->key, p.count) >= 0) {
             release_run(run);
             continue;
@@ -96,6 +97,7 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
             release_run(run);
     }
 out:
+    hy_value_free(known);
     free(table);
     if (rc)
         hy_plan_release(&p);

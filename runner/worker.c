@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
 #include "core/base/row.h"
 #include "core/base/value.h"
 #include "runner/child.h"
@@ -235,8 +236,11 @@ static const char *judge(const struct hy_worker *w, char *reason, size_t size)
 
 static int finish(struct hy_worker *w, struct hy_err *e)
 {
-    char reason[1500];
+    char reason[1500], words[768];
     take_lines(w);
+    last_words(w, words, sizeof words);
+    if (*words)
+        hy_verbose("run %d said: %s", w->run + 1, words);
     add_usage(w);
     int rc = send_rows(w, e);
     if (!rc)

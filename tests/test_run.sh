@@ -81,11 +81,12 @@ matrix:
   mixer.ratio: [pure, "1:1", full]
   train.seed: [0, 1]
 END
+statuses="SELECT status, count(*) FROM results GROUP BY status"
 attempts="SELECT group_concat(attempts, ' ') FROM (SELECT attempts FROM progress ORDER BY run)"
 
 # Two ranks train every cell once; a full model is one run under both variants.
 exits 0 ranks "$hylas" run sweep.yaml
-expect "statuses" "$(ask sweep.db 'SELECT status, count(*) FROM results GROUP BY status')" "done|10"
+expect "statuses" "$(ask sweep.db "$statuses")" "done|10"
 expect "ranks at work" "$(ask sweep.db 'SELECT count(DISTINCT rank) FROM progress')" 2
 [ ! -e sweep.db.ckpt ] || fail "checkpoints of finished runs are left"
 
@@ -121,10 +122,11 @@ for signal in TERM USR1 INT; do
     says "run the same command again"
     expect "status" "$(ask cut.db 'SELECT DISTINCT status FROM results')" interrupted
     exits 0 "$hylas" run sweep.yaml -o cut.db "${long[@]}"
-    expect "curve after SIG$signal" "$(ask cut.db "$curves" | md5sum)" "$(ask whole.db "$curves" | md5sum)"
+    expect "curve after SIG$signal" "$(ask cut.db "$curves" | md5sum)" \
+        "$(ask whole.db "$curves" | md5sum)"
 done
 
-# kill -9 of mpirun loses nothing that was done, leaves no process behind, and the next run completes.
+# kill -9 of mpirun loses nothing that was done and leaves no process; the next run completes.
 mpirun -n 2 --oversubscribe "$hylas" run sweep.yaml -o killed.db --set train.steps=4000 >log 2>&1 &
 pid=$!
 left=$(wait_for_trials $pid)
@@ -147,7 +149,7 @@ for i in $(seq 50); do # until the ranks have let go of the database
     sleep 0.1
 done
 expect "exit code" $code 0
-expect "statuses" "$(ask killed.db 'SELECT status, count(*) FROM results GROUP BY status')" "done|10"
+expect "statuses" "$(ask killed.db "$statuses")" "done|10"
 
 # A trial that dies costs its own run; the reason is kept, and the next run repairs it.
 "$hylas" run sweep.yaml -o crash.db --set train.steps=4000 >log 2>&1 &
@@ -156,9 +158,10 @@ kill -SEGV $(wait_for_trials $pid | head -n 1)
 code=0
 wait $pid || code=$?
 expect "exit code" $code 1
-expect "statuses" "$(ask crash.db 'SELECT status, count(*) FROM results GROUP BY status')" "done|9
+expect "statuses" "$(ask crash.db "$statuses")" "done|9
 failed|1"
-expect "reason" "$(ask crash.db "SELECT reason FROM progress WHERE status = 'failed'")" "killed by SIGSEGV"
+expect "reason" "$(ask crash.db "SELECT reason FROM progress WHERE status = 'failed'")" \
+    "killed by SIGSEGV"
 exits 0 "$hylas" run sweep.yaml -o crash.db --set train.steps=4000
 expect "attempts" "$(ask crash.db 'SELECT sum(attempts) FROM progress')" 11
 

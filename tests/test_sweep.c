@@ -276,7 +276,7 @@ static void a_resolved_configuration_resolves_to_itself(void **state)
             fail_msg("%s", e.text);
         char *json_again = hy_value_to_json(again.tree, 0);
         assert_string_equal(json, json_again);
-        assert_int_equal(hy_config_key(&again, key, &e), 0);
+        assert_int_equal(hy_config_key(&again, NULL, key, &e), 0);
         assert_string_equal(key, p.runs[0].key);
         free(json_again);
         free(json);

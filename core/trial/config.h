@@ -69,8 +69,10 @@ void hy_config_release(struct hy_config *c);
 
 /* The run's key: hash of the canonical configuration without what does not change its results
  * (name, section run, eval.every), the layout in place of ratio and placement, weights as shares,
- * the corpora's content in place of their paths, and the engine revision. */
-int hy_config_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e);
+ * the corpora's content in place of their paths, and the engine revision. known:
+ * NULL, or a map that remembers the hashes of corpora from call to call. */
+int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],
+                  struct hy_err *e);
 
 /* "gla 3:1 lr=0.001 seed=0": what people call it; the placement too where it is not interleave. */
 void hy_config_title(const struct hy_config *c, char *text, size_t size);

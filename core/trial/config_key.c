@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/buf.h"
+
 const struct hy_variant *hy_config_variant(const struct hy_config *c)
 {
     return c->mixer.linear ? c->mixer.linear : c->mixer.full;
@@ -57,9 +59,31 @@ static struct hy_value *mixer_identity(const struct hy_variant *variant,
     return map;
 }
 
+/* The hash of what the source's options point to. */
+static int content_of(const struct hy_source *s, struct hy_value *known, char text[HY_HASH_TEXT],
+                      struct hy_err *e)
+{
+    struct hy_buf id = {0};
+    char *options = hy_value_to_json(s->options, 1);
+    if (options)
+        hy_buf_printf(&id, "%s %s", s->task->name, options);
+    free(options);
+    int rc = id.data && !hy_buf_failed(&id) ? HY_OK : hy_fail_memory(e);
+    const struct hy_value *seen = rc ? NULL : hy_value_get(known, id.data);
+    if (seen) {
+        memcpy(text, seen->string, HY_HASH_TEXT);
+    } else if (!rc) {
+        rc = s->task->content(s->options, text, e);
+        if (!rc && known)
+            rc = hy_value_set(known, id.data, hy_value_string(text), e);
+    }
+    hy_buf_release(&id);
+    return rc;
+}
+
 /* {task, share, options..., content}. */
-static int source_identity(const struct hy_source *s, double weights, struct hy_value **out,
-                           struct hy_err *e)
+static int source_identity(const struct hy_source *s, double weights, struct hy_value *known,
+                           struct hy_value **out, struct hy_err *e)
 {
     char content[HY_HASH_TEXT];
     struct hy_value *map = hy_value_copy(s->options);
@@ -71,7 +95,7 @@ static int source_identity(const struct hy_source *s, double weights, struct hy_
     if (!rc && weights > 0)
         rc = hy_value_set(map, "share", hy_value_real(s->weight / weights), e);
     if (!rc && s->task->content) {
-        rc = s->task->content(s->options, content, e);
+        rc = content_of(s, known, content, e);
         if (!rc)
             rc = hy_value_set(map, "content", hy_value_string(content), e);
     }
@@ -84,13 +108,13 @@ static int source_identity(const struct hy_source *s, double weights, struct hy_
 
 /* weights: the sum of the sources' weights, 0 for evaluation. */
 static int sources_identity(const struct hy_source *sources, int count, double weights,
-                            struct hy_value **out, struct hy_err *e)
+                            struct hy_value *known, struct hy_value **out, struct hy_err *e)
 {
     struct hy_value *list = hy_value_list();
     int rc = list ? HY_OK : hy_fail_memory(e);
     for (int i = 0; !rc && i < count; i++) {
         struct hy_value *source = NULL;
-        rc = source_identity(&sources[i], weights, &source, e);
+        rc = source_identity(&sources[i], weights, known, &source, e);
         if (!rc)
             rc = hy_value_append(list, source, e);
     }
@@ -101,7 +125,8 @@ static int sources_identity(const struct hy_source *sources, int count, double w
     return rc;
 }
 
-static int identity(const struct hy_config *c, struct hy_value *map, struct hy_err *e)
+static int identity(const struct hy_config *c, struct hy_value *known, struct hy_value *map,
+                    struct hy_err *e)
 {
     double weights = 0;
     struct hy_value *train = NULL, *eval = NULL;
@@ -122,21 +147,22 @@ static int identity(const struct hy_config *c, struct hy_value *map, struct hy_e
     if (!rc)
         rc = hy_value_set(map, "full", mixer_identity(c->mixer.full, c->mixer.full_options), e);
     if (!rc)
-        rc = sources_identity(c->data.train, c->data.train_count, weights, &train, e);
+        rc = sources_identity(c->data.train, c->data.train_count, weights, known, &train, e);
     if (!rc)
         rc = hy_value_set(map, "trained", train, e);
     if (!rc)
-        rc = sources_identity(c->data.eval, c->data.eval_count, 0, &eval, e);
+        rc = sources_identity(c->data.eval, c->data.eval_count, 0, known, &eval, e);
     if (!rc)
         rc = hy_value_set(map, "evaluated", eval, e);
     return rc;
 }
 
-int hy_config_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
+int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],
+                  struct hy_err *e)
 {
     struct hy_value *map = hy_value_map();
     char *json = NULL;
-    int rc = map ? identity(c, map, e) : hy_fail_memory(e);
+    int rc = map ? identity(c, known, map, e) : hy_fail_memory(e);
     if (!rc && !(json = hy_value_to_json(map, 1)))
         rc = hy_fail_memory(e);
     if (!rc)

@@ -256,7 +256,7 @@ static int start(struct run *r, struct hy_err *e)
 {
     const struct hy_config *c = r->config;
     const size_t n = (size_t)step_tokens(r);
-    int rc = hy_config_key(c, r->key, e);
+    int rc = hy_config_key(c, NULL, r->key, e);
     hy_gemm_set_threads(c->run.threads);
     if (rc || (rc = hy_engine_init(&r->engine, c, 0, e)))
         return rc;
