@@ -15,6 +15,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/delta_scan.h"
 #include "core/ops/gated_scan.h"
+#include "core/ops/vector_scan.h"
 
 enum { MAX_RESULTS = 16 };
 
@@ -266,12 +267,30 @@ static int finish_mamba2(struct run *r)
     return 0;
 }
 
+/* HGRN has vectors for states, and x where the others have q, k and v. */
+static struct hy_tensor *build_hgrn(struct run *r)
+{
+    r->q = r->k = NULL;
+    r->v = leaf(r, "x", r->key_width);
+    r->g = leaf(r, "g", r->key_width);
+    if (r->h0)
+        r->h0 = hy_graph_leaf(r->graph, "h0", r->batch, r->key_width, -1, 1);
+    return hy_vector_scan(r->graph, r->v, r->g, r->h0, &r->ht);
+}
+
+static int finish_hgrn(struct run *r)
+{
+    return take_result(r, "d_x", r->v->grad) || take_result(r, "d_g", r->g->grad) ||
+           (r->h0 && take_result(r, "d_h0", r->h0->grad));
+}
+
 static const struct vector_op operators[] = {
     {"softmax", build_attention, NULL, NULL},
     {"sliding_window", build_attention, NULL, NULL},
     {"retention", build_retention, prepare_retention, NULL},
     {"simple_gla", build_by_head, NULL, NULL},
     {"gla", build_by_channel, NULL, NULL},
+    {"hgrn", build_hgrn, NULL, finish_hgrn},
     {"hgrn2", build_by_channel, prepare_hgrn2, finish_hgrn2},
     {"mamba2_ssd", build_by_head, prepare_mamba2, finish_mamba2},
     {"delta_rule", build_delta_rule, NULL, NULL},

@@ -1,5 +1,6 @@
 #include "core/ops/support/scan.h"
 
+#include "core/ops/support/build.h"
 #include "core/ops/support/scan_work.h"
 
 enum { DEFAULT_CHUNK = 64 };
@@ -15,13 +16,6 @@ void hy_scan_cost(const struct hy_op *op, struct hy_cost *cost)
     const double within = backward ? 2 * (k + v) : k + v;
     cost->flops = rows * (products * 2 * k * v + (p.delta ? 2 : 1) * B * within);
     cost->bytes = (backward ? 2 : 1) * rows * (2 * k + 2 * v + decays) * sizeof(hy_real);
-}
-
-static void *fail_shape(struct hy_graph *g, const char *op, const char *what,
-                        const struct hy_tensor *t, int64_t rows, int64_t cols)
-{
-    return hy_graph_fail(g, "%s: %s is [%lld, %lld] where [%lld, %lld] is due", op, what,
-                         (long long)t->rows, (long long)t->cols, (long long)rows, (long long)cols);
 }
 
 static int check_shapes(struct hy_graph *g, const char *op, const struct hy_scan *s,
@@ -46,10 +40,8 @@ static int check_shapes(struct hy_graph *g, const char *op, const struct hy_scan
     for (int i = 0; i < HY_SCAN_INPUTS; i++) {
         const struct hy_tensor *t = in[i];
         const int constant = i == HY_SCAN_DECAY && t && t->rows == 1 && t->cols == s->heads;
-        if (t && !constant && (t->rows != due[i][0] || t->cols != due[i][1])) {
-            fail_shape(g, op, names[i], t, due[i][0], due[i][1]);
+        if (t && !constant && !hy_has_shape(g, op, names[i], t, due[i][0], due[i][1]))
             return 0;
-        }
     }
     return 1;
 }
@@ -68,8 +60,8 @@ struct hy_tensor *hy_scan_build(struct hy_graph *g, const struct hy_op_kind *kin
     if (ht && !*ht)
         *ht = hy_graph_tensor(g, state_rows, s->value_width);
     if (ht) {
-        if (*ht && ((*ht)->rows != state_rows || (*ht)->cols != s->value_width))
-            return fail_shape(g, kind->name, "ht", *ht, state_rows, s->value_width);
+        if (!*ht || !hy_has_shape(g, kind->name, "ht", *ht, state_rows, s->value_width))
+            return NULL;
         out[HY_SCAN_HT] = *ht;
     }
     if (g->shape.mode == HY_TRAIN) {
