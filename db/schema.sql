@@ -178,7 +178,6 @@ WITH member AS (
         sweep.name AS sweep,
         run.*,
         json_remove(config, '$.name', '$.run', '$.eval.every', '$.train.seed', '$.train.lr',
-            CASE ratio WHEN 'full' THEN '$.mixer' WHEN 'pure' THEN '$.full' ELSE '$.name' END,
             CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END) AS setting
     FROM sweep_run
     JOIN sweep ON sweep.id = sweep_run.sweep

@@ -242,12 +242,19 @@ static void a_pure_model_stands_in_the_row_of_every_placement(void **state)
          .placement = "last",
          .status = "done",
          .recall_test = 0.3},
+        /* Planned under the other placement, which a pure model has no use for. */
+        {.variant = "gla",
+         .ratio = "pure",
+         .placement = "last",
+         .seed = 1,
+         .status = "done",
+         .recall_test = 0.1},
     };
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
         results_add(s, sweep, &runs[i]);
     check_shows(s, "ratio-vs-recall", "md",
-                "| gla placement=interleave | 0.100 (1) | 0.200 (1) |\n"
-                "| gla placement=last | 0.100 (1) | 0.300 (1) |\n");
+                "| gla placement=interleave | 0.100 ± 0.000 (2) | 0.200 (1) |\n"
+                "| gla placement=last | 0.100 ± 0.000 (2) | 0.300 (1) |\n");
     check_value(s, "SELECT count(*) FROM ratio_recall", 3);
     hy_store_close(s);
 }

@@ -190,6 +190,16 @@ static pid_t start_writer(int *ready)
     return child;
 }
 
+static void a_commit_is_on_the_disk_before_it_returns(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    assert_string_equal(results_query(s, "PRAGMA synchronous"), "2");
+    assert_string_equal(results_query(s, "PRAGMA journal_mode"), "wal");
+    assert_string_equal(results_query(s, "PRAGMA foreign_keys"), "1");
+    hy_store_close(s);
+}
+
 static void a_killed_writer_loses_nothing_it_flushed(void **state)
 {
     (void)state;
@@ -341,6 +351,7 @@ int main(void)
         LAW(a_run_of_two_sweeps_is_one_run),
         LAW(what_is_no_longer_planned_and_never_began_leaves),
         LAW(a_second_writer_is_refused_by_the_name_of_the_first),
+        LAW(a_commit_is_on_the_disk_before_it_returns),
         LAW(a_killed_writer_loses_nothing_it_flushed),
         LAW(a_reader_sees_what_is_flushed_while_another_process_writes),
         LAW(a_reader_cannot_write),
