@@ -145,9 +145,11 @@ static struct hy_progress progress_of(const struct hy_coordinator *c)
         const struct run *run = &c->runs[i];
         double rest = c->plan->runs[i].seconds * speed;
         p.running += run->state == RUNNING;
-        p.done += run->state == ENDED && is_final(run->status);
-        p.failed += run->state == ENDED && !is_final(run->status) &&
-                    strcmp(run->status, "interrupted") != 0;
+        if (run->state == ENDED) {
+            p.done += !strcmp(run->status, "done");
+            p.diverged += !strcmp(run->status, "diverged");
+            p.failed += !strcmp(run->status, "failed") || !strcmp(run->status, "timeout");
+        }
         if (run->state == RUNNING)
             rest -= now - run->started;
         if (run->state != ENDED && rest > 0)

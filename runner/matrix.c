@@ -26,11 +26,8 @@ int hy_matrix_set(struct hy_value *tree, const char *path, const struct hy_value
         return fail_at(mark, "is no dotted path such as train.lr", path, e);
     }
     const int rc = hy_value_put(tree, path, copy, e);
-    if (rc) {
-        char place[512];
-        hy_mark_text(mark, place, sizeof place);
-        return *place ? hy_err_wrap(e, "%.*s", (int)strlen(place) - 2, place) : rc;
-    }
+    if (rc)
+        return hy_mark_wrap(mark, e);
     copy->mark = value->mark;
     return HY_OK;
 }

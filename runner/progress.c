@@ -22,13 +22,16 @@ const char *hy_progress_duration(double seconds, char *text, size_t size)
 
 const char *hy_progress_line(const struct hy_progress *p, char *text, size_t size)
 {
-    char failed[32] = "", left[64] = "", duration[32];
+    char diverged[32] = "", failed[32] = "", left[64] = "", duration[32];
+    if (p->diverged)
+        snprintf(diverged, sizeof diverged, ", %d diverged", p->diverged);
     if (p->failed)
         snprintf(failed, sizeof failed, ", %d failed", p->failed);
     if (p->eta >= 0)
         snprintf(left, sizeof left, ", %s left",
                  hy_progress_duration(p->eta, duration, sizeof duration));
-    snprintf(text, size, "%d/%d done%s, %d running%s", p->done, p->total, failed, p->running, left);
+    snprintf(text, size, "%d/%d done%s%s, %d running%s", p->done, p->total, diverged, failed,
+             p->running, left);
     return text;
 }
 

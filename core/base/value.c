@@ -303,3 +303,15 @@ const char *hy_mark_text(struct hy_mark mark, char *text, size_t size)
         snprintf(text, size, "%s: ", mark.file);
     return text;
 }
+
+int hy_mark_wrap(struct hy_mark mark, struct hy_err *e)
+{
+    char place[512];
+    const size_t size = strlen(hy_mark_text(mark, place, sizeof place));
+    /* hy_err_wrap adds its own ": ". */
+    if (size > 2)
+        place[size - 2] = 0;
+    if (size > 2)
+        return hy_err_wrap(e, "%s", place);
+    return e ? e->code : HY_E_ENV;
+}

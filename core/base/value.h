@@ -74,5 +74,7 @@ int hy_value_from_json(const char *text, const char *name, struct hy_value **out
 
 /* "file:line:column: " or "" into text; returns text. */
 const char *hy_mark_text(struct hy_mark mark, char *text, size_t size);
+/* Puts the mark, where it has a place, in front of the message already in *e; returns e's code. */
+int hy_mark_wrap(struct hy_mark mark, struct hy_err *e);
 
 #endif

@@ -28,8 +28,8 @@ static int check_variant(const struct mixer *m, const struct hy_config *c, struc
     };
     if (!m->variant->check || !m->variant->check(&layer, e))
         return HY_OK;
-    const struct hy_place at = hy_place_of(hy_value_get(m->keys, "variant"));
-    return hy_err_wrap(e, "%svariant %s", at.text, m->variant->name);
+    const struct hy_value *name = hy_value_get(m->keys, "variant");
+    return hy_mark_wrap(name->mark, e);
 }
 
 static int read_mixer(const struct hy_value *tree, const char *section, const struct hy_config *c,
@@ -82,10 +82,8 @@ static int read_layout(const struct hy_value *given, struct mixer *m, int layers
         rc = hy_layout_from_ratio(hy_get_string(m->keys, "ratio"),
                                   hy_placement_parse(hy_get_string(m->keys, "placement")), layers,
                                   out, e);
-    if (rc) {
-        const struct hy_place p = hy_place_of(at);
-        return p.text[0] ? hy_err_wrap(e, "%.*s", (int)strlen(p.text) - 2, p.text) : rc;
-    }
+    if (rc)
+        return at ? hy_mark_wrap(at->mark, e) : rc;
     /* Only what says the layout stays. */
     if (list) {
         hy_value_remove(m->keys, "ratio");
