@@ -93,14 +93,15 @@ void hy_list_fill(struct hy_grid *g, const struct hy_rows *rows,
     for (int c = 0; columns[c].name; c++)
         if (is_shown(rows, &columns[c]))
             hy_grid_add_column(g, &g->page, columns[c].head, align_of(&columns[c]));
-    for (int r = 0; r < rows->count; r++) {
-        const int row = hy_grid_add_row(g, &g->page);
-        int at = 0;
-        for (int c = 0; columns[c].name; c++) {
+    for (int r = 0; r < rows->count; r++)
+        hy_grid_add_row(g, &g->page);
+    for (int c = 0, at = 0; columns[c].name; c++) {
+        if (!is_shown(rows, &columns[c]))
+            continue;
+        for (int r = 0; r < rows->count; r++) {
             char text[32];
-            if (is_shown(rows, &columns[c]))
-                hy_grid_set(g, &g->page, row, at++,
-                            page_text(rows, r, &columns[c], text, sizeof text));
+            hy_grid_set(g, &g->page, r, at, page_text(rows, r, &columns[c], text, sizeof text));
         }
+        at++;
     }
 }
