@@ -1,24 +1,13 @@
 #include "core/ops/support/micro.h"
 
 #ifdef HY_DOUBLE
-typedef int64_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
-static const lane_index low_half = {0, 8, 1, 9, 2, 10, 3, 11};
-static const lane_index high_half = {4, 12, 5, 13, 6, 14, 7, 15};
-static const lane_index lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+static const hy_lane_index low_half = {0, 8, 1, 9, 2, 10, 3, 11};
+static const hy_lane_index high_half = {4, 12, 5, 13, 6, 14, 7, 15};
 #else
-typedef int32_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
-static const lane_index low_half = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-static const lane_index high_half = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-static const lane_index lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const hy_lane_index low_half = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+static const hy_lane_index high_half = {8,  24, 9,  25, 10, 26, 11, 27,
+                                        12, 28, 13, 29, 14, 30, 15, 31};
 #endif
-
-hy_real hy_vec_sum(hy_vec x)
-{
-#pragma GCC unroll 4
-    for (int apart = HY_LANES / 2; apart > 0; apart /= 2)
-        x += __builtin_shuffle(x, lanes ^ apart);
-    return x[0];
-}
 
 /* rows x vecs accumulators stay in registers: 16 of the 32 that AVX-512 has. Both are constants
  * where this is inlined. */

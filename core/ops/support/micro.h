@@ -15,6 +15,18 @@ enum { HY_VECTOR_BYTES = 64, HY_LANES = HY_VECTOR_BYTES / (int)sizeof(hy_real) }
 typedef hy_real hy_vec
     __attribute__((vector_size(HY_VECTOR_BYTES), aligned(sizeof(hy_real)), may_alias));
 
+#ifdef HY_DOUBLE
+typedef int64_t hy_lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
+static const hy_lane_index hy_lane_numbers = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+typedef int32_t hy_lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
+static const hy_lane_index hy_lane_numbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#endif
+
+/* Without AVX-512 the compiler splits vectors, and warns of a calling convention that no call here
+ * uses: vectors are only passed to functions that are inlined. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 static inline int64_t hy_lanes_up(int64_t width)
 {
     return (width + HY_LANES - 1) / HY_LANES * HY_LANES;
@@ -31,7 +43,13 @@ static inline hy_vec hy_vec_all(hy_real x)
 {
     return x - (hy_vec){0};
 }
-hy_real hy_vec_sum(hy_vec x);
+static inline hy_real hy_vec_sum(hy_vec x)
+{
+#pragma GCC unroll 4
+    for (int apart = HY_LANES / 2; apart > 0; apart /= 2)
+        x += __builtin_shuffle(x, hy_lane_numbers ^ apart);
+    return x[0];
+}
 
 /* The left operand of a product: element (i, p) at data[i * row + p * col], so either way round. */
 struct hy_left {

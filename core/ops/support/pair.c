@@ -4,17 +4,9 @@
 
 enum { L = HY_LANES };
 
-#ifdef HY_DOUBLE
-typedef int64_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
-static const lane_index lanes = {0, 1, 2, 3, 4, 5, 6, 7};
-#else
-typedef int32_t lane_index __attribute__((vector_size(HY_VECTOR_BYTES)));
-static const lane_index lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#endif
-
 static inline hy_vec only_lane(hy_vec x, int i)
 {
-    return (hy_vec)((lane_index)x & (lanes == i));
+    return (hy_vec)((hy_lane_index)x & (hy_lane_numbers == i));
 }
 
 void hy_pair_between(const hy_real *step, hy_real *between)
