@@ -1,23 +1,34 @@
 /* scan.h - the kernel that the gated scan and the delta scan share.
  *
  * Per head, with a state S [key_width, value_width] and decays a_t = e^{g_t} in (0, 1]:
- *     gated:  S_t = a_t S_{t-1} + k_t v_t'                               o_t = scale S_t' q_t
- *     delta:  S_t = a_t S_{t-1} + beta_t k_t (v_t - (a_t S_{t-1})' k_t)'      likewise
- * so the delta scan is the gated scan of w_t = beta_t y_t, with y_t the error in brackets.
+ *     o_t = scale S_t' q_t
+ *     gated:  S_t = a_t S_{t-1} + k_t v_t'
+ *     delta:  S_t = a_t S_{t-1} + k_t w_t',  w_t = beta_t y_t,  y_t = v_t - (a_t S_{t-1})' k_t
+ * so the delta scan is the gated scan of w, and in the gated scan w is v.
  *
- * Method: blocks of B = HY_LANES tokens, one after another, with S in cache. Within a block, with
- * I_i the decay from its entry to row i, R_i the decay from row i to its end, F = R_0 a_0 and
- * pair() as in pair.h: y = v - (I k) S - strict pair(k, k) w,  w = beta y      (delta: forward
- * substitution) o = (I q) S + pair(q, k) w,             S <- F S + (R k)' w Backward, given do and
- * the gradient dS of the state that leaves: dw = pair(q, k)' do + (R k) dS;   delta: dw -= strict
- * pair(k, k)' dz, dz = beta dw; dbeta = rowsum(y dw), dv = dz (gated: dw) dq = I (do S') + ...,  dk
- * = R (w dS') - I (dz S') + ...   (...: pair's backward of do w', -dz w') dS <- F dS + (I q)' do -
- * (I k)' dz dg_t is the sum over later rows of (q dq + k dk as reader - k dk as writer) up to the
- * end of a chunk, plus <S, dS> there. Training keeps S at every chunk's start; backward rebuilds
- * those between. Decays are only ever multiplied up from factors <= 1, so strong decay underflows
- * to 0, never to inf or NaN. The algebra is the chunkwise form of arXiv 2312.06635 and 2412.06464,
- * with the two triangular inverses of the latter replaced by substitutions, which a sequential walk
- * permits. */
+ * Method: blocks of HY_LANES tokens, one after another, with S in cache. I is the decay from a
+ * block's entry to each of its rows, R from each row to its end, F across it; pair() as in pair.h,
+ * strict: without its diagonal.
+ *     delta:  y = v - (I k) S - strict pair(k, k) w,  w = beta y        (forward substitution)
+ *     o = (I q) S + pair(q, k) w
+ *     S <- F S + (R k)' w
+ *
+ * Backward, given do and the gradient dS of the state that leaves the block:
+ *     dw = pair(q, k)' do + (R k) dS
+ *     delta:  dw -= strict pair(k, k)' dz,  dz = beta dw                (backward substitution)
+ *     dbeta = rowsum(y dw),  dv = dz;  gated: dv = dw, and dz = 0 below
+ *     dq = I (do S') + pair's share of do w'
+ *     dk = dk as writer + dk as reader
+ *     dk as writer = R (w dS') + pair's shares of do w' and of -dz w'
+ *     dk as reader = -I (dz S') + pair's share of -dz w'
+ *     dS <- F dS + (I q)' do - (I k)' dz
+ * dg_t is the sum of q dq + k (dk as reader) - k (dk as writer) over the rows from t to the end of
+ * its chunk, plus <S, dS> there. Training keeps S where each chunk starts; backward rebuilds the
+ * states between.
+ *
+ * Decays are only ever multiplied up from factors <= 1, so a strong one underflows to 0 and never
+ * gives inf or NaN. This is the chunkwise form of arXiv 2312.06635 and 2412.06464, with the
+ * inverse of the latter replaced by substitutions, which walking in order permits. */
 #ifndef HY_OPS_SUPPORT_SCAN_H
 #define HY_OPS_SUPPORT_SCAN_H
 
