@@ -26,29 +26,6 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* The best rate, in FLOP/s, of products as large models make them: what "peak" means here. */
-static double gemm_peak(void)
-{
-    static const int64_t shapes[][3] = {{1024, 1024, 1024}, {4096, 256, 256}, {2048, 1024, 512}};
-    double best = 0;
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        const int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-        hy_real *a = calloc((size_t)(m * k), sizeof *a), *b = calloc((size_t)(k * n), sizeof *b);
-        hy_real *c = calloc((size_t)(m * n), sizeof *c);
-        for (int round = 0; a && b && c && round < 2 * ROUNDS; round++) {
-            const double start = now();
-            hy_gemm(0, 0, m, n, k, 1, a, k, b, n, 0, c, n);
-            const double rate = 2.0 * (double)m * (double)n * (double)k / (now() - start);
-            if (rate > best)
-                best = rate;
-        }
-        free(a);
-        free(b);
-        free(c);
-    }
-    return best;
-}
-
 static int compare(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -264,7 +241,7 @@ static int bench_run(int argc, char **argv, struct hy_err *e)
             return hy_fail(e, HY_E_USAGE, "no variant is called %s; hylas variants lists them",
                            argv[i]);
     hy_gemm_set_threads(b.threads);
-    const double peak = gemm_peak();
+    const double peak = hy_gemm_peak();
     printf("d_model %d, layers %d, heads %d, mlp %d, vocab %d, batch %d, T %d; float32, %s\n",
            b.d_model, b.layers, b.heads, b.mlp, b.vocab, b.batch, b.tokens, hy_gemm_library());
     printf("matrix products: %.1f GFLOP/s\n\n", peak * 1e-9);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/ops/support/gemm.h"
-#include "runner/clock.h"
 
 /* What hy_config_title already says. */
 static int is_in_title(const char *axis)
@@ -155,39 +154,17 @@ int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
     return rc;
 }
 
-/* Seconds per FLOP of a matrix product of the size that small models multiply. */
-static int measure_product(double *seconds_per_flop, struct hy_err *e)
-{
-    enum { ROWS = 1024, WIDTH = 256, REPEATS = 4 };
-    hy_real *x = calloc((size_t)ROWS * WIDTH, sizeof *x);
-    hy_real *w = calloc((size_t)WIDTH * WIDTH, sizeof *w);
-    hy_real *y = calloc((size_t)ROWS * WIDTH, sizeof *y);
-    double best = 0;
-    hy_gemm_set_threads(1);
-    int rc = x && w && y ? HY_OK : hy_fail_memory(e);
-    /* The first product also sets the library up. */
-    for (int i = 0; !rc && i <= REPEATS; i++) {
-        const double start = hy_now();
-        hy_gemm(0, 0, ROWS, WIDTH, WIDTH, 1, x, WIDTH, w, WIDTH, 0, y, WIDTH);
-        const double took = hy_now() - start;
-        if (i && (!best || took < best))
-            best = took;
-    }
-    free(y);
-    free(w);
-    free(x);
-    if (!rc)
-        *seconds_per_flop = best / (2.0 * ROWS * WIDTH * WIDTH);
-    return rc;
-}
+/* The share of a matrix product's speed that training small models reaches, roughly. */
+static const double usual_share = 0.5;
 
 int hy_plan_time(struct hy_plan *p, double seconds_per_flop, struct hy_err *e)
 {
     if (seconds_per_flop <= 0) {
-        const int rc = measure_product(&seconds_per_flop, e);
-        if (rc)
-            return rc;
-        seconds_per_flop *= 2;
+        hy_gemm_set_threads(1);
+        const double peak = hy_gemm_peak();
+        if (peak <= 0)
+            return hy_fail_memory(e);
+        seconds_per_flop = 1 / (usual_share * peak);
     }
     for (int i = 0; i < p->count; i++)
         p->runs[i].seconds = p->runs[i].estimate.total_flops * seconds_per_flop;

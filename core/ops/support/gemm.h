@@ -17,6 +17,10 @@ void hy_gemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, hy_real 
 /* How many threads a product may use, from now on; without a call the library decides. */
 void hy_gemm_set_threads(int threads);
 
+/* FLOP/s of this machine's products at sizes that models have: the best of several tries, half a
+ * second at most. 0 when memory is out. */
+double hy_gemm_peak(void);
+
 /* Name and version of the library in use: recorded with every run. */
 const char *hy_gemm_library(void);
 

@@ -1,0 +1,37 @@
+/* gemm_peak.c - what a share of this machine's speed is a share of. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/ops/support/gemm.h"
+
+enum { TRIES = 6 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+double hy_gemm_peak(void)
+{
+    static const int64_t shapes[][3] = {{1024, 1024, 1024}, {4096, 256, 256}, {2048, 1024, 512}};
+    double best = 0;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+        hy_real *a = calloc((size_t)(m * k), sizeof *a), *b = calloc((size_t)(k * n), sizeof *b);
+        hy_real *c = calloc((size_t)(m * n), sizeof *c);
+        /* The first try also sets the library up; being the slowest, it does not count. */
+        for (int i = 0; a && b && c && i < TRIES; i++) {
+            const double start = now();
+            hy_gemm(0, 0, m, n, k, 1, a, k, b, n, 0, c, n);
+            const double rate = 2.0 * (double)m * (double)n * (double)k / (now() - start);
+            if (rate > best)
+                best = rate;
+        }
+        free(a);
+        free(b);
+        free(c);
+    }
+    return best;
+}
