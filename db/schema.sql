@@ -195,7 +195,7 @@ FROM member;
 CREATE VIEW labels AS
 WITH
 cell AS MATERIALIZED (
-    SELECT DISTINCT sweep, cell, setting, cell ->> 0 AS variant FROM cells
+    SELECT DISTINCT sweep, cell, setting, json_extract(cell, '$[0]') AS variant FROM cells
 ),
 leaf AS MATERIALIZED (
     SELECT
