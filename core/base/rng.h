@@ -15,7 +15,9 @@ enum hy_purpose {
     HY_RNG_TRAIN = 2, /* training sequences */
     HY_RNG_VALID = 3, /* validation sequences */
     HY_RNG_TEST = 4,  /* test sequences */
-    HY_RNG_CHECK = 5  /* inputs of tests and benchmarks */
+    HY_RNG_CHECK = 5, /* inputs of tests and benchmarks */
+    HY_RNG_ORDER = 6, /* which of a finite set of training sequences is next */
+    HY_RNG_FACTS = 7  /* what is the same in all of a task's sequences */
 };
 
 struct hy_rng {

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <stdio.h>
 
-#include "core/tasks/task.h"
+#include "core/tasks/support/sequence.h"
+#include "core/tasks/support/tally.h"
 
 struct slot {
     double time;
@@ -25,11 +25,6 @@ struct mqar {
     double *waits;      /* slot i's expected arrival, up to a common factor: i^(1-a) */
     int32_t *deck;      /* scratch: cards to draw from */
     struct slot *slots; /* scratch */
-};
-
-struct mqar_score {
-    double sum;
-    int64_t n;
 };
 
 static const struct hy_option mqar_options[] = {
@@ -144,20 +139,6 @@ static int pairs_of(const struct mqar *m, int64_t index)
     return m->pairs[index % m->pairs_count];
 }
 
-/* Draws count distinct tokens of [from, to) to out[0], out[2], ... */
-static void draw_distinct(struct hy_rng *rng, int32_t *deck, int from, int to, int count,
-                          int32_t *out)
-{
-    const int size = to - from;
-    for (int i = 0; i < size; i++)
-        deck[i] = from + i;
-    for (int i = 0; i < count; i++) {
-        const int j = i + (int)hy_rng_below(rng, (uint32_t)(size - i));
-        out[2 * i] = deck[j];
-        deck[j] = deck[i];
-    }
-}
-
 static int by_time(const void *left, const void *right)
 {
     const struct slot *a = left, *b = right;
@@ -182,13 +163,12 @@ static void mqar_fill(const void *state, enum hy_split split, int64_t index, int
     const struct mqar *m = state;
     const int length = m->env.seq_len, n = pairs_of(m, index);
     struct hy_rng rng = hy_task_rng(&m->env, split, index);
-    draw_distinct(&rng, m->deck, 1, m->vocab / 2, n, tokens);
-    draw_distinct(&rng, m->deck, m->vocab / 2, m->vocab, n, tokens + 1);
+    hy_draw_distinct(&rng, m->deck, 1, m->vocab / 2, n, 2, tokens);
+    hy_draw_distinct(&rng, m->deck, m->vocab / 2, m->vocab, n, 2, tokens + 1);
     draw_slots(&rng, m->waits, m->slots, (length - 2 * n) / 2);
     for (int t = 2 * n; t < length; t++)
         tokens[t] = m->random_fill ? (int32_t)hy_rng_below(&rng, (uint32_t)m->vocab) : 0;
-    for (int t = 0; t < length; t++)
-        labels[t] = HY_NO_LABEL;
+    hy_clear_labels(labels, length);
     for (int i = 0; i < n; i++) {
         const int t = 2 * n + 2 * m->slots[i].place;
         tokens[t] = tokens[2 * i];
@@ -200,52 +180,35 @@ static int mqar_score_begin(const void *state, enum hy_split split, void **score
 {
     (void)split;
     const struct mqar *m = state;
-    struct mqar_score *scores = calloc((size_t)m->pairs_count, sizeof *scores);
-    if (!scores)
-        return hy_fail_memory(e);
-    *scorer = scores;
-    return HY_OK;
+    struct hy_tally *tally;
+    const int rc = hy_tally_new(m->pairs_count, &tally, e);
+    if (!rc)
+        *scorer = tally;
+    return rc;
 }
 
 static void mqar_score_add(const void *state, void *scorer, const struct hy_prediction *p)
 {
     const struct mqar *m = state;
-    struct mqar_score *score = (struct mqar_score *)scorer + p->index % m->pairs_count;
     int hits = 0, queries = 0;
     for (int t = 0; t < m->env.seq_len; t++) {
         queries += p->labels[t] != HY_NO_LABEL;
         hits += p->labels[t] != HY_NO_LABEL && p->hit[t];
     }
-    score->sum += (double)hits / queries;
-    score->n++;
+    hy_tally_add(scorer, HY_WHOLE, (double)hits / queries);
+    hy_tally_add(scorer, (int)(p->index % m->pairs_count), (double)hits / queries);
 }
 
 static void mqar_score_end(const void *state, void *scorer, hy_score_fn *emit, void *context)
 {
     const struct mqar *m = state;
-    struct mqar_score *scores = scorer, all = {0};
-    for (int i = 0; i < m->pairs_count; i++) {
-        char slice[32];
-        snprintf(slice, sizeof slice, "pairs=%d", m->pairs[i]);
-        if (scores[i].n)
-            emit(context, slice, "accuracy", scores[i].sum / (double)scores[i].n, scores[i].n);
-        all.sum += scores[i].sum;
-        all.n += scores[i].n;
-    }
-    if (all.n)
-        emit(context, "", "accuracy", all.sum / (double)all.n, all.n);
-    free(scores);
+    hy_tally_end(scorer, "pairs", m->pairs, emit, context);
 }
 
 static void mqar_print(const void *state, const int32_t *tokens, const int32_t *labels)
 {
     const struct mqar *m = state;
-    for (int t = 0; t < m->env.seq_len; t++) {
-        printf(t ? " %d" : "%d", tokens[t]);
-        if (labels[t] != HY_NO_LABEL)
-            printf("=>%d", labels[t]);
-    }
-    putchar('\n');
+    hy_print_tokens(tokens, labels, m->env.seq_len);
 }
 
 const struct hy_task hy_task_mqar = {

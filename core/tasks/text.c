@@ -10,23 +10,14 @@
  * earlier in the same window and is rare in the training split. Zoology counts bigrams of words'
  * pieces and calls 1250 occurrences in 10 billion tokens rare; that rate gives less than one
  * occurrence in a small corpus, so ar_rare is the least that counts as rare. */
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/base/hash.h"
 #include "core/tasks/ngrams.h"
+#include "core/tasks/support/corpus.h"
 #include "core/tasks/task.h"
-
-struct bytes {
-    const unsigned char *at;
-    int64_t size;
-};
 
 /* An evaluation split's n-grams that recur within a window, with their counts in training. */
 struct recurring {
@@ -36,7 +27,7 @@ struct recurring {
 
 struct text {
     struct hy_task_env env;
-    struct bytes files[3], splits[3]; /* by enum hy_split; files without a path are empty */
+    struct hy_corpus files[3], splits[3]; /* by enum hy_split; files without a path are empty */
     int64_t examples;
     int n;                       /* bytes of an n-gram */
     double rare;                 /* most occurrences in training of a rare one */
@@ -69,43 +60,13 @@ static const struct hy_option text_options[] = {
 /* The options that name files, by enum hy_split. */
 static const char *const file_keys[] = {"path", "valid", "test"};
 
-static int map_file(const struct hy_value *options, const char *key, struct bytes *out,
-                    struct hy_err *e)
-{
-    const char *path = hy_get_string(options, key);
-    if (!path)
-        return HY_OK;
-    char place[512];
-    hy_mark_text(hy_value_get(options, key)->mark, place, sizeof place);
-    struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &info)) {
-        const int rc = hy_fail_errno(e, HY_E_USAGE, "%stask text: cannot read %s", place, path);
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    int rc = HY_OK;
-    void *at = MAP_FAILED;
-    if (!S_ISREG(info.st_mode) || info.st_size == 0)
-        rc = hy_fail(e, HY_E_USAGE, "%stask text: %s is %s; a text file is needed", place, path,
-                     S_ISREG(info.st_mode) ? "empty" : "no regular file");
-    else if ((at = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
-        rc = hy_fail_errno(e, HY_E_ENV, "%stask text: cannot map %s", place, path);
-    else
-        *out = (struct bytes){at, info.st_size};
-    close(fd);
-    return rc;
-}
-
 static void text_close(void *state)
 {
     struct text *x = state;
     if (!x)
         return;
     for (int i = 0; i < 3; i++) {
-        if (x->files[i].at)
-            munmap((void *)x->files[i].at, (size_t)x->files[i].size);
+        hy_corpus_close(&x->files[i]);
         if (x->recurring) {
             hy_ngrams_release(&x->recurring[i].counts);
             hy_ngrams_release(&x->recurring[i].seen);
@@ -118,7 +79,7 @@ static void text_close(void *state)
 static int cut_splits(struct text *x, const struct hy_value *options, struct hy_err *e)
 {
     static const char *const fraction_keys[] = {NULL, "valid_fraction", "test_fraction"};
-    struct bytes left = x->files[HY_SPLIT_TRAIN];
+    struct hy_corpus left = x->files[HY_SPLIT_TRAIN];
     for (int i = HY_SPLIT_TEST; i > HY_SPLIT_TRAIN; i--) {
         x->splits[i] = x->files[i];
         if (x->files[i].at)
@@ -126,7 +87,7 @@ static int cut_splits(struct text *x, const struct hy_value *options, struct hy_
         const double fraction = hy_get_real(options, fraction_keys[i]);
         const int64_t size = (int64_t)(fraction * (double)x->files[HY_SPLIT_TRAIN].size);
         left.size = size < left.size ? left.size - size : 0;
-        x->splits[i] = (struct bytes){left.at + left.size, size};
+        x->splits[i] = (struct hy_corpus){left.at + left.size, size};
     }
     x->splits[HY_SPLIT_TRAIN] = left;
     for (int i = 0; i < 3; i++) {
@@ -157,7 +118,7 @@ static int text_open(const struct hy_value *options, const struct hy_task_env *e
     x->examples = hy_get_int(options, "examples");
     x->n = (int)hy_get_int(options, "ar_ngram");
     for (int i = 0; !rc && i < 3; i++)
-        rc = map_file(options, file_keys[i], &x->files[i], e);
+        rc = hy_corpus_open(options, file_keys[i], "text", &x->files[i], e);
     if (!rc)
         rc = cut_splits(x, options, e);
     if (rc)
@@ -200,7 +161,7 @@ static int text_max_labels(const void *state)
 /* The sequence's bytes, one more than it has tokens. */
 static const unsigned char *sequence(const struct text *x, enum hy_split split, int64_t index)
 {
-    const struct bytes *from = &x->splits[split];
+    const struct hy_corpus *from = &x->splits[split];
     if (split != HY_SPLIT_TRAIN) {
         const unsigned __int128 scaled = (unsigned __int128)index * windows(x, split);
         return from->at + (int64_t)(scaled / text_count(x, split)) * x->env.seq_len;
@@ -241,7 +202,7 @@ static int count_recurring(const struct text *x, enum hy_split split, struct rec
     }
     if (rc)
         return rc;
-    const struct bytes *train = &x->splits[HY_SPLIT_TRAIN];
+    const struct hy_corpus *train = &x->splits[HY_SPLIT_TRAIN];
     uint64_t gram = 0;
     for (int64_t i = 0; i < train->size; i++) {
         gram = hy_ngram_next(gram, train->at[i], x->n);
@@ -304,19 +265,7 @@ static void text_score_end(const void *state, void *scorer, hy_score_fn *emit, v
 
 static int text_content(const struct hy_value *options, char *text, struct hy_err *e)
 {
-    char hashes[3][HY_HASH_TEXT] = {{0}};
-    for (int i = 0; i < 3; i++) {
-        const char *path = hy_get_string(options, file_keys[i]);
-        const int rc = path ? hy_hash_file(path, hashes[i], e) : HY_OK;
-        if (rc) {
-            char place[512];
-            const struct hy_mark mark = hy_value_get(options, file_keys[i])->mark;
-            hy_err_wrap(e, "%stask text", hy_mark_text(mark, place, sizeof place));
-            return rc;
-        }
-    }
-    hy_hash_bytes(hashes, sizeof hashes, text);
-    return HY_OK;
+    return hy_corpus_content(options, file_keys, 3, "text", text, e);
 }
 
 static const char *const text_not_in_key[] = {"path", "valid", "test", NULL};
