@@ -19,17 +19,15 @@ enum { USUAL_COUNT = 8 };
 struct sample {
     const char *sweep, *task, *raw; /* task, raw: NULL when not given */
     enum hy_split split;
-    long run, count; /* count 0: the usual one */
-    int seq_len;
+    long run, count, seq_len; /* count 0: the usual one; seq_len 0: any */
     const struct hy_data *data;
     int32_t *tokens, *labels;
     FILE *files[2]; /* raw: inputs, labels */
 };
 
-static int write_raw(struct sample *s, struct hy_err *e)
+static int write_raw(struct sample *s, size_t length, struct hy_err *e)
 {
     int32_t *const rows[] = {s->tokens, s->labels};
-    const size_t length = (size_t)s->seq_len;
     for (int i = 0; i < 2; i++) {
         for (size_t t = 0; t < length; t++)
             rows[i][t] = (int32_t)htole32((uint32_t)rows[i][t]);
@@ -39,29 +37,29 @@ static int write_raw(struct sample *s, struct hy_err *e)
     return HY_OK;
 }
 
-/* Prints or writes the sequence that was just filled in. What is printed, and what is written of
- * one task, is in the task's own tokens. */
-static int put(struct sample *s, const struct hy_task *task, const void *state, int64_t index,
-               int shift, struct hy_err *e)
+/* Prints or writes the sequence of seq_len tokens that was just filled in. What is printed, and
+ * what is written of one task, is in the task's own tokens. */
+static int put(struct sample *s, const struct hy_task *task, const void *state, int seq_len,
+               int64_t index, int shift, struct hy_err *e)
 {
     if (!s->raw || s->task)
-        for (int t = 0; t < s->seq_len; t++) {
+        for (int t = 0; t < seq_len; t++) {
             s->tokens[t] -= shift;
             s->labels[t] -= s->labels[t] == HY_NO_LABEL ? 0 : shift;
         }
     if (s->raw)
-        return write_raw(s, e);
+        return write_raw(s, (size_t)seq_len, e);
     printf("%s %lld: ", task->name, (long long)index);
     task->print(state, s->tokens, s->labels);
     return HY_OK;
 }
 
-static int wanted(const struct sample *s, const struct hy_task *task)
+static int wanted(const struct sample *s, const struct hy_task *task, int seq_len)
 {
-    return !s->task || !strcmp(s->task, task->name);
+    return (!s->task || !strcmp(s->task, task->name)) && (!s->seq_len || s->seq_len == seq_len);
 }
 
-static int put_training(struct sample *s, struct hy_err *e)
+static int put_training(struct sample *s, int seq_len, struct hy_err *e)
 {
     const int64_t count = s->count ? s->count : USUAL_COUNT;
     int rc = HY_OK;
@@ -69,9 +67,9 @@ static int put_training(struct sample *s, struct hy_err *e)
         int shift;
         const int source = hy_data_train_fill(s->data, n, s->tokens, s->labels, &shift);
         const struct hy_task *task = hy_data_train_task(s->data, source);
-        if (!wanted(s, task))
+        if (!wanted(s, task, seq_len))
             continue;
-        rc = put(s, task, hy_data_train_state(s->data, source), n, shift, e);
+        rc = put(s, task, hy_data_train_state(s->data, source), seq_len, n, shift, e);
         done++;
     }
     return rc;
@@ -84,7 +82,8 @@ static int put_evaluation(struct sample *s, struct hy_err *e)
         const struct hy_task *task = hy_data_eval_task(s->data, source);
         const void *state = hy_data_eval_state(s->data, source);
         const int64_t there = task->count(state, s->split);
-        if (!wanted(s, task))
+        const int seq_len = hy_data_eval_seq_len(s->data, source);
+        if (!wanted(s, task, seq_len))
             continue;
         if (s->count > there)
             return hy_fail(
@@ -94,24 +93,42 @@ static int put_evaluation(struct sample *s, struct hy_err *e)
         for (int64_t i = 0; !rc && i < (s->count ? s->count : usual); i++) {
             int shift;
             hy_data_eval_fill(s->data, source, s->split, i, s->tokens, s->labels, &shift);
-            rc = put(s, task, state, i, shift, e);
+            rc = put(s, task, state, seq_len, i, shift, e);
         }
     }
     return rc;
 }
 
-static int check_task(const struct sample *s, const struct hy_source *sources, int count,
-                      struct hy_err *e)
+/* Fails where nothing is wanted, or what cannot be written to one file. *longest: sequence. */
+static int check_wanted(const struct sample *s, const struct hy_source *sources, int count,
+                        int *longest, struct hy_err *e)
 {
     const char *names[HY_MAX_SOURCES];
+    const char *section = s->split == HY_SPLIT_TRAIN ? "data.train" : "data.eval";
+    int known = 0, length = 0;
     for (int i = 0; i < count; i++) {
+        const int seq_len = sources[i].seq_len;
         names[i] = sources[i].task->name;
-        if (wanted(s, sources[i].task))
-            return HY_OK;
+        known |= !s->task || !strcmp(s->task, names[i]);
+        if (!wanted(s, sources[i].task, seq_len))
+            continue;
+        if (s->raw && length && length != seq_len)
+            return hy_fail(e, HY_E_USAGE,
+                           "--raw writes rows of one length, but %s has sequences of %d and of %d "
+                           "tokens: choose with --seq-len",
+                           section, length, seq_len);
+        length = seq_len > length ? seq_len : length;
     }
-    return hy_refuse_name((struct hy_mark){0},
-                          s->split == HY_SPLIT_TRAIN ? "task in data.train:" : "task in data.eval:",
-                          s->task, names, (size_t)count, e);
+    *longest = length;
+    if (!known) {
+        char what[64];
+        snprintf(what, sizeof what, "task in %s:", section);
+        return hy_refuse_name((struct hy_mark){0}, what, s->task, names, (size_t)count, e);
+    }
+    if (!length)
+        return hy_fail(e, HY_E_USAGE, "--seq-len %ld, but %s has no such sequences", s->seq_len,
+                       section);
+    return HY_OK;
 }
 
 static int open_raw(struct sample *s, struct hy_err *e)
@@ -142,23 +159,22 @@ static int sample_data(struct sample *s, const struct hy_config *c, struct hy_er
     const int training = s->split == HY_SPLIT_TRAIN;
     const struct hy_task_env env = {.seq_len = c->train.seq_len, .seed = (uint64_t)c->train.seed};
     struct hy_data *data = NULL;
-    int rc = training ? check_task(s, c->data.train, c->data.train_count, e)
-                      : check_task(s, c->data.eval, c->data.eval_count, e);
+    int longest, rc = training ? check_wanted(s, c->data.train, c->data.train_count, &longest, e)
+                               : check_wanted(s, c->data.eval, c->data.eval_count, &longest, e);
     if (!rc)
         rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval, c->data.eval_count,
                           &env, &data, e);
     if (rc)
         return rc;
     s->data = data;
-    s->seq_len = env.seq_len;
-    s->tokens = calloc((size_t)env.seq_len, sizeof *s->tokens);
-    s->labels = calloc((size_t)env.seq_len, sizeof *s->labels);
+    s->tokens = calloc((size_t)longest, sizeof *s->tokens);
+    s->labels = calloc((size_t)longest, sizeof *s->labels);
     if (!s->tokens || !s->labels)
         rc = hy_fail_memory(e);
     if (!rc && s->raw)
         rc = open_raw(s, e);
     if (!rc)
-        rc = training ? put_training(s, e) : put_evaluation(s, e);
+        rc = training ? put_training(s, env.seq_len, e) : put_evaluation(s, e);
     rc = close_raw(s, rc, e);
     free(s->tokens);
     free(s->labels);
@@ -198,13 +214,11 @@ static int read_split(const char *text, enum hy_split *out, struct hy_err *e)
 
 static int sample_run(int argc, char **argv, struct hy_err *e)
 {
-    static const struct option options[] = {{"run", required_argument, NULL, 'n'},
-                                            {"task", required_argument, NULL, 't'},
-                                            {"split", required_argument, NULL, 'p'},
-                                            {"count", required_argument, NULL, 'c'},
-                                            {"set", required_argument, NULL, 's'},
-                                            {"raw", required_argument, NULL, 'r'},
-                                            {0}};
+    static const struct option options[] = {
+        {"run", required_argument, NULL, 'n'},     {"task", required_argument, NULL, 't'},
+        {"split", required_argument, NULL, 'p'},   {"count", required_argument, NULL, 'c'},
+        {"seq-len", required_argument, NULL, 'l'}, {"set", required_argument, NULL, 's'},
+        {"raw", required_argument, NULL, 'r'},     {0}};
     struct sample s = {.run = 1, .split = HY_SPLIT_TRAIN};
     struct hy_sets sets;
     int rc = hy_sets_init(&sets, argc, e);
@@ -220,6 +234,8 @@ static int sample_run(int argc, char **argv, struct hy_err *e)
             rc = read_split(optarg, &s.split, e);
         else if (c == 'c')
             rc = hy_args_int("--count", optarg, 1, LONG_MAX, &s.count, e);
+        else if (c == 'l')
+            rc = hy_args_int("--seq-len", optarg, 1, INT_MAX, &s.seq_len, e);
         else if (c == 's')
             hy_sets_add(&sets, optarg);
         else if (c == 'r')
@@ -243,6 +259,7 @@ const struct hy_command hy_command_sample = {
             "  --task NAME       this task alone, in its own tokens\n"
             "  --split SPLIT     train, valid or test (train)\n"
             "  --count N         sequences; of valid and test: of each task (8)\n"
+            "  --seq-len N       tasks whose sequences have N tokens alone\n"
             "  --set PATH=VALUE  a setting in place of the sweep file's\n"
             "  --raw DIR         writes DIR/inputs.i32 and DIR/labels.i32: N x T little-endian\n"
             "                    int32, label -100 where nothing is scored\n",

@@ -71,6 +71,15 @@ cmp -s train.1 train.2 && fail "two seeds should train on different sequences"
 cmp -s test.1 test.2 || fail "two seeds should be tested on the same sequences"
 "$HYLAS" sample sweep.yaml --set train.seed=2 --run 1 | cmp -s - train.2 || fail "--set is not heard"
 
+# Evaluation entries of another length: printed together, written apart.
+sed 's/examples: 10}]/examples: 10}, {task: mqar, seq_len: 48, pairs: 8}]/' sweep.yaml >long.yaml
+"$HYLAS" sample long.yaml --split test --task mqar --count 2 >printed
+(($(wc -l <printed) == 4)) || fail "2 sequences of each of 2 entries: $(cat printed)"
+"$HYLAS" sample long.yaml --split test --task mqar --seq-len 48 --count 2 --raw long
+(($(stat -c %s long/inputs.i32) == 2 * 48 * 4)) || fail "long/inputs.i32 has a wrong size"
+refuses 2 "of 32 and of 48" --seq-len -- long.yaml --split test --raw mixed
+refuses 2 "--seq-len 47" data.eval -- long.yaml --split test --seq-len 47
+
 refuses 2 mqr mqar -- sweep.yaml --task mqr
 refuses 2 "did you mean 'test'" -- sweep.yaml --split tset
 refuses 2 21 "20 sequences" -- sweep.yaml --split test --task mqar --count 21

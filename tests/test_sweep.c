@@ -128,6 +128,27 @@ static void adding_a_value_keeps_the_other_keys(void **state)
     hy_plan_release(&more);
 }
 
+static void an_evaluation_length_is_part_of_the_key(void **state)
+{
+    (void)state;
+    static const char *const entries[] = {"", ", seq_len: 16", ", seq_len: 32"};
+    struct hy_plan plans[3];
+    for (int i = 0; i < 3; i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 "model: {d_model: 32, layers: 4, heads: 2, mlp: 64}\n"
+                 "data: {train: [{task: mqar, vocab: 32, pairs: [2]}], eval: [{task: mqar%s}]}\n"
+                 "train: {steps: 10, batch: 2, seq_len: 16}\n"
+                 "mixer: {variant: gla, ratio: \"1:1\"}\n",
+                 entries[i]);
+        plans[i] = plan_of(text);
+    }
+    assert_string_equal(plans[0].runs[0].key, plans[1].runs[0].key);
+    assert_string_not_equal(plans[0].runs[0].key, plans[2].runs[0].key);
+    for (int i = 0; i < 3; i++)
+        hy_plan_release(&plans[i]);
+}
+
 static void a_full_model_is_one_run_under_every_variant_ratio_and_placement(void **state)
 {
     (void)state;
@@ -406,6 +427,7 @@ int main(void)
         cmocka_unit_test(excluded_combinations_are_gone_and_included_runs_are_added),
         cmocka_unit_test(a_matrix_of_includes_has_no_other_runs),
         cmocka_unit_test(adding_a_value_keeps_the_other_keys),
+        cmocka_unit_test(an_evaluation_length_is_part_of_the_key),
         cmocka_unit_test(a_full_model_is_one_run_under_every_variant_ratio_and_placement),
         cmocka_unit_test(a_pure_model_has_no_placement_and_no_full_mixer),
         cmocka_unit_test(keys_ignore_spelling_and_what_does_not_change_results),

@@ -13,7 +13,7 @@
 #include "core/tasks/data.h"
 #include "tests/support/open_task.h"
 
-enum { T = 32, MAX_BATCH = 64 };
+enum { T = 32, LONG = 40, MAX_BATCH = 64 };
 
 static char corpus[] = "/tmp/hylas-tasks-XXXXXX";
 
@@ -44,7 +44,8 @@ static struct hy_source source(const char *task, double weight, const char *opti
              mark ? corpus : "", mark ? mark + 6 : options);
     const struct hy_task *found = hy_task_find(task);
     assert_non_null(found);
-    return (struct hy_source){found, weight, resolve_task(found, json)};
+    return (struct hy_source){
+        .task = found, .weight = weight, .options = resolve_task(found, json)};
 }
 
 static void release(struct hy_source *sources, int count)
@@ -70,6 +71,13 @@ static struct hy_data *open_data(const struct hy_source *train, int train_count,
     return data;
 }
 
+static struct hy_source any_source(const struct hy_task *task)
+{
+    return source(task->name, 1,
+                  strcmp(task->name, "text") == 0 ? "{\"path\":\"CORPUS\",\"examples\":3}"
+                                                  : "{\"examples\":3}");
+}
+
 static void every_task_keeps_its_contract(void **unused)
 {
     (void)unused;
@@ -78,11 +86,8 @@ static void every_task_keeps_its_contract(void **unused)
         const struct hy_task *task = *each;
         assert_ptr_equal(hy_task_find(task->name), task);
         assert_true(!each[1] || strcmp(task->name, each[1]->name) < 0);
-        struct hy_source s =
-            source(task->name, 1,
-                   strcmp(task->name, "text") == 0 ? "{\"path\":\"CORPUS\",\"examples\":3}"
-                                                   : "{\"examples\":3}");
-        const struct hy_task_env env = {.seq_len = T, .seed = 1};
+        struct hy_source s = any_source(task);
+        const struct hy_task_env env = {.seq_len = LONG, .seed = 1};
         struct hy_err e;
         void *state, *again;
         if (task->open(s.options, &env, &state, &e) || task->open(s.options, &env, &again, &e))
@@ -91,13 +96,13 @@ static void every_task_keeps_its_contract(void **unused)
             const int64_t count = split ? task->count(state, (enum hy_split)split) : 20;
             assert_true(count > 0);
             for (int64_t i = count - 1; i >= 0; i--) {
-                int32_t tokens[2][T], labels[2][T];
+                int32_t tokens[2][LONG], labels[2][LONG];
                 int scored = 0;
                 task->fill(state, (enum hy_split)split, i, tokens[0], labels[0]);
                 task->fill(again, (enum hy_split)split, i, tokens[1], labels[1]);
                 assert_memory_equal(tokens[0], tokens[1], sizeof *tokens);
                 assert_memory_equal(labels[0], labels[1], sizeof *labels);
-                for (int t = 0; t < T; t++) {
+                for (int t = 0; t < LONG; t++) {
                     assert_in_range(tokens[0][t], 0, task->vocab(state) - 1);
                     if (labels[0][t] != HY_NO_LABEL)
                         assert_in_range(labels[0][t], 0, task->vocab(state) - 1);
@@ -109,6 +114,47 @@ static void every_task_keeps_its_contract(void **unused)
         task->close(state);
         task->close(again);
         task->close(NULL);
+        release(&s, 1);
+    }
+}
+
+/* Whether sequence i of a split is the same for both seeds. */
+static int same(const struct hy_task *task, void *const states[2], const enum hy_split splits[2],
+                int64_t i)
+{
+    int32_t rows[2][2][LONG];
+    for (int k = 0; k < 2; k++)
+        task->fill(states[k], splits[k], i, rows[k][0], rows[k][1]);
+    return !memcmp(rows[0], rows[1], sizeof rows[0]);
+}
+
+static void the_seed_chooses_every_task_s_training_alone(void **unused)
+{
+    (void)unused;
+    static const enum hy_split train[] = {HY_SPLIT_TRAIN, HY_SPLIT_TRAIN},
+                               valid[] = {HY_SPLIT_VALID, HY_SPLIT_VALID},
+                               test[] = {HY_SPLIT_TEST, HY_SPLIT_TEST},
+                               across[] = {HY_SPLIT_VALID, HY_SPLIT_TEST},
+                               from_train[] = {HY_SPLIT_TRAIN, HY_SPLIT_VALID};
+    for (const struct hy_task *const *each = hy_tasks; *each; each++) {
+        const struct hy_task *task = *each;
+        struct hy_source s = any_source(task);
+        struct hy_err e;
+        void *states[2];
+        for (int k = 0; k < 2; k++) {
+            const struct hy_task_env env = {.seq_len = LONG, .seed = (uint64_t)k};
+            if (task->open(s.options, &env, &states[k], &e))
+                fail_msg("%s: %s", task->name, e.text);
+        }
+        for (int64_t i = 0; i < 3; i++) {
+            assert_false(same(task, states, train, i));
+            assert_true(same(task, states, valid, i));
+            assert_true(same(task, states, test, i));
+            assert_false(same(task, states, across, i));
+            assert_false(same(task, states, from_train, i));
+        }
+        for (int k = 0; k < 2; k++)
+            task->close(states[k]);
         release(&s, 1);
     }
 }
@@ -184,13 +230,13 @@ static void a_batch_holds_no_more_labels_than_promised(void **unused)
             for (int i = 0; i < batch * T; i++)
                 scored += labels[i] != HY_NO_LABEL;
             assert_in_range(scored, 1, hy_data_max_train_labels(data, batch));
-            assert_in_range(scored, 1, hy_data_max_labels(data, batch));
         }
     hy_data_close(data);
 
     data = open_data(train, 1, train + 2, 1); /* a text that is only evaluated */
     assert_int_equal(hy_data_max_train_labels(data, 4), 4 * 8);
-    assert_int_equal(hy_data_max_labels(data, 4), 4 * T);
+    assert_int_equal(hy_data_max_eval_labels(data, T, 4), 4 * T);
+    assert_int_equal(hy_data_max_eval_labels(data, 2 * T, 4), 0);
     hy_data_close(data);
     release(train, 3);
 }
@@ -263,6 +309,29 @@ static void tasks_lie_beside_each_other_in_the_vocabulary(void **unused)
     release(eval, 2);
 }
 
+static void evaluation_sequences_may_have_a_length_of_their_own(void **unused)
+{
+    (void)unused;
+    struct hy_source train[] = {source("mqar", 1, "{\"pairs\":4}")};
+    struct hy_source eval[] = {source("mqar", 1, "{\"pairs\":8}"),
+                               source("mqar", 1, "{\"pairs\":16}")};
+    eval[1].seq_len = 2 * T;
+    struct hy_data *data = open_data(train, 1, eval, 2);
+    int32_t tokens[2 * T], labels[2 * T];
+    int shift, scored = 0;
+    assert_int_equal(hy_data_eval_seq_len(data, 0), T);
+    assert_int_equal(hy_data_eval_seq_len(data, 1), 2 * T);
+    assert_int_equal(hy_data_max_eval_labels(data, T, 3), 3 * 8);
+    assert_int_equal(hy_data_max_eval_labels(data, 2 * T, 3), 3 * 16);
+    hy_data_eval_fill(data, 1, HY_SPLIT_VALID, 0, tokens, labels, &shift);
+    for (int t = 0; t < 2 * T; t++)
+        scored += labels[t] != HY_NO_LABEL;
+    assert_int_equal(scored, 16);
+    hy_data_close(data);
+    release(train, 1);
+    release(eval, 2);
+}
+
 static void impossible_mixtures_are_refused(void **unused)
 {
     (void)unused;
@@ -284,12 +353,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_keeps_its_contract),
+        cmocka_unit_test(the_seed_chooses_every_task_s_training_alone),
         cmocka_unit_test(tasks_take_turns_in_exact_proportion),
         cmocka_unit_test(batch_loss_weighs_tasks_by_their_share),
         cmocka_unit_test(a_batch_holds_no_more_labels_than_promised),
         cmocka_unit_test(a_sequence_does_not_depend_on_the_batch_it_is_in),
         cmocka_unit_test(one_task_given_twice_does_not_repeat_itself),
         cmocka_unit_test(tasks_lie_beside_each_other_in_the_vocabulary),
+        cmocka_unit_test(evaluation_sequences_may_have_a_length_of_their_own),
         cmocka_unit_test(impossible_mixtures_are_refused),
     };
     return cmocka_run_group_tests(tests, write_corpus, remove_corpus);

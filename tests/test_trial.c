@@ -197,6 +197,85 @@ static void test_estimate_equals_the_run(void **state)
     hy_config_release(&c);
 }
 
+static void configure_lengths(struct hy_config *c, const char *eval)
+{
+    char text[1024];
+    struct hy_value *tree;
+    struct hy_err e = {0};
+    snprintf(text, sizeof text,
+             "{\"model\": {\"d_model\": 16, \"layers\": 2, \"heads\": 2, \"mlp\": 16},"
+             " \"mixer\": {\"variant\": \"gla\", \"ratio\": \"1:1\"},"
+             " \"data\": {\"train\": [{\"task\": \"mqar\", \"vocab\": 16, \"pairs\": 2,"
+             "   \"examples\": 10}], \"eval\": [%s]},"
+             " \"train\": {\"steps\": 8, \"batch\": 4, \"seq_len\": 16, \"lr\": 0.01}}",
+             eval);
+    if (hy_value_from_json(text, "test", &tree, &e) || hy_config_resolve(tree, c, &e))
+        fail_msg("%s", e.text);
+    hy_value_free(tree);
+}
+
+/* What the run with these evaluation entries says of the test split. */
+static void evaluated(const char *eval, struct record *r)
+{
+    struct hy_config c;
+    configure_lengths(&c, eval);
+    run(&c, r, NULL);
+    assert_string_equal(r->end, "done");
+    hy_config_release(&c);
+}
+
+static int count_of(const struct record *r, const char *text)
+{
+    int count = 0;
+    for (const char *at = r->rows.data; (at = strstr(at, text)); at++)
+        count++;
+    return count;
+}
+
+static void test_other_lengths_are_slices_of_their_own(void **state)
+{
+    (void)state;
+    struct record usual = {0}, longer = {0};
+    evaluated("{\"task\": \"mqar\"}", &usual);
+    evaluated("{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 80, \"pairs\": [2, 7]},"
+              "{\"task\": \"mqar\", \"seq_len\": 9}",
+              &longer);
+    assert_int_equal(count_of(&usual, "length="), 0);
+    /* In each of validation and test: the whole and each number of pairs. */
+    assert_int_equal(count_of(&longer, "\"length=80\""), 2);
+    assert_int_equal(count_of(&longer, "\"length=80,pairs=2\""), 2);
+    assert_int_equal(count_of(&longer, "\"length=80,pairs=7\""), 2);
+    assert_int_equal(count_of(&longer, "\"length=9,pairs=2\""), 2);
+    /* The summary is over sequences of training's length. */
+    const char *summary = strstr(usual.rows.data, "\"recall_test\"");
+    const char *same = strstr(longer.rows.data, "\"recall_test\"");
+    assert_non_null(summary);
+    assert_non_null(same);
+    assert_string_equal(summary, same);
+    hy_buf_release(&usual.rows);
+    hy_buf_release(&longer.rows);
+}
+
+static void test_a_length_costs_what_its_tokens_cost(void **state)
+{
+    (void)state;
+    static const char *const evals[] = {
+        "{\"task\": \"mqar\"}",
+        "{\"task\": \"mqar\", \"seq_len\": 128, \"examples\": 64}",
+    };
+    struct hy_estimate estimates[2];
+    for (int i = 0; i < 2; i++) {
+        struct hy_config c;
+        struct hy_err e;
+        configure_lengths(&c, evals[i]);
+        if (hy_trial_estimate(&c, &estimates[i], &e))
+            fail_msg("%s", e.text);
+        hy_config_release(&c);
+    }
+    assert_true(estimates[1].total_flops > estimates[0].total_flops);
+    assert_int_equal(estimates[1].train_bytes, estimates[0].train_bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_divergence_is_a_result),
         cmocka_unit_test(test_a_damaged_checkpoint_costs_only_time),
         cmocka_unit_test(test_estimate_equals_the_run),
+        cmocka_unit_test(test_other_lengths_are_slices_of_their_own),
+        cmocka_unit_test(test_a_length_costs_what_its_tokens_cost),
     };
     return cmocka_run_group_tests_name("trials", tests, setup, teardown);
 }

@@ -7,6 +7,7 @@
 struct place {
     const struct hy_task *task;
     void *state;
+    int seq_len;
     int shift;      /* of its tokens in the shared vocabulary */
     double share;   /* training: of the loss and of the sequences, sums to 1 */
     uint64_t turns; /* training: share among the sources from this one on, in units of 2^-32 */
@@ -57,8 +58,12 @@ static int open_sources(struct hy_data *d, const char *section, const struct hy_
                        HY_MAX_SOURCES);
     for (int i = 0; i < count; i++) {
         struct place *p = &places[i];
+        struct hy_task_env own = *env;
+        if (sources[i].seq_len)
+            own.seq_len = sources[i].seq_len;
         p->task = sources[i].task;
-        int rc = p->task->open(sources[i].options, env, &p->state, e);
+        p->seq_len = own.seq_len;
+        int rc = p->task->open(sources[i].options, &own, &p->state, e);
         if (rc)
             return rc;
         rc = settle(d, p, e);
@@ -205,11 +210,12 @@ int hy_data_max_train_labels(const struct hy_data *d, int batch)
     return (int)labels;
 }
 
-int hy_data_max_labels(const struct hy_data *d, int batch)
+int hy_data_max_eval_labels(const struct hy_data *d, int seq_len, int batch)
 {
-    int most = hy_data_max_train_labels(d, batch);
+    int most = 0;
     for (int i = 0; i < d->eval_count; i++) {
-        const int labels = batch * d->eval[i].task->max_labels(d->eval[i].state);
+        const struct place *p = &d->eval[i];
+        const int labels = p->seq_len == seq_len ? batch * p->task->max_labels(p->state) : 0;
         most = labels > most ? labels : most;
     }
     return most;
@@ -230,6 +236,11 @@ int hy_data_eval_count(const struct hy_data *d)
     return d->eval_count;
 }
 
+int hy_data_eval_seq_len(const struct hy_data *d, int source)
+{
+    return d->eval[source].seq_len;
+}
+
 const struct hy_task *hy_data_eval_task(const struct hy_data *d, int source)
 {
     return d->eval[source].task;
@@ -245,6 +256,6 @@ void hy_data_eval_fill(const struct hy_data *d, int source, enum hy_split split,
 {
     const struct place *p = &d->eval[source];
     p->task->fill(p->state, split, index, tokens, labels);
-    shift_tokens(p->shift, d->seq_len, tokens, labels);
+    shift_tokens(p->shift, p->seq_len, tokens, labels);
     *shift = p->shift;
 }

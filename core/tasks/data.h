@@ -17,6 +17,7 @@ enum { HY_MAX_SOURCES = 8 };
 struct hy_source {
     const struct hy_task *task;
     double weight;            /* training only, > 0 */
+    int seq_len;              /* 0: the environment's, as always in training */
     struct hy_value *options; /* resolved; owned by the configuration */
 };
 
@@ -32,8 +33,8 @@ void hy_data_close(struct hy_data *d); /* accepts NULL */
 int hy_data_vocab(const struct hy_data *d);
 /* Most labelled positions in a batch of `batch` training sequences: of hy_data_batch. */
 int hy_data_max_train_labels(const struct hy_data *d, int batch);
-/* Most labelled positions in any batch, of training or evaluation sequences. */
-int hy_data_max_labels(const struct hy_data *d, int batch);
+/* Most labelled positions in a batch of evaluation sequences of seq_len tokens. */
+int hy_data_max_eval_labels(const struct hy_data *d, int seq_len, int batch);
 
 /* The n-th training sequence from the run's beginning (sequence b of step s is n = s * batch + b)
  * in the shared vocabulary. Returns its source in data.train; *shift is what was added to the
@@ -51,6 +52,8 @@ void hy_data_batch(const struct hy_data *d, int64_t step, int batch, int32_t *to
 
 /* Evaluation: sources in the order of data.eval. */
 int hy_data_eval_count(const struct hy_data *d);
+/* Tokens of its sequences. */
+int hy_data_eval_seq_len(const struct hy_data *d, int source);
 const struct hy_task *hy_data_eval_task(const struct hy_data *d, int source);
 /* The opened task state, for count, score_* (which see task-local tokens). */
 const void *hy_data_eval_state(const struct hy_data *d, int source);

@@ -57,8 +57,6 @@ static int check_pairs(const struct mqar *m, const struct hy_value *pairs, struc
 {
     char at[512];
     hy_mark_text(pairs->mark, at, sizeof at);
-    if (!m->pairs_count)
-        return hy_fail(e, HY_E_USAGE, "%stask mqar: pairs is an empty list; say pairs: 8", at);
     const int keys = m->vocab / 2 - 1, quarter = m->env.seq_len / 4;
     const int most = quarter < keys ? quarter : keys;
     for (int i = 0; i < m->pairs_count; i++) {

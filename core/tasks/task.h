@@ -23,7 +23,7 @@ enum hy_split { HY_SPLIT_TRAIN, HY_SPLIT_VALID, HY_SPLIT_TEST };
 const char *hy_split_name(enum hy_split split); /* "train", "valid", "test" */
 
 struct hy_task_env {
-    int seq_len;
+    int seq_len; /* train.seq_len, or the evaluation entry's own */
     uint64_t
         seed; /* train.seed: chooses the training sequences; valid and test do not depend on it */
 };

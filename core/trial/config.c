@@ -178,9 +178,9 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     if (!rc)
         rc = hy_config_read_mixers(tree, &c, e);
     if (!rc)
-        rc = hy_config_read_data(tree, &c, e);
-    if (!rc)
         rc = read_train(tree, &c, e);
+    if (!rc)
+        rc = hy_config_read_data(tree, &c, e);
     if (!rc)
         rc = read_eval(tree, &c, e);
     if (!rc)

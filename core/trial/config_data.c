@@ -6,6 +6,8 @@
 
 static const struct hy_option eval_entry[] = {
     {"task", HY_OPT_STRING, .required = 1, .help = "what to train on or to measure"},
+    {"seq_len", HY_OPT_INT, .def = 0, .min = 0, .max = 1048576,
+     .help = "tokens per sequence; 0: train.seq_len"},
     {0},
 };
 static const struct hy_option train_entry[] = {
@@ -14,7 +16,8 @@ static const struct hy_option train_entry[] = {
     {0},
 };
 
-static int read_source(const struct hy_value *entry, const struct hy_option *own,
+/* seq_len: of sequences whose entry does not say otherwise. */
+static int read_source(const struct hy_value *entry, const struct hy_option *own, int seq_len,
                        struct hy_source *out, struct hy_value *canonical, struct hy_err *e)
 {
     const struct hy_task *task = hy_task_find(hy_value_get(entry, "task")->string);
@@ -25,10 +28,15 @@ static int read_source(const struct hy_value *entry, const struct hy_option *own
     int rc = hy_pair_resolve(&p, entry, &keys, &options, e);
     if (rc)
         return rc;
-    *out = (struct hy_source){.task = task, .options = options};
+    *out = (struct hy_source){.task = task, .options = options, .seq_len = seq_len};
     if (own == train_entry)
         out->weight = hy_get_real(keys, "weight");
-    rc = hy_value_add_all(keys, options, e);
+    else if (hy_get_int(keys, "seq_len"))
+        out->seq_len = (int)hy_get_int(keys, "seq_len");
+    else
+        rc = hy_value_set(keys, "seq_len", hy_value_int(seq_len), e);
+    if (!rc)
+        rc = hy_value_add_all(keys, options, e);
     if (rc)
         hy_value_free(keys);
     else
@@ -95,14 +103,14 @@ static int expand_eval(const struct hy_value *given, const struct hy_value *trai
     return rc;
 }
 
-static int read_sources(const struct hy_value *list, const struct hy_option *own,
+static int read_sources(const struct hy_value *list, const struct hy_option *own, int seq_len,
                         struct hy_source *sources, int *count, struct hy_value **canonical,
                         struct hy_err *e)
 {
     struct hy_value *out = hy_value_list();
     int rc = out ? HY_OK : hy_fail_memory(e);
     for (size_t i = 0; !rc && i < list->count; i++) {
-        rc = read_source(list->items[i], own, &sources[i], out, e);
+        rc = read_source(list->items[i], own, seq_len, &sources[i], out, e);
         if (sources[i].options)
             *count = (int)i + 1;
     }
@@ -132,9 +140,11 @@ int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct
     if (!rc)
         rc = expand_eval(eval, train, &expanded, e);
     if (!rc)
-        rc = read_sources(train, train_entry, c->data.train, &c->data.train_count, &trained, e);
+        rc = read_sources(train, train_entry, c->train.seq_len, c->data.train, &c->data.train_count,
+                          &trained, e);
     if (!rc)
-        rc = read_sources(expanded, eval_entry, c->data.eval, &c->data.eval_count, &evaluated, e);
+        rc = read_sources(expanded, eval_entry, c->train.seq_len, c->data.eval, &c->data.eval_count,
+                          &evaluated, e);
     hy_value_free(expanded);
     if (!rc) {
         rc = hy_value_put(c->tree, "data.train", trained, e);

@@ -81,7 +81,7 @@ static int content_of(const struct hy_source *s, struct hy_value *known, char te
     return rc;
 }
 
-/* {task, share, options..., content}. */
+/* {task, share or seq_len, options..., content}. */
 static int source_identity(const struct hy_source *s, double weights, struct hy_value *known,
                            struct hy_value **out, struct hy_err *e)
 {
@@ -94,6 +94,8 @@ static int source_identity(const struct hy_source *s, double weights, struct hy_
         rc = hy_value_set(map, "task", hy_value_string(s->task->name), e);
     if (!rc && weights > 0)
         rc = hy_value_set(map, "share", hy_value_real(s->weight / weights), e);
+    if (!rc && !(weights > 0))
+        rc = hy_value_set(map, "seq_len", hy_value_int(s->seq_len), e);
     if (!rc && s->task->content) {
         rc = content_of(s, known, content, e);
         if (!rc)

@@ -20,26 +20,65 @@ struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab)
     };
 }
 
+/* Sequences of an evaluation batch: as many tokens as a training batch has, at most. */
+static int eval_batch(const struct hy_config *c, int seq_len)
+{
+    const int64_t fit = (int64_t)c->train.batch * c->train.seq_len / seq_len;
+    return fit < 1 ? 1 : fit < c->train.batch ? (int)fit : c->train.batch;
+}
+
+/* Records one evaluation graph for each length of evaluation sequences. */
+static int record_evaluators(struct hy_engine *x, const struct hy_config *c, int dry,
+                             struct hy_err *e)
+{
+    for (int s = 0; s < hy_data_eval_count(x->data); s++) {
+        const int seq_len = hy_data_eval_seq_len(x->data, s);
+        const struct hy_shape shape = {
+            .replicas = 1, .batch = eval_batch(c, seq_len), .tokens = seq_len, .mode = HY_EVAL};
+        if (hy_engine_evaluator(x, s))
+            continue;
+        struct hy_evaluator *v = &x->evaluators[x->evaluator_count];
+        v->graph = hy_graph_new(&shape, &x->params, NULL, NULL);
+        if (!v->graph)
+            return hy_fail_memory(e);
+        x->evaluator_count++;
+        v->graph->dry = dry;
+        hy_model_build(&x->spec, v->graph, hy_data_max_eval_labels(x->data, seq_len, shape.batch),
+                       &v->ends);
+    }
+    return HY_OK;
+}
+
+static int plan_evaluators(struct hy_engine *x, struct hy_err *e)
+{
+    for (int i = 0; i < x->evaluator_count; i++) {
+        struct hy_evaluator *v = &x->evaluators[i];
+        const int rc = hy_graph_plan(v->graph, e);
+        if (rc)
+            return rc;
+        v->cost = hy_graph_cost(v->graph);
+    }
+    return HY_OK;
+}
+
 static int build(struct hy_engine *x, const struct hy_config *c, int dry, struct hy_err *e)
 {
-    const int batch = c->train.batch;
-    const int64_t max_labels = hy_data_max_labels(x->data, batch);
-    struct hy_shape shape = {.replicas = 1, .batch = batch, .tokens = c->train.seq_len};
+    const struct hy_shape shape = {
+        .replicas = 1, .batch = c->train.batch, .tokens = c->train.seq_len, .mode = HY_TRAIN};
     int rc;
 
-    shape.mode = HY_TRAIN;
     x->train = hy_graph_new(&shape, &x->params, &x->grads, NULL);
-    shape.mode = HY_EVAL;
-    x->eval = hy_graph_new(&shape, &x->params, NULL, NULL);
-    if (!x->train || !x->eval)
+    if (!x->train)
         return hy_fail_memory(e);
-    x->train->dry = x->eval->dry = dry;
-
-    hy_model_build(&x->spec, x->train, max_labels, &x->train_ends);
-    hy_model_build(&x->spec, x->eval, max_labels, &x->eval_ends);
-    x->weights = hy_graph_input(x->train, "weights", HY_REAL, (int64_t)batch * shape.tokens, 1);
-    if (x->train->err.code || x->eval->err.code) {
-        *e = x->train->err.code ? x->train->err : x->eval->err;
+    x->train->dry = dry;
+    hy_model_build(&x->spec, x->train, hy_data_max_train_labels(x->data, shape.batch),
+                   &x->train_ends);
+    x->weights =
+        hy_graph_input(x->train, "weights", HY_REAL, (int64_t)shape.batch * shape.tokens, 1);
+    if ((rc = record_evaluators(x, c, dry, e)))
+        return rc;
+    if (x->train->err.code) {
+        *e = x->train->err;
         return e->code;
     }
     if (!dry &&
@@ -47,10 +86,9 @@ static int build(struct hy_engine *x, const struct hy_config *c, int dry, struct
          (rc = hy_adamw_init(&x->optimizer, &x->params, e))))
         return rc;
     if ((rc = hy_graph_backward(x->train, 1, &x->train_ends.nll, &x->weights, e)) ||
-        (rc = hy_graph_plan(x->train, e)) || (rc = hy_graph_plan(x->eval, e)))
+        (rc = hy_graph_plan(x->train, e)) || (rc = plan_evaluators(x, e)))
         return rc;
     x->train_cost = hy_graph_cost(x->train);
-    x->eval_cost = hy_graph_cost(x->eval);
     x->train_bytes =
         4 * x->params.count * (int64_t)sizeof(hy_real) + (int64_t)x->train->arena_bytes;
     return HY_OK;
@@ -79,12 +117,21 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, stru
 void hy_engine_release(struct hy_engine *x)
 {
     hy_graph_free(x->train);
-    hy_graph_free(x->eval);
+    for (int i = 0; i < x->evaluator_count; i++)
+        hy_graph_free(x->evaluators[i].graph);
     hy_adamw_release(&x->optimizer);
     hy_slab_release(&x->grads);
     hy_slab_release(&x->params);
     hy_data_close(x->data);
     memset(x, 0, sizeof *x);
+}
+
+struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source)
+{
+    for (int i = 0; i < x->evaluator_count; i++)
+        if (x->evaluators[i].graph->shape.tokens == hy_data_eval_seq_len(x->data, source))
+            return &x->evaluators[i];
+    return NULL;
 }
 
 int hy_engine_cache_bytes(const struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e)

@@ -7,15 +7,24 @@
 #include "core/model/optimizer.h"
 #include "core/trial/config.h"
 
+/* The evaluation graph for sequences of one length: graph->shape has it, and the batch. */
+struct hy_evaluator {
+    struct hy_graph *graph;
+    struct hy_model_ends ends;
+    struct hy_cost cost; /* of one run */
+};
+
 struct hy_engine {
     struct hy_model_spec spec;
     struct hy_data *data;
     struct hy_slab params, grads;
     struct hy_adamw optimizer;
-    struct hy_graph *train, *eval;
-    struct hy_model_ends train_ends, eval_ends;
+    struct hy_graph *train;
+    struct hy_model_ends train_ends;
     struct hy_tensor *weights; /* train: d loss / d nll, the loss weight of each position */
-    struct hy_cost train_cost, eval_cost; /* of one run of the graph */
+    struct hy_cost train_cost; /* of one run of the graph */
+    struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
+    int evaluator_count;
     int64_t train_bytes; /* parameters, gradients, moments, activations of training */
 };
 
@@ -31,9 +40,13 @@ void hy_engine_release(struct hy_engine *x);
  * an error when they differ from what the variants declare. */
 int hy_engine_cache_bytes(const struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e);
 
+/* Where an evaluation source's sequences are run. */
+struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);
+
 /* Evaluates one split of all evaluation sources: emits slice rows, and the means that the results
- * table shows. Values that no task measures are NaN. stop: as in trial.h; ends early with
- * HY_E_INTERRUPTED. */
+ * table shows, which are over sources whose sequences are as long as training's. The slices of
+ * other sources begin with their length: "length=128", "length=128,pairs=16". Values that no task
+ * measures are NaN. stop: as in trial.h; ends early with HY_E_INTERRUPTED. */
 struct hy_scores {
     double ppl, bits_per_byte, recall;
 };

@@ -1,6 +1,7 @@
 /* evaluate.c - runs the evaluation sets through the model and lets their tasks score the
  * predictions. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ struct collector {
     void *context;
     const char *task, *split;
     int64_t step;
+    int length;                          /* of the sequences where it is not training's, else 0 */
     double accuracy, nll, bits_per_byte; /* of the whole split; NaN where not scored */
 };
 
@@ -25,12 +27,15 @@ static void collect(void *context, const char *slice, const char *metric, double
         c->nll = value;
     if (!*slice && !strcmp(metric, "bits_per_byte"))
         c->bits_per_byte = value;
+    char named[128];
+    if (c->length)
+        snprintf(named, sizeof named, "length=%d%s%s", c->length, *slice ? "," : "", slice);
     const struct hy_row row = {
         .type = HY_ROW_SLICE,
         .step = c->step,
         .task = c->task,
         .split = c->split,
-        .slice = slice,
+        .slice = c->length ? named : slice,
         .name = metric,
         .value = value,
     };
@@ -75,13 +80,13 @@ static void window_release(struct window *w)
 }
 
 /* Hands row `row` of the batch, as predicted, to the task's scorer. */
-static void score(const struct hy_engine *x, struct window *w, int source, void *scorer, int row,
-                  int64_t index, int shift)
+static void score(const struct hy_data *data, const struct hy_evaluator *v, struct window *w,
+                  int source, void *scorer, int row, int64_t index, int shift)
 {
-    const int seq_len = x->eval->shape.tokens;
+    const int seq_len = v->graph->shape.tokens;
     const size_t first = (size_t)row * (size_t)seq_len;
-    const hy_real *nll = hy_real_data(x->eval_ends.nll, 0) + first;
-    const hy_real *hit = hy_real_data(x->eval_ends.hit, 0) + first;
+    const hy_real *nll = hy_real_data(v->ends.nll, 0) + first;
+    const hy_real *hit = hy_real_data(v->ends.hit, 0) + first;
     for (int t = 0; t < seq_len; t++) {
         const int32_t label = w->labels[first + (size_t)t];
         w->local_tokens[t] = w->tokens[first + (size_t)t] - shift;
@@ -94,38 +99,45 @@ static void score(const struct hy_engine *x, struct window *w, int source, void 
                                     .labels = w->local_labels,
                                     .nll = w->nll,
                                     .hit = w->hit};
-    hy_data_eval_task(x->data, source)->score_add(hy_data_eval_state(x->data, source), scorer, &p);
+    hy_data_eval_task(data, source)->score_add(hy_data_eval_state(data, source), scorer, &p);
 }
 
-static int evaluate_source(struct hy_engine *x, struct window *w, int source, enum hy_split split,
+static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
                            const volatile int *stop, struct collector *c, struct hy_err *e)
 {
+    const struct hy_evaluator *v = hy_engine_evaluator(x, source);
     const struct hy_task *task = hy_data_eval_task(x->data, source);
     const void *state = hy_data_eval_state(x->data, source);
     const int64_t count = task->count(state, split);
-    const int batch = x->eval->shape.batch, seq_len = x->eval->shape.tokens;
-    const size_t bytes = (size_t)batch * (size_t)seq_len * sizeof *w->tokens;
+    const int batch = v->graph->shape.batch, seq_len = v->graph->shape.tokens;
+    const size_t bytes = (size_t)batch * (size_t)seq_len * sizeof(int32_t);
+    struct window w = {0};
     void *scorer;
-    int shift = 0, rc = task->score_begin(state, split, &scorer, e);
-    if (rc)
+    int shift = 0, rc = window_init(&w, (size_t)batch, (size_t)seq_len, e);
+    if (!rc)
+        rc = task->score_begin(state, split, &scorer, e);
+    if (rc) {
+        window_release(&w);
         return rc;
+    }
     for (int64_t first = 0; first < count && !rc; first += batch) {
         const int rows = count - first < batch ? (int)(count - first) : batch;
         for (int k = 0; k < batch * seq_len; k++)
-            w->labels[k] = HY_NO_LABEL;
+            w.labels[k] = HY_NO_LABEL;
         for (int i = 0; i < rows; i++)
-            hy_data_eval_fill(x->data, source, split, first + i, w->tokens + i * seq_len,
-                              w->labels + i * seq_len, &shift);
-        memcpy(hy_data(x->eval_ends.tokens, 0), w->tokens, bytes);
-        memcpy(hy_data(x->eval_ends.labels, 0), w->labels, bytes);
-        hy_graph_run(x->eval, NULL);
+            hy_data_eval_fill(x->data, source, split, first + i, w.tokens + i * seq_len,
+                              w.labels + i * seq_len, &shift);
+        memcpy(hy_data(v->ends.tokens, 0), w.tokens, bytes);
+        memcpy(hy_data(v->ends.labels, 0), w.labels, bytes);
+        hy_graph_run(v->graph, NULL);
         for (int i = 0; i < rows; i++)
-            score(x, w, source, scorer, i, first + i, shift);
+            score(x->data, v, &w, source, scorer, i, first + i, shift);
         if (stop && *stop)
             rc = hy_fail(e, HY_E_INTERRUPTED, "stopped during evaluation");
     }
     /* score_end also frees the scorer; a cut-off evaluation has no scores. */
     task->score_end(state, scorer, rc ? discard : collect, c);
+    window_release(&w);
     return rc;
 }
 
@@ -134,20 +146,22 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
                        const volatile int *stop, struct hy_scores *out, struct hy_err *e)
 {
     double accuracy = 0, nll = NAN, bits_per_byte = NAN;
-    int recalls = 0;
-    struct window w = {0};
-    int rc = window_init(&w, (size_t)x->eval->shape.batch, (size_t)x->eval->shape.tokens, e);
+    int recalls = 0, rc = HY_OK;
     for (int s = 0; !rc && s < hy_data_eval_count(x->data); s++) {
         const struct hy_task *task = hy_data_eval_task(x->data, s);
+        const int length = hy_data_eval_seq_len(x->data, s), usual = x->train->shape.tokens;
         struct collector c = {.emit = emit,
                               .context = context,
                               .task = task->name,
                               .split = hy_split_name(split),
                               .step = step,
+                              .length = length == usual ? 0 : length,
                               .accuracy = NAN,
                               .nll = NAN,
                               .bits_per_byte = NAN};
-        rc = evaluate_source(x, &w, s, split, stop, &c, e);
+        rc = evaluate_source(x, s, split, stop, &c, e);
+        if (c.length)
+            continue;
         if (task->measures_recall) {
             accuracy += c.accuracy;
             recalls++;
@@ -157,7 +171,6 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
             bits_per_byte = c.bits_per_byte;
         }
     }
-    window_release(&w);
     if (!rc)
         *out = (struct hy_scores){
             .ppl = exp(nll),

@@ -329,25 +329,27 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
             largest = config->eval.contexts[i];
     if (rc)
         goto out;
-    const int batch = config->train.batch;
     const int64_t steps = config->train.steps;
-    double evaluations[3] = {0};
-    for (int s = 0; s < hy_data_eval_count(x.data); s++)
+    double evaluation[3] = {0}; /* FLOPs of one, by split */
+    for (int s = 0; s < hy_data_eval_count(x.data); s++) {
+        const struct hy_evaluator *v = hy_engine_evaluator(&x, s);
+        const int batch = v->graph->shape.batch;
         for (int split = HY_SPLIT_VALID; split <= HY_SPLIT_TEST; split++) {
             const int64_t count =
                 hy_data_eval_task(x.data, s)->count(hy_data_eval_state(x.data, s), split);
-            evaluations[split] += (double)((count + batch - 1) / batch);
+            evaluation[split] += (double)((count + batch - 1) / batch) * v->cost.flops;
         }
+    }
     const int64_t validations = config->eval.every ? (steps - 1) / config->eval.every : 0;
-    const double runs =
-        evaluations[HY_SPLIT_VALID] * (double)(validations + 1) + evaluations[HY_SPLIT_TEST];
-    const double tokens = (double)batch * config->train.seq_len;
+    const double evaluations =
+        evaluation[HY_SPLIT_VALID] * (double)(validations + 1) + evaluation[HY_SPLIT_TEST];
+    const double tokens = (double)config->train.batch * config->train.seq_len;
     struct hy_estimate estimate = {
         .params = x.params.count,
         .train_bytes = x.train_bytes,
         .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
         .flops_per_token = x.train_cost.flops / tokens,
-        .total_flops = (double)steps * x.train_cost.flops + runs * x.eval_cost.flops,
+        .total_flops = (double)steps * x.train_cost.flops + evaluations,
     };
     rc = hy_engine_cache_bytes(&x, largest, &estimate.cache_bytes, e);
     if (!rc)
