@@ -256,6 +256,19 @@ static void test_other_lengths_are_slices_of_their_own(void **state)
     hy_buf_release(&longer.rows);
 }
 
+static void test_two_entries_of_one_task_keep_their_rows_apart(void **state)
+{
+    (void)state;
+    struct record r = {0};
+    evaluated("{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"fill\": \"zero\"},"
+              "{\"task\": \"mqar\", \"seq_len\": 80}",
+              &r);
+    /* In each of validation and test: the whole and pairs=2. */
+    assert_int_equal(count_of(&r, "\"mqar\""), 2 * 2 * 2);
+    assert_int_equal(count_of(&r, "\"mqar#2\""), 2 * 2);
+    hy_buf_release(&r.rows);
+}
+
 static void test_a_length_costs_what_its_tokens_cost(void **state)
 {
     (void)state;
@@ -285,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_a_damaged_checkpoint_costs_only_time),
         cmocka_unit_test(test_estimate_equals_the_run),
         cmocka_unit_test(test_other_lengths_are_slices_of_their_own),
+        cmocka_unit_test(test_two_entries_of_one_task_keep_their_rows_apart),
         cmocka_unit_test(test_a_length_costs_what_its_tokens_cost),
     };
     return cmocka_run_group_tests_name("trials", tests, setup, teardown);

@@ -45,7 +45,8 @@ struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);
 
 /* Evaluates one split of all evaluation sources: emits slice rows, and the means that the results
  * table shows, which are over sources whose sequences are as long as training's. The slices of
- * other sources begin with their length: "length=128", "length=128,pairs=16". Values that no task
+ * other sources begin with their length: "length=128", "length=128,pairs=16". Rows name the task;
+ * its second entry of one length is "mqar#2". Values that no task
  * measures are NaN. stop: as in trial.h; ends early with HY_E_INTERRUPTED. */
 struct hy_scores {
     double ppl, bits_per_byte, recall;

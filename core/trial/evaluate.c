@@ -141,6 +141,21 @@ static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
     return rc;
 }
 
+/* What rows call a source: its task, numbered from the second entry of one task and length on,
+ * since rows of equal names replace each other. */
+static void name_source(const struct hy_data *d, int source, char *text, size_t size)
+{
+    const struct hy_task *task = hy_data_eval_task(d, source);
+    const int seq_len = hy_data_eval_seq_len(d, source);
+    int number = 1;
+    for (int s = 0; s < source; s++)
+        number += hy_data_eval_task(d, s) == task && hy_data_eval_seq_len(d, s) == seq_len;
+    if (number == 1)
+        snprintf(text, size, "%s", task->name);
+    else
+        snprintf(text, size, "%s#%d", task->name, number);
+}
+
 int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
                        void (*emit)(void *context, const struct hy_row *row), void *context,
                        const volatile int *stop, struct hy_scores *out, struct hy_err *e)
@@ -150,9 +165,11 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
     for (int s = 0; !rc && s < hy_data_eval_count(x->data); s++) {
         const struct hy_task *task = hy_data_eval_task(x->data, s);
         const int length = hy_data_eval_seq_len(x->data, s), usual = x->train->shape.tokens;
+        char name[64];
+        name_source(x->data, s, name, sizeof name);
         struct collector c = {.emit = emit,
                               .context = context,
-                              .task = task->name,
+                              .task = name,
                               .split = hy_split_name(split),
                               .step = step,
                               .length = length == usual ? 0 : length,
