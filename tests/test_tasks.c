@@ -312,7 +312,7 @@ static void tasks_lie_beside_each_other_in_the_vocabulary(void **unused)
 static void evaluation_sequences_may_have_a_length_of_their_own(void **unused)
 {
     (void)unused;
-    struct hy_source train[] = {source("mqar", 1, "{\"pairs\":4}")};
+    struct hy_source train[] = {source("text", 1, "{\"path\":\"CORPUS\"}")};
     struct hy_source eval[] = {source("mqar", 1, "{\"pairs\":8}"),
                                source("mqar", 1, "{\"pairs\":16}")};
     eval[1].seq_len = 2 * T;
@@ -324,8 +324,11 @@ static void evaluation_sequences_may_have_a_length_of_their_own(void **unused)
     assert_int_equal(hy_data_max_eval_labels(data, T, 3), 3 * 8);
     assert_int_equal(hy_data_max_eval_labels(data, 2 * T, 3), 3 * 16);
     hy_data_eval_fill(data, 1, HY_SPLIT_VALID, 0, tokens, labels, &shift);
-    for (int t = 0; t < 2 * T; t++)
+    assert_int_equal(shift, 256);
+    for (int t = 0; t < 2 * T; t++) {
+        assert_in_range(tokens[t], 256, 511);
         scored += labels[t] != HY_NO_LABEL;
+    }
     assert_int_equal(scored, 16);
     hy_data_close(data);
     release(train, 1);

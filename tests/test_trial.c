@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "core/trial/engine.h"
 #include "core/trial/trial.h"
 
 enum { STEPS = 24 };
@@ -269,6 +270,27 @@ static void test_two_entries_of_one_task_keep_their_rows_apart(void **state)
     hy_buf_release(&r.rows);
 }
 
+static void test_longer_sequences_come_in_smaller_batches(void **state)
+{
+    (void)state;
+    static const int shapes[3][2] = {{4, 16}, {2, 24}, {1, 200}}; /* batch, tokens */
+    struct hy_config c;
+    struct hy_engine x;
+    struct hy_err e;
+    configure_lengths(&c, "{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 24},"
+                          "{\"task\": \"mqar\", \"seq_len\": 200}, {\"task\": \"mqar\"}");
+    if (hy_engine_init(&x, &c, 1, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(x.evaluator_count, 3);
+    for (int s = 0; s < 4; s++) {
+        const struct hy_shape *shape = &hy_engine_evaluator(&x, s)->graph->shape;
+        assert_int_equal(shape->batch, shapes[s % 3][0]);
+        assert_int_equal(shape->tokens, shapes[s % 3][1]);
+    }
+    hy_engine_release(&x);
+    hy_config_release(&c);
+}
+
 static void test_a_length_costs_what_its_tokens_cost(void **state)
 {
     (void)state;
@@ -299,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_estimate_equals_the_run),
         cmocka_unit_test(test_other_lengths_are_slices_of_their_own),
         cmocka_unit_test(test_two_entries_of_one_task_keep_their_rows_apart),
+        cmocka_unit_test(test_longer_sequences_come_in_smaller_batches),
         cmocka_unit_test(test_a_length_costs_what_its_tokens_cost),
     };
     return cmocka_run_group_tests_name("trials", tests, setup, teardown);
