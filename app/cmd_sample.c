@@ -119,7 +119,6 @@ static int check_wanted(const struct sample *s, const struct hy_source *sources,
                            section, length, seq_len);
         length = seq_len > length ? seq_len : length;
     }
-    *longest = length;
     if (!known) {
         char what[64];
         snprintf(what, sizeof what, "task in %s:", section);
@@ -128,6 +127,7 @@ static int check_wanted(const struct sample *s, const struct hy_source *sources,
     if (!length)
         return hy_fail(e, HY_E_USAGE, "--seq-len %ld, but %s has no such sequences", s->seq_len,
                        section);
+    *longest = length;
     return HY_OK;
 }
 

@@ -11,23 +11,19 @@
 
 #include "core/tasks/task.h"
 
-/* The rows that every task of MAD ends its options with. */
-#define HY_MAD_OPTIONS                                                                    \
-    {"train_examples", HY_OPT_INT,                                                        \
-     .def = 12800,     .min = 0,                                                          \
-     .max = 1 << 30,   .help = "training draws from so many sequences; 0: each is new"},  \
-        {"examples", HY_OPT_INT,     .def = 1280,                                         \
-         .min = 1,   .max = 1 << 30, .help = "sequences in each of validation and test"}, \
-    {                                                                                     \
-        0                                                                                 \
-    }
-/* Of those whose published loss is over the whole sequence. */
-#define HY_MAD_PREDICT                                                                       \
-    {                                                                                        \
-        "predict", HY_OPT_CHOICE,                                                            \
-            .text = "all", .choices = "all|answers",                                         \
-            .help = "labels of training: every next token, or the answers, as in evaluation" \
-    }
+/* Rows of the tasks' options: those that every one ends with, and that of those whose published
+ * loss is over the whole sequence. */
+/* clang-format off */
+#define HY_MAD_OPTIONS                                                              \
+    {"train_examples", HY_OPT_INT, .def = 12800, .min = 0, .max = 1 << 30,          \
+     .help = "training draws from so many sequences; 0: each is new"},              \
+    {"examples", HY_OPT_INT, .def = 1280, .min = 1, .max = 1 << 30,                 \
+     .help = "sequences in each of validation and test"},                           \
+    {0}
+#define HY_MAD_PREDICT                                                              \
+    {"predict", HY_OPT_CHOICE, .text = "all", .choices = "all|answers",             \
+     .help = "labels of training: every next token, or the answers, as in evaluation"}
+/* clang-format on */
 
 struct hy_mad {
     struct hy_task_env env;
