@@ -124,7 +124,7 @@ static struct hy_tensor *build_attention(struct run *r)
 
 static struct hy_scan scan_of(const struct run *r)
 {
-    return (struct hy_scan){r->heads, r->key_width, r->value_width, r->scale, 0};
+    return (struct hy_scan){r->heads, r->key_width, r->value_width, r->scale, 0, 0};
 }
 
 static struct hy_tensor *build_gated(struct run *r, struct hy_tensor *decay)

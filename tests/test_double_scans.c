@@ -222,12 +222,12 @@ static void test_shapes_that_do_not_fit_are_refused(void **state)
         int decay_rows, decay_cols;
         const char *says;
     } bad[] = {
-        {{2, 3, 4, 1, 0}, 5, 2, "decay is [5, 2], not [6, 2]"},
-        {{2, 3, 4, 1, 0}, 6, 5, "decay is [6, 5], not [6, 6]"},
-        {{2, 3, 5, 1, 0}, 6, 2, "v is [6, 8], not [6, 10]"},
-        {{3, 3, 4, 1, 0}, 6, 3, "q is [6, 6], not [6, 9]"},
-        {{2, 3, 4, 1, -1}, 6, 2, "in chunks of -1"},
-        {{0, 3, 4, 1, 0}, 6, 2, "0 heads"},
+        {{2, 3, 4, 1, 0, 0}, 5, 2, "decay is [5, 2], not [6, 2]"},
+        {{2, 3, 4, 1, 0, 0}, 6, 5, "decay is [6, 5], not [6, 6]"},
+        {{2, 3, 5, 1, 0, 0}, 6, 2, "v is [6, 8], not [6, 10]"},
+        {{3, 3, 4, 1, 0, 0}, 6, 3, "q is [6, 6], not [6, 9]"},
+        {{2, 3, 4, 1, -1, 0}, 6, 2, "in chunks of -1"},
+        {{0, 3, 4, 1, 0, 0}, 6, 2, "0 heads"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -14,14 +14,18 @@
 #include "core/ops/conv_silu.h"
 #include "core/ops/decay_gate.h"
 #include "core/ops/embedding.h"
+#include "core/ops/forget_gate.h"
+#include "core/ops/gate.h"
 #include "core/ops/gated_norm.h"
 #include "core/ops/head_loss.h"
 #include "core/ops/l2norm.h"
 #include "core/ops/log_sigmoid.h"
+#include "core/ops/lower_bound.h"
 #include "core/ops/rmsnorm.h"
 #include "core/ops/rope.h"
 #include "core/ops/sigmoid.h"
-#include "core/ops/swiglu.h"
+#include "core/ops/silu.h"
+#include "core/ops/skip.h"
 #include "tests/support/definition.h"
 
 /* ---- norms ---- */
@@ -155,18 +159,116 @@ static void norms_follow_their_definitions(void **state)
 
 /* ---- gates ---- */
 
-static void build_swiglu(struct built *b)
+static void build_gate(struct built *b, int gates, enum hy_gate activation)
 {
-    b->y[0] = hy_swiglu(b->g, test_tail(b, 0, N, 3, 77, -6, 6));
+    b->y[0] = hy_gated(b->g, test_tail(b, 0, N, 3, 39, -2, 2),
+                       test_tail(b, 1, N, 1, 1 + gates, -6, 6), activation);
     b->outputs = 1;
 }
-static void define_swiglu(const double *const *in, double *y)
+static void define_gate(const double *const *in, double *y, int gates, enum hy_gate activation)
 {
     for (int64_t i = 0; i < N; i++)
-        for (int64_t c = 0; c < 37; c++) {
-            const double gate = in[0][i * 77 + 3 + c], up = in[0][i * 77 + 40 + c];
-            *y++ = gate * sigmoid(gate) * up;
+        for (int64_t c = 0; c < 36; c++) {
+            const double gate = in[1][i * (1 + gates) + 1 + c / (36 / gates)];
+            const double through = activation == HY_GATE_SILU      ? gate * sigmoid(gate)
+                                   : activation == HY_GATE_SIGMOID ? sigmoid(gate)
+                                                                   : gate;
+            *y++ = in[0][i * 39 + 3 + c] * through;
         }
+}
+static void build_silu_gate(struct built *b)
+{
+    build_gate(b, 36, HY_GATE_SILU);
+}
+static void define_silu_gate(const double *const *in, double *y)
+{
+    define_gate(in, y, 36, HY_GATE_SILU);
+}
+static void build_sigmoid_gate(struct built *b)
+{
+    build_gate(b, 2, HY_GATE_SIGMOID);
+}
+static void define_sigmoid_gate(const double *const *in, double *y)
+{
+    define_gate(in, y, 2, HY_GATE_SIGMOID);
+}
+static void build_plain_gate(struct built *b)
+{
+    build_gate(b, 2, HY_GATE_PLAIN);
+}
+static void define_plain_gate(const double *const *in, double *y)
+{
+    define_gate(in, y, 2, HY_GATE_PLAIN);
+}
+
+static void build_silu(struct built *b)
+{
+    b->y[0] = hy_silu_of(b->g, test_tail(b, 0, N, 3, 40, -6, 6));
+    b->outputs = 1;
+}
+static void define_silu(const double *const *in, double *y)
+{
+    for (int64_t i = 0; i < N; i++)
+        for (int64_t c = 3; c < 40; c++)
+            *y++ = in[0][i * 40 + c] * sigmoid(in[0][i * 40 + c]);
+}
+
+static void build_skip(struct built *b)
+{
+    b->y[0] = hy_skip(b->g, test_tail(b, 0, N, 3, 39, -1, 1), test_tail(b, 1, N, 1, 37, -1, 1),
+                      test_leaf(b, 2, 1, 2, -1, 1));
+    b->outputs = 1;
+}
+static void define_skip(const double *const *in, double *y)
+{
+    for (int64_t i = 0; i < N; i++)
+        for (int64_t c = 0; c < 36; c++)
+            *y++ = in[0][i * 39 + 3 + c] + in[2][c / 18] * in[1][i * 37 + 1 + c];
+}
+
+/* The outputs in turn: all of log f, then all of 1 - f. */
+static void define_forget(const double *const *in, double *y, const double *bound)
+{
+    for (int64_t i = 0; i < N; i++)
+        for (int64_t c = 0; c < 37; c++, y++) {
+            const double b = bound ? bound[c] : 0, s = sigmoid(in[0][i * 40 + 3 + c]);
+            y[0] = log(b + (1 - b) * s);
+            y[N * 37] = (1 - b) * (1 - s);
+        }
+}
+static void build_forget_gate(struct built *b)
+{
+    b->y[0] = hy_forget_gate(b->g, test_tail(b, 0, N, 3, 40, -6, 6), NULL, &b->y[1]);
+    b->outputs = 2;
+}
+static void define_forget_gate(const double *const *in, double *y)
+{
+    define_forget(in, y, NULL);
+}
+static void build_bounded_gate(struct built *b)
+{
+    b->y[0] = hy_forget_gate(b->g, test_tail(b, 0, N, 3, 40, -6, 6), test_leaf(b, 1, 1, 37, .1, .9),
+                             &b->y[1]);
+    b->outputs = 2;
+}
+static void define_bounded_gate(const double *const *in, double *y)
+{
+    define_forget(in, y, in[1]);
+}
+
+static void build_lower_bound(struct built *b)
+{
+    b->y[0] = hy_lower_bound(b->g, test_leaf(b, 0, 4, 37, -2, 2), 2);
+    b->outputs = 1;
+}
+static void define_lower_bound(const double *const *in, double *y)
+{
+    for (int64_t c = 0; c < 37; c++) {
+        double sum = 0;
+        for (int64_t l = 0; l < 4; l++)
+            sum += exp(in[0][l * 37 + c]);
+        y[c] = (exp(in[0][37 + c]) + exp(in[0][2 * 37 + c])) / sum;
+    }
 }
 
 static void build_sigmoid(struct built *b)
@@ -211,20 +313,29 @@ static void define_wide_log_sigmoid(const double *const *in, double *y)
 static void build_decay_gate(struct built *b)
 {
     b->y[0] = hy_decay_gate(b->g, test_tail(b, 0, N, 3, 9, -6, 6), test_leaf(b, 1, 1, 2, -2, 2),
-                            test_leaf(b, 2, 1, 6, -1, 1));
-    b->outputs = 1;
+                            test_leaf(b, 2, 1, 6, -1, 1), &b->y[1]);
+    b->outputs = 2;
 }
 static void define_decay_gate(const double *const *in, double *y)
 {
     for (int64_t i = 0; i < N; i++)
-        for (int64_t c = 0; c < 6; c++)
-            *y++ = -exp(in[1][c / 3]) * log1p(exp(in[0][i * 9 + 3 + c] + in[2][c]));
+        for (int64_t c = 0; c < 6; c++, y++) {
+            y[N * 6] = log1p(exp(in[0][i * 9 + 3 + c] + in[2][c]));
+            y[0] = -exp(in[1][c / 3]) * y[N * 6];
+        }
 }
 
 static void gates_follow_their_definitions(void **state)
 {
     (void)state;
-    test_definition(build_swiglu, define_swiglu);
+    test_definition(build_silu_gate, define_silu_gate);
+    test_definition(build_sigmoid_gate, define_sigmoid_gate);
+    test_definition(build_plain_gate, define_plain_gate);
+    test_definition(build_silu, define_silu);
+    test_definition(build_skip, define_skip);
+    test_definition(build_forget_gate, define_forget_gate);
+    test_definition(build_bounded_gate, define_bounded_gate);
+    test_definition(build_lower_bound, define_lower_bound);
     test_definition(build_sigmoid, define_sigmoid);
     test_definition(build_log_sigmoid, define_log_sigmoid);
     test_definition(build_wide_log_sigmoid, define_wide_log_sigmoid);
@@ -237,7 +348,7 @@ static void define_conv(const double *const *in, double *y, int64_t n)
 {
     for (int64_t i = 0; i < N; i++)
         for (int64_t c = 0; c < 37; c++) {
-            double sum = 0;
+            double sum = n == 3 ? in[2][c] : 0;
             for (int64_t j = 0; j < n; j++)
                 if (i % T - (n - 1) + j >= 0)
                     sum += in[1][c * n + j] * in[0][(i - (n - 1) + j) * 40 + 3 + c];
@@ -246,8 +357,8 @@ static void define_conv(const double *const *in, double *y, int64_t n)
 }
 static void build_conv(struct built *b)
 {
-    b->y[0] =
-        hy_conv_silu(b->g, test_tail(b, 0, N, 3, 40, -2, 2), test_leaf(b, 1, 37, 4, -1, 1), NULL);
+    b->y[0] = hy_conv_silu(b->g, test_tail(b, 0, N, 3, 40, -2, 2), test_leaf(b, 1, 37, 4, -1, 1),
+                           NULL, NULL);
     b->outputs = 1;
 }
 static void define_conv4(const double *const *in, double *y)
@@ -256,8 +367,8 @@ static void define_conv4(const double *const *in, double *y)
 }
 static void build_conv3(struct built *b)
 {
-    b->y[0] =
-        hy_conv_silu(b->g, test_tail(b, 0, N, 3, 40, -2, 2), test_leaf(b, 1, 37, 3, -1, 1), NULL);
+    b->y[0] = hy_conv_silu(b->g, test_tail(b, 0, N, 3, 40, -2, 2), test_leaf(b, 1, 37, 3, -1, 1),
+                           test_leaf(b, 2, 1, 37, -1, 1), NULL);
     b->outputs = 1;
 }
 static void define_conv3(const double *const *in, double *y)

@@ -14,6 +14,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/conv_silu.h"
 #include "core/ops/decay_gate.h"
+#include "core/ops/gate.h"
 #include "core/ops/gated_norm.h"
 #include "core/ops/head_loss.h"
 #include "core/ops/l2norm.h"
@@ -21,7 +22,6 @@
 #include "core/ops/rope.h"
 #include "core/ops/sigmoid.h"
 #include "core/ops/support/vec.h"
-#include "core/ops/swiglu.h"
 #include "tests/support/definition.h"
 
 /* One row of logits: the identity picks them out of the table. */
@@ -66,18 +66,19 @@ static struct hy_tensor *build_layer(struct hy_graph *g, int window, struct hy_t
 {
     const struct hy_attention s = {2, 1, 4, 4, 0.5, window};
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
+    const int kept = window ? window : PART_T;
     struct hy_tensor *conv = NULL, *keys = NULL, *values = NULL, *part[3];
     if (g->shape.mode == HY_CACHED) {
         conv = hy_graph_state(
             g, &(struct hy_entry){.name = "conv", .rank = 2, .dims = {3 * PART_B, 4 * 4}});
         keys = hy_graph_state(
-            g, &(struct hy_entry){.name = "keys", .rank = 2, .dims = {PART_T * PART_B, 4}});
+            g, &(struct hy_entry){.name = "keys", .rank = 2, .dims = {kept * PART_B, 4}});
         values = hy_graph_state(
-            g, &(struct hy_entry){.name = "values", .rank = 2, .dims = {PART_T * PART_B, 4}});
+            g, &(struct hy_entry){.name = "values", .rank = 2, .dims = {kept * PART_B, 4}});
     }
     *x = hy_graph_input(g, "x", HY_REAL, rows, 16);
     *w = hy_graph_input(g, "w", HY_REAL, 16, 4);
-    hy_graph_split(g, hy_conv_silu(g, *x, *w, conv), 3, (int64_t[]){8, 4, 4}, part);
+    hy_graph_split(g, hy_conv_silu(g, *x, *w, NULL, conv), 3, (int64_t[]){8, 4, 4}, part);
     struct hy_tensor *y = hy_attention(g, hy_rope(g, part[0], 2, 100), hy_rope(g, part[1], 1, 100),
                                        part[2], &s, keys, values);
     hy_graph_keep(y);
@@ -117,7 +118,9 @@ static void a_sequence_in_parts_equals_the_whole(void **state)
         x[i] = (float)test_draw(-2, 2);
     for (size_t i = 0; i < sizeof w / sizeof *w; i++)
         w[i] = (float)test_draw(-1, 1);
-    for (int window = 0; window <= 7; window += 7) {
+    static const int windows[] = {0, 1, 7, PART_T + 1};
+    for (size_t n = 0; n < sizeof windows / sizeof *windows; n++) {
+        const int window = windows[n];
         run_part(NULL, window, 0, PART_T, x, w, whole);
         for (size_t cut = 0; cut < sizeof cuts / sizeof *cuts; cut++) {
             struct hy_slab cache;
@@ -187,11 +190,12 @@ static void build_extremes(struct built *b)
     static const struct hy_attention s = {2, 2, 4, 4, 1, 0};
     struct hy_tensor *o = hy_attention(b->g, x, x, x, &s, NULL, NULL);
     o = hy_add_norm(
-        b->g, o, hy_decay_gate(b->g, x, test_leaf(b, 1, 1, 2, -1, 3), test_leaf(b, 2, 1, 8, 0, 1)),
+        b->g, o,
+        hy_decay_gate(b->g, x, test_leaf(b, 1, 1, 2, -1, 3), test_leaf(b, 2, 1, 8, 0, 1), NULL),
         test_leaf(b, 2, 1, 8, 0, 1), 1e-6, &b->y[1]);
     o = hy_gated_norm(b->g, o, hy_log_sigmoid_of(b->g, x, NULL, 1), test_leaf(b, 2, 1, 8, 0, 1),
                       1e-6, HY_GATE_SILU);
-    o = hy_conv_silu(b->g, o, test_leaf(b, 3, 8, 4, -1e4, 1e4), NULL);
+    o = hy_conv_silu(b->g, o, test_leaf(b, 3, 8, 4, -1e4, 1e4), NULL, NULL);
     b->y[0] = hy_head_loss(b->g, o, x, test_integers(b, label_at), N, &hit);
     b->outputs = 1;
 }
@@ -248,11 +252,11 @@ static void builders_refuse_shapes_that_do_not_fit(void **state)
         else if (i == 2)
             y = hy_rope(g, x, 8, 1e4);
         else if (i == 3)
-            y = hy_conv_silu(g, x, hy_graph_leaf(g, "w", 8, 17, -1, 1), NULL);
+            y = hy_conv_silu(g, x, hy_graph_leaf(g, "w", 8, 17, -1, 1), NULL, NULL);
         else if (i == 4)
             y = hy_attention(g, x, x, x, &s, NULL, NULL);
         else
-            y = hy_swiglu(g, hy_graph_leaf(g, "odd", N, 7, -1, 1));
+            y = hy_gated(g, hy_graph_leaf(g, "x", N, 7, -1, 1), x, HY_GATE_SILU);
         assert_null(y);
         assert_non_null(strstr(g->err.text, says[i]));
         hy_graph_free(g);

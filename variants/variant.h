@@ -9,6 +9,8 @@
 
 #include "core/base/option.h"
 #include "core/graph/graph.h"
+#include "core/ops/gate.h"
+#include "core/ops/gated_scan.h"
 
 /* The layer that is being built. */
 struct hy_mixer {
@@ -22,7 +24,8 @@ struct hy_mixer {
 struct hy_variant {
     const char *name, *summary;
     const struct hy_option *options;
-    int full; /* attends to the whole context: a full layer under any ratio */
+    int full;   /* attends to the whole context: a full layer under any ratio */
+    int no_mlp; /* its block is the mixer alone */
 
     /* x: the layer's normed input [batch*tokens, d_model]; returns the same shape (o_proj's
      * output). */
@@ -37,6 +40,9 @@ struct hy_variant {
 /* A parameter of this layer under its public name, e.g. "q_proj.weight": found or made. */
 struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
                                  const int64_t *dims, struct hy_init init, int decays);
+/* A parameter that all layers share, e.g. "lower_bounds" of the model. */
+struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, int rank,
+                                        const int64_t *dims, struct hy_init init, int decays);
 
 enum { HY_MAX_PROJECTIONS = 8 };
 
@@ -53,25 +59,100 @@ void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
 void hy_mixer_project_parts(struct hy_mixer *m, struct hy_tensor *x, int count,
                             const struct hy_projection *specs, int part_count, const int64_t *parts,
                             struct hy_tensor **outs);
-/* One projection, e.g. o_proj. */
+/* One projection, e.g. o_proj; and with a bias. */
 struct hy_tensor *hy_mixer_linear(struct hy_mixer *m, struct hy_tensor *x, const char *name,
                                   int64_t width);
+struct hy_tensor *hy_mixer_linear_biased(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                         int64_t width);
 
-/* RMSNorm of each head of o (value width [o's columns / heads], weight under norm_name) times
- * silu(gate), then o_proj: how RetNet, GLA and their relatives end. gate NULL: ungated. */
-struct hy_tensor *hy_mixer_output(struct hy_mixer *m, struct hy_tensor *o, struct hy_tensor *gate,
-                                  const char *norm_name);
-
-/* Width per head of option key (expand_k, expand_v) times d_model; hy_mixer_check_width refuses
- * what the heads do not divide. */
-int64_t hy_mixer_width(const struct hy_mixer *m, const char *key);
-int hy_mixer_check_width(const struct hy_mixer *m, const char *variant, const char *key,
-                         struct hy_err *e);
+/* RMSNorm of each `width` columns of x with one weight [width], times the activated gate (as x;
+ * NULL: ungated). */
+struct hy_tensor *hy_mixer_norm(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                int64_t width, struct hy_tensor *gate, enum hy_gate activation);
+/* Short causal convolution and SiLU over projections that lie side by side in x: specs name, e.g.
+ * "q_conv1d", and channels of each. bias [1, all channels] or NULL. Its state is (taps - 1) rows.
+ */
+struct hy_tensor *hy_mixer_conv(struct hy_mixer *m, struct hy_tensor *x, int count,
+                                const struct hy_projection *specs, int64_t taps,
+                                struct hy_tensor *bias);
 
 /* The layer's cache tensor [rows per sequence * batch, cols], zero before the first token; NULL
  * outside HY_CACHED graphs. */
 struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t rows_per_sequence,
                                  int64_t cols);
+
+/* ---- Heads of matrix states. Options: HY_OPTIONS_WIDTHS ---- */
+
+/* Rows of option tables: keys' and values' widths, with their defaults. */
+#define HY_OPTIONS_WIDTHS(keys, values)                                         \
+    {"expand_k",    HY_OPT_REAL, .def = (keys),                                 \
+     .min = 0.0625, .max = 8,    .help = "key width as a multiple of d_model"}, \
+    {                                                                           \
+        "expand_v", HY_OPT_REAL, .def = (values), .min = 0.0625, .max = 8,      \
+                                 .help = "value width as a multiple of d_model" \
+    }
+
+/* The heads of these widths, queries scaled by key_width^-1/2. */
+struct hy_scan hy_mixer_heads(const struct hy_mixer *m);
+int hy_mixer_check_heads(const struct hy_mixer *m, struct hy_err *e);    /* a check function */
+int64_t hy_mixer_heads_state(const struct hy_mixer *m, int64_t context); /* of a gated scan */
+/* The gated scan, its state cached. */
+struct hy_tensor *hy_mixer_gated_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
+                                      struct hy_tensor *v, struct hy_tensor *decay,
+                                      const struct hy_scan *s);
+/* log decay -exp(A_log) softplus(x + dt_bias), one A_log (drawn as log U(least, 16)) per head;
+ * dt: as for hy_decay_gate. */
+struct hy_tensor *hy_mixer_decay(struct hy_mixer *m, struct hy_tensor *x, int64_t heads,
+                                 double least, struct hy_tensor **dt);
+/* The gate of HGRN: as hy_forget_gate, its bound by this layer from the model's lower_bounds. */
+struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
+                                       struct hy_tensor **input);
+
+/* ---- The delta rule's layers. Options: HY_OPTIONS_WIDTHS, HY_OPTIONS_DELTA ---- */
+
+#define HY_OPTIONS_DELTA                                                                       \
+    {"conv",   HY_OPT_INT, .def = 4,                                                           \
+     .min = 1, .max = 16,  .help = "tokens that the short convolution sees"},                  \
+    {                                                                                          \
+        "negative_eigenvalues", HY_OPT_BOOL,                                                   \
+            .def = 0, .max = 1, .help = "beta up to 2, so that a key can flip what it recalls" \
+    }
+
+/* qkv: q_proj, k_proj and v_proj side by side, before the convolution; q and k are l2-normalised,
+ * beta = sigmoid(b), b [rows, heads]; decay as for hy_delta_scan. */
+struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, struct hy_tensor *b,
+                                 struct hy_tensor *decay);
+int64_t hy_mixer_delta_state(const struct hy_mixer *m, int64_t context);
+
+/* ---- Softmax attention. Options: HY_OPTIONS_ATTENTION ---- */
+
+#define HY_OPTIONS_ATTENTION                                                                      \
+    {"kv_heads",                                                                                  \
+     HY_OPT_INT,                                                                                  \
+     .def = 0,                                                                                    \
+     .min = 0,                                                                                    \
+     .max = 4096,                                                                                 \
+     .help =                                                                                      \
+         "heads of keys and values, each shared by heads/kv_heads queries; 0: as many as heads"}, \
+        {"rope_base", HY_OPT_REAL,                                                                \
+         .def = 1e4,  .min = 0,                                                                   \
+         .max = 1e9,  .help = "base of the rotary position's wavelengths; 0: no positions"},      \
+    {                                                                                             \
+        "qk_norm", HY_OPT_BOOL,                                                                   \
+            .def = 0, .max = 1,                                                                   \
+            .help = "RMSNorm of each head's queries and keys before the rotation"                 \
+    }
+
+/* From the layer's input to the heads' outputs [rows, d_model]. window: 0: none. gates > 0: *gate
+ * is [rows, gates], g_proj of the input. */
+struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
+                                     int64_t gates, struct hy_tensor **gate);
+int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e);
+/* Elements of `positions` keys and values. */
+int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions);
+
+/* The largest divisor of width that is at most `most`: a head's width where none is given. */
+int64_t hy_mixer_divisor(int64_t width, int64_t most);
 
 /* The generated table, sorted by name, ended by NULL. */
 extern const struct hy_variant *const hy_variants[];

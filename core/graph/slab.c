@@ -101,7 +101,7 @@ void hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed)
             if (entry->init.law == HY_INIT_NORMAL)
                 value += entry->init.b * hy_rng_normal(&rng);
             else if (entry->init.law == HY_INIT_DRAW)
-                value = entry->init.draw(&rng);
+                value = entry->init.draw(&rng, entry->init.a, entry->init.b);
             data[entry->offset + k] = (hy_real)value;
         }
     }

@@ -16,11 +16,11 @@
 enum { HY_MAX_DIMS = 4, HY_NAME_SIZE = 96 };
 
 /* How a parameter starts. normal: a = mean, b = standard deviation; constant: a. draw: any other
- * law. */
+ * law, of parameters a and b. */
 struct hy_init {
     enum { HY_INIT_CONSTANT, HY_INIT_NORMAL, HY_INIT_DRAW } law;
     double a, b;
-    double (*draw)(struct hy_rng *rng);
+    double (*draw)(struct hy_rng *rng, double a, double b);
 };
 
 struct hy_entry {

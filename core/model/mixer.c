@@ -1,9 +1,9 @@
 /* mixer.c - what a variant's build function asks for: parameters, projections and states, each
  * under the name that the public state dict gives it. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "core/ops/conv_silu.h"
 #include "core/ops/gated_norm.h"
 #include "core/ops/linear.h"
 #include "variants/variant.h"
@@ -23,10 +23,9 @@ static struct hy_entry parameter(const struct hy_mixer *m, const char *name)
     return entry;
 }
 
-struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
-                                 const int64_t *dims, struct hy_init init, int decays)
+static struct hy_tensor *shaped(struct hy_mixer *m, struct hy_entry entry, int rank,
+                                const int64_t *dims, struct hy_init init, int decays)
 {
-    struct hy_entry entry = parameter(m, name);
     entry.rank = rank;
     memcpy(entry.dims, dims, (size_t)rank * sizeof *dims);
     entry.init = init;
@@ -34,8 +33,22 @@ struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
     return hy_graph_param(m->graph, &entry);
 }
 
-/* x times the specs' weights, which lie one below the other. */
-static struct hy_tensor *project(struct hy_mixer *m, struct hy_tensor *x, int count,
+struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
+                                 const int64_t *dims, struct hy_init init, int decays)
+{
+    return shaped(m, parameter(m, name), rank, dims, init, decays);
+}
+
+struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, int rank,
+                                        const int64_t *dims, struct hy_init init, int decays)
+{
+    struct hy_entry entry = {0};
+    snprintf(entry.name, sizeof entry.name, "model.%s", name);
+    return shaped(m, entry, rank, dims, init, decays);
+}
+
+/* The specs' weights for x, one below the other. */
+static struct hy_tensor *weights(struct hy_mixer *m, const struct hy_tensor *x, int count,
                                  const struct hy_projection *specs)
 {
     struct hy_entry entries[HY_MAX_PROJECTIONS];
@@ -49,14 +62,15 @@ static struct hy_tensor *project(struct hy_mixer *m, struct hy_tensor *x, int co
         entries[i].init = (struct hy_init){.law = HY_INIT_NORMAL, .b = m->init_std};
         entries[i].decays = 1;
     }
-    return hy_linear(m->graph, x, hy_graph_params(m->graph, count, entries));
+    return hy_graph_params(m->graph, count, entries);
 }
 
 void hy_mixer_project_parts(struct hy_mixer *m, struct hy_tensor *x, int count,
                             const struct hy_projection *specs, int part_count, const int64_t *parts,
                             struct hy_tensor **outs)
 {
-    hy_graph_split(m->graph, project(m, x, count, specs), part_count, parts, outs);
+    hy_graph_split(m->graph, hy_linear(m->graph, x, weights(m, x, count, specs)), part_count, parts,
+                   outs);
 }
 
 void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
@@ -71,39 +85,55 @@ void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
 struct hy_tensor *hy_mixer_linear(struct hy_mixer *m, struct hy_tensor *x, const char *name,
                                   int64_t width)
 {
-    return project(m, x, 1, &(struct hy_projection){name, width});
+    return hy_linear(m->graph, x, weights(m, x, 1, &(struct hy_projection){name, width}));
 }
 
-struct hy_tensor *hy_mixer_output(struct hy_mixer *m, struct hy_tensor *o, struct hy_tensor *gate,
-                                  const char *norm_name)
+struct hy_tensor *hy_mixer_linear_biased(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                         int64_t width)
 {
-    const struct hy_init one = {.law = HY_INIT_CONSTANT, .a = 1};
-    struct hy_tensor *w = NULL;
-    if (o)
-        w = hy_mixer_param(m, norm_name, 1, (int64_t[]){o->cols / m->heads}, one, 0);
-    o = hy_gated_norm(m->graph, o, gate, w, m->norm_eps, HY_GATE_SILU);
-    return hy_mixer_linear(m, o, "o_proj", m->d_model);
+    char bias[HY_NAME_SIZE];
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    return hy_linear_biased(
+        m->graph, x, weights(m, x, 1, &(struct hy_projection){name, width}),
+        hy_mixer_param(m, bias, 1, &width, (struct hy_init){.law = HY_INIT_CONSTANT}, 0));
 }
 
-static double full_width(const struct hy_mixer *m, const char *key)
+struct hy_tensor *hy_mixer_norm(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                int64_t width, struct hy_tensor *gate, enum hy_gate activation)
 {
-    return hy_get_real(m->options, key) * m->d_model;
+    struct hy_tensor *w =
+        hy_mixer_param(m, name, 1, &width, (struct hy_init){.law = HY_INIT_CONSTANT, .a = 1}, 0);
+    return hy_gated_norm(m->graph, x, gate, w, m->norm_eps, activation);
 }
 
-int64_t hy_mixer_width(const struct hy_mixer *m, const char *key)
+struct hy_tensor *hy_mixer_conv(struct hy_mixer *m, struct hy_tensor *x, int count,
+                                const struct hy_projection *specs, int64_t taps,
+                                struct hy_tensor *bias)
 {
-    return (int64_t)full_width(m, key) / m->heads;
+    struct hy_entry entries[HY_MAX_PROJECTIONS];
+    int64_t channels = 0;
+    for (int i = 0; i < count; i++) {
+        char name[HY_NAME_SIZE];
+        snprintf(name, sizeof name, "%s.weight", specs[i].name);
+        entries[i] = parameter(m, name);
+        entries[i].rank = 3;
+        entries[i].dims[0] = specs[i].width;
+        entries[i].dims[1] = 1;
+        entries[i].dims[2] = taps;
+        entries[i].init = (struct hy_init){.law = HY_INIT_NORMAL, .b = m->init_std};
+        entries[i].decays = 1;
+        channels += specs[i].width;
+    }
+    struct hy_tensor *state = taps > 1 ? hy_mixer_state(m, "conv", taps - 1, channels) : NULL;
+    return hy_conv_silu(m->graph, x, hy_graph_params(m->graph, count, entries), bias, state);
 }
 
-int hy_mixer_check_width(const struct hy_mixer *m, const char *variant, const char *key,
-                         struct hy_err *e)
+int64_t hy_mixer_divisor(int64_t width, int64_t most)
 {
-    const double width = full_width(m, key);
-    if (width < m->heads || fmod(width, m->heads) != 0)
-        return hy_fail(e, HY_E_USAGE,
-                       "%s: %s %g times d_model %d is %g, not a multiple of heads %d", variant, key,
-                       hy_get_real(m->options, key), m->d_model, width, m->heads);
-    return HY_OK;
+    int64_t d = width < most ? width : most;
+    while (width % d)
+        d--;
+    return d;
 }
 
 struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t rows_per_sequence,

@@ -5,10 +5,10 @@
 
 #include "core/ops/add_norm.h"
 #include "core/ops/embedding.h"
+#include "core/ops/gate.h"
 #include "core/ops/head_loss.h"
 #include "core/ops/linear.h"
 #include "core/ops/rmsnorm.h"
-#include "core/ops/swiglu.h"
 
 const struct hy_variant *hy_model_variant(const struct hy_model_spec *spec, int layer)
 {
@@ -82,8 +82,10 @@ static struct hy_tensor *mlp(const struct hy_model_spec *spec, struct hy_graph *
     const struct hy_entry in[] = {matrix(spec, gate, spec->mlp, spec->d_model),
                                   matrix(spec, up, spec->mlp, spec->d_model)};
     const struct hy_entry out = matrix(spec, down, spec->d_model, spec->mlp);
-    struct hy_tensor *h = hy_swiglu(g, hy_linear(g, x, hy_graph_params(g, 2, in)));
-    return hy_linear(g, h, hy_graph_param(g, &out));
+    struct hy_tensor *h[2];
+    hy_graph_split(g, hy_linear(g, x, hy_graph_params(g, 2, in)), 2,
+                   (int64_t[]){spec->mlp, spec->mlp}, h);
+    return hy_linear(g, hy_gated(g, h[1], h[0], HY_GATE_SILU), hy_graph_param(g, &out));
 }
 
 void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
@@ -106,8 +108,9 @@ void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_
             normed = hy_add_norm(g, x, delta, w, spec->norm_eps, &x);
         else
             normed = hy_rmsnorm(g, x, w, spec->norm_eps);
-        delta = hy_model_variant(spec, i)->build(&m, normed);
-        if (spec->mlp) {
+        const struct hy_variant *mixer = hy_model_variant(spec, i);
+        delta = mixer->build(&m, normed);
+        if (spec->mlp && !mixer->no_mlp) {
             w = layer_norm_weight(spec, g, i, "mlp_norm");
             delta = mlp(spec, g, i, hy_add_norm(g, x, delta, w, spec->norm_eps, &x));
         }

@@ -23,9 +23,25 @@ struct space {
     hy_real *dq, *dk, *dv, *dp, *d_o;
 };
 
-static int64_t context_of(const struct hy_op *op)
+/* Positions that the cache holds of a sequence. */
+static int64_t kept_of(const struct hy_op *op)
 {
-    return op->in[3] ? op->graph->shape.context : op->graph->shape.tokens;
+    const int window = ((const struct hy_attention *)op->attr)->window;
+    return window ? window : op->graph->shape.context;
+}
+
+/* Keys from before this run that its queries may see: at most, and at the graph's position. */
+static int64_t most_before(const struct hy_op *op)
+{
+    const int window = ((const struct hy_attention *)op->attr)->window;
+    if (!op->in[3])
+        return 0;
+    return window ? window - 1 : op->graph->shape.context - op->graph->shape.tokens;
+}
+
+static int64_t before_of(const struct hy_op *op)
+{
+    return hy_min(op->graph->position, most_before(op));
 }
 
 static hy_real *carve(hy_real **next, int64_t count)
@@ -39,7 +55,8 @@ static hy_real *carve(hy_real **next, int64_t count)
 static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
 {
     const struct hy_attention *attention = op->attr;
-    const int64_t keys = hy_lanes_up(context_of(op)), ld = keys + HY_LANES;
+    const int64_t keys = hy_lanes_up(most_before(op) + op->graph->shape.tokens),
+                  ld = keys + HY_LANES;
     const int64_t kw = hy_lanes_up(attention->key_width), vw = hy_lanes_up(attention->value_width);
     hy_real *next = base;
     *s = (struct space){.key_width = kw, .value_width = vw, .keys = keys, .ld = ld};
@@ -98,36 +115,30 @@ static hy_real *head_of(const struct hy_tensor *t, int r, int64_t row, int64_t h
     return t ? hy_real_data(t, r) + row * t->ld + head * width : NULL;
 }
 
-/* The first key in the cache's or k's rows of a sequence. */
-static const hy_real *keys_of(const struct hy_op *op, int r, int64_t batch, int64_t head,
-                              int64_t *ld)
+/* Keys (i = 1) or values (i = 2) of one sequence and head, one after another: those that are seen
+ * from before this run, out of the cache's ring, then this run's. */
+static void pack_sequence(const struct hy_op *op, int r, int i, int64_t batch, int64_t head,
+                          int64_t width, int64_t padded_rows, int64_t padded_width, hy_real *to)
 {
-    const struct hy_tensor *k = op->in[3] ? op->in[3] : op->in[1];
-    *ld = k->ld;
-    return head_of(k, r, batch * context_of(op), head,
-                   ((const struct hy_attention *)op->attr)->key_width);
-}
-
-static const hy_real *values_of(const struct hy_op *op, int r, int64_t batch, int64_t head,
-                                int64_t *ld)
-{
-    const struct hy_tensor *v = op->in[4] ? op->in[4] : op->in[2];
-    *ld = v->ld;
-    return head_of(v, r, batch * context_of(op), head,
-                   ((const struct hy_attention *)op->attr)->value_width);
+    const struct hy_tensor *new = op->in[i], *old = op->in[i + 2];
+    const int64_t tokens = op->graph->shape.tokens, before = before_of(op), kept = kept_of(op);
+    for (int64_t done = 0, count; done < before; done += count) {
+        const int64_t at = (op->graph->position - before + done) % kept;
+        count = hy_min(before - done, kept - at);
+        pack(head_of(old, r, batch * kept + at, head, (int)width), old->ld, count, width, 1, count,
+             padded_width, to + done * padded_width);
+    }
+    pack(head_of(new, r, batch * tokens, head, (int)width), new->ld, tokens, width, 1,
+         padded_rows - before, padded_width, to + before * padded_width);
 }
 
 static void pack_keys(const struct hy_op *op, int r, int64_t batch, int64_t kv_head,
                       const struct space *s)
 {
     const struct hy_attention *a = op->attr;
-    const int64_t keys = op->graph->position + op->graph->shape.tokens;
-    int64_t ld;
-    const hy_real *k = keys_of(op, r, batch, kv_head, &ld);
-    pack(k, ld, keys, a->key_width, 1, s->keys, s->key_width, s->k);
+    pack_sequence(op, r, 1, batch, kv_head, a->key_width, s->keys, s->key_width, s->k);
     hy_micro_transpose(s->keys, s->key_width, s->k, s->key_width, s->k_turned, s->ld);
-    const hy_real *v = values_of(op, r, batch, kv_head, &ld);
-    pack(v, ld, keys, a->value_width, 1, s->keys, s->value_width, s->v);
+    pack_sequence(op, r, 2, batch, kv_head, a->value_width, s->keys, s->value_width, s->v);
     if (s->v_turned)
         hy_micro_transpose(s->keys, s->value_width, s->v, s->value_width, s->v_turned, s->ld);
 }
@@ -141,11 +152,11 @@ struct block {
 
 static struct block block_at(const struct hy_op *op, int64_t from, int64_t most)
 {
-    const int64_t tokens = op->graph->shape.tokens, position = op->graph->position + from;
+    const int64_t tokens = op->graph->shape.tokens, position = before_of(op) + from;
     const int window = ((const struct hy_attention *)op->attr)->window;
     struct block b = {.from = from, .count = hy_min(tokens - from, most), .position = position};
     b.strips = hy_lanes_up(b.count) / STRIP;
-    b.keys = hy_lanes_up(op->graph->position + tokens);
+    b.keys = hy_lanes_up(before_of(op) + tokens);
     if (window && position >= window)
         b.first = (position - window + 1) / HY_LANES * HY_LANES;
     return b;
@@ -219,32 +230,35 @@ static void forward_strip(const struct hy_attention *a, const struct space *s,
 static void append(const struct hy_op *op, int r)
 {
     const struct hy_shape *shape = &op->graph->shape;
-    hy_check_index("attention: the last position", op->graph->position + shape->tokens - 1,
-                   shape->context);
+    const int64_t kept = kept_of(op), first = shape->tokens - hy_min(shape->tokens, kept);
     for (int i = 1; i <= 2; i++) {
         const struct hy_rows from = hy_rows_of(op->in[i], r), to = hy_rows_of(op->in[i + 2], r);
         for (int64_t b = 0; b < shape->batch; b++)
-            for (int64_t t = 0; t < shape->tokens; t++)
-                memcpy(hy_row(&to, b * shape->context + op->graph->position + t),
+            for (int64_t t = first; t < shape->tokens; t++)
+                memcpy(hy_row(&to, b * kept + (op->graph->position + t) % kept),
                        hy_row(&from, b * shape->tokens + t),
                        (size_t)op->in[i]->cols * sizeof(hy_real));
     }
 }
 
-/* A single query (decoding) reads keys and values where they are: packing them costs more than it
- * saves. p: [keys, padded]. */
+/* The cache holds the one key and the one value of each head that this run brings. */
+static int decodes(const struct hy_op *op)
+{
+    return op->in[3] && op->graph->shape.tokens == 1;
+}
+
+/* A single query (decoding) reads keys and values where they are, in the order of the cache:
+ * packing them costs more than it saves. p: [keys, padded]. */
 static void attend_once(const struct hy_op *op, int r, int64_t batch, int64_t h, hy_real *p)
 {
     const struct hy_attention *a = op->attr;
-    const int64_t kv_head = h / (a->heads / a->kv_heads), seen_keys = op->graph->position + 1;
-    const int64_t n = a->window ? hy_min(seen_keys, a->window) : seen_keys;
+    const struct hy_tensor *keys = op->in[3], *values = op->in[4];
+    const int64_t kv_head = h / (a->heads / a->kv_heads), kept = kept_of(op);
+    const int64_t n = hy_min(op->graph->position + 1, kept), ldk = keys->ld, ldv = values->ld;
     const hy_real *q = head_of(op->in[0], r, batch, h, a->key_width);
     hy_real *o = head_of(op->out[0], r, batch, h, a->value_width);
-    int64_t ldk, ldv;
-    const hy_real *k = keys_of(op, r, batch, kv_head, &ldk);
-    const hy_real *v = values_of(op, r, batch, kv_head, &ldv);
-    k += (seen_keys - n) * ldk;
-    v += (seen_keys - n) * ldv;
+    const hy_real *k = head_of(keys, r, batch * kept, kv_head, a->key_width);
+    const hy_real *v = head_of(values, r, batch * kept, kv_head, a->value_width);
     for (int64_t j = 0; j < n; j++) {
         hy_real dot = 0;
 #pragma omp simd reduction(+ : dot)
@@ -270,11 +284,14 @@ static void attention_forward(const struct hy_op *op, int r)
     const int64_t group = a->heads / a->kv_heads;
     struct space s;
     lay_out(op, hy_real_data(op->scratch, r), &s);
-    if (op->in[3])
+    if (op->in[3] && !a->window)
+        hy_check_index("attention: the last position", op->graph->position + shape->tokens - 1,
+                       shape->context);
+    if (decodes(op))
         append(op, r);
     for (int64_t head = 0; head < shape->batch * a->heads; head++) {
         const int64_t batch = head / a->heads, h = head % a->heads, row = batch * shape->tokens;
-        if (shape->tokens == 1) {
+        if (decodes(op)) {
             attend_once(op, r, batch, h, s.p);
             continue;
         }
@@ -289,6 +306,8 @@ static void attention_forward(const struct hy_op *op, int r)
                           head_of(lse, r, row, h, 1), lse->ld);
         }
     }
+    if (op->in[3] && !decodes(op))
+        append(op, r);
 }
 
 /* The i-th strip: P = e^(score - lse), dP = dO V', dS = P (dP - sum P dP) in the place of dP. */
@@ -397,7 +416,7 @@ static double pairs_of(const struct hy_op *op)
 {
     const struct hy_attention *s = op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    const int64_t before = op->in[3] ? shape->context - shape->tokens : 0;
+    const int64_t before = most_before(op);
     double pairs = 0;
     for (int64_t t = 0; t < shape->tokens; t++) {
         const int64_t seen = before + t + 1;
@@ -450,7 +469,7 @@ static int fits(struct hy_graph *g, struct hy_tensor *const in[5], const struct 
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     const int64_t keys = (int64_t)s->kv_heads * s->key_width;
     const int64_t values = (int64_t)s->kv_heads * s->value_width;
-    const int64_t kept = (int64_t)g->shape.batch * g->shape.context;
+    const int64_t kept = (int64_t)g->shape.batch * (s->window ? s->window : g->shape.context);
     if (s->heads < 1 || s->kv_heads < 1 || s->heads % s->kv_heads || s->window < 0) {
         hy_graph_fail(g, "attention: %d heads, %d key heads, window %d", s->heads, s->kv_heads,
                       s->window);

@@ -14,9 +14,10 @@ struct hy_attention {
 };
 
 /* q [rows, heads * key_width], k [rows, kv_heads * key_width], v [rows, kv_heads * value_width];
- * returns [rows, heads * value_width]. Caches: NULL, or in a cached graph [batch * context, columns
- * of k] and [batch * context, columns of v], row b * context + position: this run's keys and values
- * are written there from the graph's position on and the queries see all up to their own. */
+ * returns [rows, heads * value_width]. Caches: NULL, or in a cached graph [batch * n, columns of k]
+ * and [batch * n, columns of v]: the queries see what they hold from before the graph's position,
+ * then this run's keys and values are written there. n is the context, or with a window its size:
+ * the position p of sequence b lies in row b * n + p mod n. */
 struct hy_tensor *hy_attention(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
                                struct hy_tensor *v, const struct hy_attention *s,
                                struct hy_tensor *cache_k, struct hy_tensor *cache_v);

@@ -4,8 +4,8 @@
 
 #include "core/graph/graph.h"
 
-/* [rows, cols]; element k (row-major) is value(k). No gradient passes. */
+/* [rows, cols]; element k (row-major) is value(k, a). No gradient passes. */
 struct hy_tensor *hy_constant(struct hy_graph *g, int64_t rows, int64_t cols,
-                              double (*value)(int64_t k));
+                              double (*value)(int64_t k, double a), double a);
 
 #endif

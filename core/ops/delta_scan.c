@@ -6,17 +6,18 @@ static int delta_scan_example(struct hy_graph *g, int index)
         struct hy_scan scan;
         int decays, channels, h0, ht;
     } cases[] = {
-        {{2, 3, 5, 0.5, 4}, 0, 0, 0, 0},  {{2, 4, 3, 1.0, 0}, 1, 0, 1, 1},
-        {{1, 9, 2, 0.7, 3}, 1, 0, 0, 1},  {{2, 3, 4, 0.5, 5}, 1, 1, 1, 1},
-        {{1, 10, 9, 0.3, 0}, 1, 1, 0, 0},
+        {{2, 3, 5, 0.5, 4, 0}, 0, 0, 0, 0},  {{2, 4, 3, 1.0, 0, 1}, 1, 0, 1, 1},
+        {{1, 9, 2, 0.7, 3, 0}, 1, 0, 0, 1},  {{2, 3, 4, 0.5, 5, 0}, 1, 1, 1, 1},
+        {{1, 10, 9, 0.3, 0, 0}, 1, 1, 0, 0},
     };
     if (index >= (int)(sizeof cases / sizeof *cases))
         return 0;
     const struct hy_scan *s = &cases[index].scan;
     const int64_t batch = g->shape.batch, rows = batch * g->shape.tokens, heads = s->heads;
     const int64_t keys = heads * s->key_width, values = heads * s->value_width;
-    struct hy_tensor *all = hy_graph_leaf(g, "qkv", rows, 2 * keys + values, -0.6, 0.6), *qkv[3];
-    hy_graph_split(g, all, 3, (int64_t[]){keys, keys, values}, qkv);
+    const int64_t read = (s->key_heads ? s->key_heads : heads) * s->key_width;
+    struct hy_tensor *all = hy_graph_leaf(g, "qkv", rows, 2 * read + values, -0.6, 0.6), *qkv[3];
+    hy_graph_split(g, all, 3, (int64_t[]){read, read, values}, qkv);
     struct hy_tensor *beta = hy_graph_leaf(g, "beta", rows, heads, 0, 1);
     struct hy_tensor *decay = NULL, *h0 = NULL, *ht = NULL;
     if (cases[index].decays)

@@ -103,6 +103,8 @@ struct hy_tensor *hy_gated_norm(struct hy_graph *g, struct hy_tensor *x, struct 
     if (w->rows != 1 || x->cols % w->cols)
         return hy_graph_fail(g, "gated_norm: %lld columns are no heads of a weight [%lld, %lld]",
                              (long long)x->cols, (long long)w->rows, (long long)w->cols);
+    if (activation == HY_GATE_PLAIN)
+        return hy_graph_fail(g, "gated_norm: a gate without activation");
     const struct gated_norm s = {eps, activation};
     return hy_record(g, &hy_op_gated_norm, 3, (struct hy_tensor *[]){x, gate, w}, x->rows, x->cols,
                      &s, sizeof s);

@@ -3,12 +3,10 @@
 #ifndef HY_OPS_GATED_NORM_H
 #define HY_OPS_GATED_NORM_H
 
-#include "core/graph/graph.h"
+#include "core/ops/gate.h"
 
-enum hy_gate { HY_GATE_SILU, HY_GATE_SIGMOID };
-
-/* x, gate [rows, heads * width], w [1, width]; the gate passes through its activation. gate NULL:
- * no gate, which is rmsnorm. */
+/* x, gate [rows, heads * width], w [1, width]; the gate passes through its activation, SiLU or the
+ * sigmoid. gate NULL: no gate, which is rmsnorm. */
 struct hy_tensor *hy_gated_norm(struct hy_graph *g, struct hy_tensor *x, struct hy_tensor *gate,
                                 struct hy_tensor *w, double eps, enum hy_gate activation);
 

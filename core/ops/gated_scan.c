@@ -7,18 +7,19 @@ static int gated_scan_example(struct hy_graph *g, int index)
         struct hy_scan scan;
         int constant, channels, h0, ht;
     } cases[] = {
-        {{2, 3, 5, 0.5, 4}, 1, 0, 0, 0},  {{2, 4, 3, 1.0, 0}, 0, 0, 1, 1},
-        {{1, 9, 2, 0.7, 3}, 0, 0, 0, 1},  {{2, 3, 4, 0.5, 5}, 0, 1, 1, 1},
-        {{1, 10, 9, 0.3, 0}, 0, 1, 0, 0},
+        {{2, 3, 5, 0.5, 4, 2}, 1, 0, 0, 0},  {{2, 4, 3, 1.0, 0, 2}, 0, 0, 1, 1},
+        {{1, 9, 2, 0.7, 3, 1}, 0, 0, 0, 1},  {{2, 3, 4, 0.5, 5, 2}, 0, 1, 1, 1},
+        {{1, 10, 9, 0.3, 0, 1}, 0, 1, 0, 0}, {{4, 3, 2, 0.5, 0, 2}, 0, 0, 0, 1},
     };
     if (index >= (int)(sizeof cases / sizeof *cases))
         return 0;
     const struct hy_scan *s = &cases[index].scan;
     const int64_t batch = g->shape.batch, rows = batch * g->shape.tokens, heads = s->heads;
     const int64_t keys = heads * s->key_width, values = heads * s->value_width;
+    const int64_t read = (int64_t)s->key_heads * s->key_width;
     /* One tensor in three views, as a fused projection gives them. */
-    struct hy_tensor *all = hy_graph_leaf(g, "qkv", rows, 2 * keys + values, -1, 1), *qkv[3];
-    hy_graph_split(g, all, 3, (int64_t[]){keys, keys, values}, qkv);
+    struct hy_tensor *all = hy_graph_leaf(g, "qkv", rows, 2 * read + values, -1, 1), *qkv[3];
+    hy_graph_split(g, all, 3, (int64_t[]){read, read, values}, qkv);
     struct hy_tensor *decay = hy_graph_leaf(g, "decay", cases[index].constant ? 1 : rows,
                                             cases[index].channels ? keys : heads, -1.5, 0);
     struct hy_tensor *h0 = NULL, *ht = NULL;

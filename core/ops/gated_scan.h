@@ -5,7 +5,7 @@
 
 #include "core/ops/support/scan.h"
 
-/* q, k [rows, heads*key_width], v [rows, heads*value_width]; returns o as v.
+/* q, k [rows, key_heads*key_width], v [rows, heads*value_width]; returns o as v.
  * decay: log a <= 0; its shape says what it is: [1, heads] a constant per head, [rows, heads] per
  * head and token, [rows, heads*key_width] per key channel (where key_width is 1 the two are the
  * same). h0: [batch*heads*key_width, value_width] the state before the first token, NULL: zero. ht:

@@ -1,12 +1,28 @@
 #include "core/ops/linear.h"
 
+#include "core/ops/support/build.h"
 #include "core/ops/support/gemm.h"
+#include "core/ops/support/rows.h"
 
 static void linear_forward(const struct hy_op *op, int r)
 {
     const struct hy_tensor *x = op->in[0], *w = op->in[1], *y = op->out[0];
+    const struct hy_rows to = hy_rows_of(y, r);
+    const hy_real *bias = hy_real_data(op->in[2], r);
+    for (int64_t i = 0; bias && i < y->rows; i++)
+        memcpy(hy_row(&to, i), bias, (size_t)y->cols * sizeof *bias);
     hy_gemm(0, 1, x->rows, w->rows, x->cols, 1, hy_real_data(x, r), x->ld, hy_real_data(w, r),
-            w->ld, 0, hy_real_data(y, r), y->ld);
+            w->ld, bias != NULL, to.data, y->ld);
+}
+
+static void backward_bias(const struct hy_op *op, int r)
+{
+    const struct hy_rows dy = hy_rows_of(op->dout[0], r);
+    hy_real *sums = hy_real_data(op->din[2], r);
+    hy_clear_din(op, 2, r);
+    for (int64_t i = 0; i < op->dout[0]->rows; i++)
+        for (int64_t c = 0; c < op->dout[0]->cols; c++)
+            sums[c] += hy_row(&dy, i)[c];
 }
 
 static void linear_backward(const struct hy_op *op, int r)
@@ -19,6 +35,8 @@ static void linear_backward(const struct hy_op *op, int r)
     if (dw)
         hy_gemm(1, 0, w->rows, x->cols, x->rows, 1, hy_real_data(dy, r), dy->ld, hy_real_data(x, r),
                 x->ld, (hy_real)hy_adds(op, 1), hy_real_data(dw, r), dw->ld);
+    if (op->din[2])
+        backward_bias(op, r);
 }
 
 static void linear_cost(const struct hy_op *op, struct hy_cost *cost)
@@ -32,10 +50,11 @@ static void linear_cost(const struct hy_op *op, struct hy_cost *cost)
 
 static int linear_example(struct hy_graph *g, int index)
 {
-    if (index > 0)
+    if (index > 1)
         return 0;
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
-    hy_linear(g, hy_graph_leaf(g, "x", rows, 5, -1, 1), hy_graph_leaf(g, "w", 3, 5, -1, 1));
+    hy_linear_biased(g, hy_graph_leaf(g, "x", rows, 5, -1, 1), hy_graph_leaf(g, "w", 3, 5, -1, 1),
+                     index ? hy_graph_leaf(g, "bias", 1, 3, -1, 1) : NULL);
     return 1;
 }
 
@@ -50,13 +69,19 @@ const struct hy_op_kind hy_op_linear = {
 
 struct hy_tensor *hy_linear(struct hy_graph *g, struct hy_tensor *x, struct hy_tensor *w)
 {
+    return hy_linear_biased(g, x, w, NULL);
+}
+
+struct hy_tensor *hy_linear_biased(struct hy_graph *g, struct hy_tensor *x, struct hy_tensor *w,
+                                   struct hy_tensor *bias)
+{
     if (!x || !w)
         return NULL;
     if (x->cols != w->cols)
         return hy_graph_fail(g, "linear: %lld inputs meet a weight for %lld", (long long)x->cols,
                              (long long)w->cols);
-    struct hy_tensor *y = hy_graph_tensor(g, x->rows, w->rows);
-    if (!y || !hy_graph_op(g, &hy_op_linear, 2, (struct hy_tensor *[]){x, w}, 1, &y, NULL, 0))
+    if (bias && !hy_has_shape(g, "linear", "the bias", bias, 1, w->rows))
         return NULL;
-    return y;
+    return hy_record(g, &hy_op_linear, 3, (struct hy_tensor *[]){x, w, bias}, x->rows, w->rows,
+                     NULL, 0);
 }

@@ -24,9 +24,10 @@ static int check_shapes(struct hy_graph *g, const char *op, const struct hy_scan
     static const char *const names[HY_SCAN_INPUTS] = {"q", "k", "v", "decay", "beta", "h0"};
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     const int64_t keys = (int64_t)s->heads * s->key_width;
+    const int64_t read = (int64_t)s->key_heads * s->key_width;
     const int64_t due[HY_SCAN_INPUTS][2] = {
-        {rows, keys},
-        {rows, keys},
+        {rows, read},
+        {rows, read},
         {rows, (int64_t)s->heads * s->value_width},
         {rows, in[HY_SCAN_DECAY] && in[HY_SCAN_DECAY]->cols == s->heads ? s->heads : keys},
         {rows, s->heads},
@@ -35,6 +36,10 @@ static int check_shapes(struct hy_graph *g, const char *op, const struct hy_scan
     if (s->heads < 1 || s->key_width < 1 || s->value_width < 1 || s->chunk < 0) {
         hy_graph_fail(g, "%s: %d heads of widths %d and %d in chunks of %d", op, s->heads,
                       s->key_width, s->value_width, s->chunk);
+        return 0;
+    }
+    if (s->key_heads < 1 || s->heads % s->key_heads) {
+        hy_graph_fail(g, "%s: %d heads do not share %d heads of keys", op, s->heads, s->key_heads);
         return 0;
     }
     for (int i = 0; i < HY_SCAN_INPUTS; i++) {
@@ -50,10 +55,12 @@ struct hy_tensor *hy_scan_build(struct hy_graph *g, const struct hy_op_kind *kin
                                 const struct hy_scan *s, struct hy_tensor *const *in,
                                 struct hy_tensor **ht)
 {
-    if (!in[HY_SCAN_Q] || !in[HY_SCAN_K] || !in[HY_SCAN_V] || !check_shapes(g, kind->name, s, in))
-        return NULL;
     struct hy_scan attr = *s;
     attr.chunk = s->chunk ? s->chunk : DEFAULT_CHUNK;
+    attr.key_heads = s->key_heads ? s->key_heads : s->heads;
+    if (!in[HY_SCAN_Q] || !in[HY_SCAN_K] || !in[HY_SCAN_V] ||
+        !check_shapes(g, kind->name, &attr, in))
+        return NULL;
     const struct hy_tensor *v = in[HY_SCAN_V];
     const int64_t state_rows = (int64_t)g->shape.batch * s->heads * s->key_width;
     struct hy_tensor *out[HY_SCAN_OUTPUTS] = {hy_graph_tensor(g, v->rows, v->cols)};

@@ -36,8 +36,10 @@
 
 struct hy_scan {
     int heads, key_width, value_width;
-    double scale; /* of the queries */
-    int chunk;    /* tokens between the states that training keeps for backward; 0: 64 */
+    double scale;  /* of the queries */
+    int chunk;     /* tokens between the states that training keeps for backward; 0: 64 */
+    int key_heads; /* of q and k: head h reads the h / (heads / key_heads)-th; 0: as many as heads
+                    */
 };
 
 /* in[] and out[] of both ops; optional ones are NULL. */

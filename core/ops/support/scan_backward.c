@@ -30,7 +30,7 @@ static void backward_values(const struct hy_scan_plan *p, struct hy_scan_work *w
     hy_real *minus_dz = w->values + B * p->vp;
     hy_micro_transpose(B, p->kp, b->k, p->kp, w->turned_k, B);
     hy_pair_forward(&pair, b->q, w->turned_k, w->pair_q);
-    hy_scan_fetch(p, op->in[HY_SCAN_Q], b->row - p->chunk, head, p->k);
+    hy_scan_fetch(p, op->in[HY_SCAN_Q], b->row - p->chunk, head / p->sharing, p->k);
     hy_micro_mul(B, p->vp, p->kp, hy_left_plain(w->write, p->kp), w->dstate, p->vp, NULL, NULL,
                  w->dw, p->vp);
     hy_micro_mul(B, p->vp, B, hy_left_turned(w->pair_q, B), w->values, p->vp, w->dw, NULL, w->dw,
@@ -63,11 +63,11 @@ static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
     for (int side = 0; side < sides; side++)
         hy_micro_transpose(B, vp, w->values + side * B * vp, vp, w->turned_values + side * B,
                            sides * B);
-    hy_scan_fetch(p, op->in[HY_SCAN_K], b->row - p->chunk, head, p->k);
+    hy_scan_fetch(p, op->in[HY_SCAN_K], b->row - p->chunk, head / p->sharing, p->k);
     hy_scan_fetch(p, op->dout[HY_SCAN_O], b->row - B, head, p->v);
     hy_micro_mul(kp, sides * B, vp, hy_left_plain(b->before, vp), w->turned_values, sides * B, NULL,
                  NULL, w->turned_read, sides * B);
-    hy_scan_fetch(p, op->din[HY_SCAN_Q], b->row, head, p->k);
+    hy_scan_fetch(p, op->din[HY_SCAN_Q], b->row, head / p->sharing, p->k);
     hy_micro_mul(kp, B, vp, hy_left_plain(w->dstate, vp), w->turned_w, B, NULL, NULL,
                  w->turned_write, B);
     for (int side = 0; side < sides; side++) {
@@ -78,7 +78,7 @@ static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
     hy_micro_transpose(kp, B, w->turned_write, B, w->dwrite, kp);
     hy_scan_decay(p, b->rest, w->dwrite, w->dwrite);
 
-    hy_scan_fetch(p, op->din[HY_SCAN_K], b->row, head, p->k);
+    hy_scan_fetch(p, op->din[HY_SCAN_K], b->row, head / p->sharing, p->k);
     hy_micro_mul(B, B, vp, hy_left_plain(w->values, vp), w->turned_w, B, NULL, NULL, w->pair_q, B);
     hy_pair_backward(&pair, w->pair_q, b->q, b->k, w->dread, w->dwrite);
     if (!p->delta)
@@ -154,12 +154,13 @@ static void backward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
                   head, p->v);
     hy_micro_mul(kp, vp, p->delta ? 2 * B : B, hy_left_turned(w->read, kp), w->values, vp,
                  w->dstate, b->through, w->dstate, vp);
+    const int shared = head % p->sharing != 0; /* an earlier head's gradients are there */
     if (din[HY_SCAN_Q])
-        hy_scan_store(hy_scan_part_of(p, din[HY_SCAN_Q], b->row, head, p->k), w->dread, kp, b->rows,
-                      p->k, p->scale, hy_adds(op, HY_SCAN_Q));
+        hy_scan_store(hy_scan_key_part(p, din[HY_SCAN_Q], b->row, head), w->dread, kp, b->rows,
+                      p->k, p->scale, shared || hy_adds(op, HY_SCAN_Q));
     if (din[HY_SCAN_K])
-        hy_scan_store(hy_scan_part_of(p, din[HY_SCAN_K], b->row, head, p->k), w->dwrite, kp,
-                      b->rows, p->k, 1, hy_adds(op, HY_SCAN_K));
+        hy_scan_store(hy_scan_key_part(p, din[HY_SCAN_K], b->row, head), w->dwrite, kp, b->rows,
+                      p->k, 1, shared || hy_adds(op, HY_SCAN_K));
     if (din[HY_SCAN_V])
         hy_scan_store(hy_scan_part_of(p, din[HY_SCAN_V], b->row, head, p->v),
                       p->delta ? w->values + B * vp : w->dw, vp, b->rows, p->v, p->delta ? -1 : 1,

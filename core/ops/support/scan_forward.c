@@ -34,10 +34,10 @@ static void forward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
     hy_scan_decay(p, b->rest, b->k, w->write);
     if (p->delta)
         hy_scan_decay(p, b->into, b->k, w->read + B * kp);
-    hy_scan_fetch(p, op->in[HY_SCAN_Q], b->row + B, head, p->k);
+    hy_scan_fetch(p, op->in[HY_SCAN_Q], b->row + B, head / p->sharing, p->k);
     hy_micro_transpose(B, kp, b->k, kp, w->turned_k, B);
     hy_pair_forward(&pair, b->q, w->turned_k, w->pair_q);
-    hy_scan_fetch(p, op->in[HY_SCAN_K], b->row + B, head, p->k);
+    hy_scan_fetch(p, op->in[HY_SCAN_K], b->row + B, head / p->sharing, p->k);
     hy_micro_mul(p->delta ? 2 * B : B, vp, kp, hy_left_plain(w->read, kp), b->before, vp, NULL,
                  NULL, o, vp);
     const struct hy_scan_part v = hy_scan_part_of(p, op->in[HY_SCAN_V], b->row, head, p->v);

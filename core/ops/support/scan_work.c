@@ -14,6 +14,7 @@ struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica)
         .replica = replica,
         .delta = op->in[HY_SCAN_BETA] != NULL,
         .heads = s->heads,
+        .sharing = s->heads / s->key_heads,
         .batch = shape->batch,
         .tokens = shape->tokens,
         .chunk = s->chunk,
@@ -117,6 +118,12 @@ struct hy_scan_part hy_scan_part_of(const struct hy_scan_plan *p, const struct h
     if (!t)
         return (struct hy_scan_part){0};
     return (struct hy_scan_part){hy_real_data(t, p->replica) + row * t->ld + head * width, t->ld};
+}
+
+struct hy_scan_part hy_scan_key_part(const struct hy_scan_plan *p, const struct hy_tensor *t,
+                                     int64_t row, int64_t head)
+{
+    return hy_scan_part_of(p, t, row, head / p->sharing, p->k);
 }
 
 void hy_scan_fetch(const struct hy_scan_plan *p, const struct hy_tensor *t, int64_t row,
@@ -258,9 +265,8 @@ void hy_scan_load_block(const struct hy_scan_plan *p, struct hy_scan_block *b, i
     struct hy_tensor *const *in = p->op->in;
     b->row = row;
     b->rows = rows;
-    hy_scan_load(b->q, p->kp, hy_scan_part_of(p, in[HY_SCAN_Q], row, head, p->k), rows, p->k,
-                 p->scale);
-    hy_scan_load(b->k, p->kp, hy_scan_part_of(p, in[HY_SCAN_K], row, head, p->k), rows, p->k, 1);
+    hy_scan_load(b->q, p->kp, hy_scan_key_part(p, in[HY_SCAN_Q], row, head), rows, p->k, p->scale);
+    hy_scan_load(b->k, p->kp, hy_scan_key_part(p, in[HY_SCAN_K], row, head), rows, p->k, 1);
     if (p->delta)
         hy_scan_load(b->beta, 1, hy_scan_part_of(p, in[HY_SCAN_BETA], row, head, 1), rows, 1, 1);
     load_steps(p, b, head);

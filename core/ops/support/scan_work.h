@@ -18,7 +18,7 @@ struct hy_scan_plan {
     int replica;
     enum hy_scan_decay decay;
     int delta;
-    int64_t heads, batch, tokens;
+    int64_t heads, sharing, batch, tokens; /* sharing: heads that read the same q and k */
     int64_t chunk, chunks, blocks; /* tokens of a chunk, chunks of a sequence, blocks of a chunk */
     int64_t k, v, kp, vp;
     int64_t state;  /* elements of a padded state */
@@ -76,6 +76,9 @@ void hy_scan_work_of(const struct hy_scan_plan *p, struct hy_scan_work *w);
 
 struct hy_scan_part hy_scan_part_of(const struct hy_scan_plan *p, const struct hy_tensor *t,
                                     int64_t row, int64_t head, int64_t width);
+/* The same of q, k or their gradients. */
+struct hy_scan_part hy_scan_key_part(const struct hy_scan_plan *p, const struct hy_tensor *t,
+                                     int64_t row, int64_t head);
 /* Asks for a block's rows before they are due: they lie too far apart for the processor to foresee.
  * Called between the products of another block, so that few are under way at a time. */
 void hy_scan_fetch(const struct hy_scan_plan *p, const struct hy_tensor *t, int64_t row,

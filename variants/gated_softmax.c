@@ -1,0 +1,30 @@
+/* gated_softmax.c - full attention whose heads' outputs pass a gate (arXiv 2505.06708).
+ *   o_t = sigmoid(g_t) * sum_{s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s,  g = W x */
+#include <string.h>
+
+#include "variants/variant.h"
+
+static const struct hy_option gated_softmax_options[] = {
+    {"gate", HY_OPT_CHOICE, .text = "headwise", .choices = "headwise|elementwise",
+     .help = "a gate for each head, or for each element of its output"},
+    HY_OPTIONS_ATTENTION,
+    {0},
+};
+
+static struct hy_tensor *gated_softmax_build(struct hy_mixer *m, struct hy_tensor *x)
+{
+    const int by_head = !strcmp(hy_get_string(m->options, "gate"), "headwise");
+    struct hy_tensor *gate;
+    struct hy_tensor *o = hy_mixer_attention(m, x, 0, by_head ? m->heads : m->d_model, &gate);
+    return hy_mixer_linear(m, hy_gated(m->graph, o, gate, HY_GATE_SIGMOID), "o_proj", m->d_model);
+}
+
+const struct hy_variant hy_variant_gated_softmax = {
+    .name = "gated_softmax",
+    .summary = "full causal attention with a sigmoid gate on each head's output",
+    .options = gated_softmax_options,
+    .full = 1,
+    .build = gated_softmax_build,
+    .state_elements = hy_mixer_attention_state,
+    .check = hy_mixer_check_attention,
+};
