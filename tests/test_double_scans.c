@@ -53,7 +53,7 @@ static struct scan open_scan(const struct variant *variant, enum hy_mode mode, i
                              int tokens, int chunk, struct hy_slab *cache)
 {
     const struct hy_shape shape = {1, BATCH, tokens, 0, mode};
-    const struct hy_scan attr = {HEADS, KEY, VALUE, 0.4, chunk};
+    const struct hy_scan attr = {HEADS, KEY, VALUE, 0.4, chunk, HEADS};
     const int64_t rows = (int64_t)BATCH * tokens;
     struct scan s = {.graph = hy_graph_new(&shape, NULL, NULL, cache)};
     struct hy_err e;

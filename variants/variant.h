@@ -84,13 +84,13 @@ struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t r
 /* ---- Heads of matrix states. Options: HY_OPTIONS_WIDTHS ---- */
 
 /* Rows of option tables: keys' and values' widths, with their defaults. */
-#define HY_OPTIONS_WIDTHS(keys, values)                                         \
-    {"expand_k",    HY_OPT_REAL, .def = (keys),                                 \
-     .min = 0.0625, .max = 8,    .help = "key width as a multiple of d_model"}, \
-    {                                                                           \
-        "expand_v", HY_OPT_REAL, .def = (values), .min = 0.0625, .max = 8,      \
-                                 .help = "value width as a multiple of d_model" \
-    }
+/* clang-format off */
+#define HY_OPTIONS_WIDTHS(keys, values)                                                          \
+    {"expand_k", HY_OPT_REAL, .def = (keys), .min = 0.0625, .max = 8,                            \
+     .help = "key width as a multiple of d_model"},                                              \
+    {"expand_v", HY_OPT_REAL, .def = (values), .min = 0.0625, .max = 8,                          \
+     .help = "value width as a multiple of d_model"}
+/* clang-format on */
 
 /* The heads of these widths, queries scaled by key_width^-1/2. */
 struct hy_scan hy_mixer_heads(const struct hy_mixer *m);
@@ -110,13 +110,13 @@ struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
 
 /* ---- The delta rule's layers. Options: HY_OPTIONS_WIDTHS, HY_OPTIONS_DELTA ---- */
 
-#define HY_OPTIONS_DELTA                                                                       \
-    {"conv",   HY_OPT_INT, .def = 4,                                                           \
-     .min = 1, .max = 16,  .help = "tokens that the short convolution sees"},                  \
-    {                                                                                          \
-        "negative_eigenvalues", HY_OPT_BOOL,                                                   \
-            .def = 0, .max = 1, .help = "beta up to 2, so that a key can flip what it recalls" \
-    }
+/* clang-format off */
+#define HY_OPTIONS_DELTA                                                                         \
+    {"conv", HY_OPT_INT, .def = 4, .min = 1, .max = 16,                                          \
+     .help = "tokens that the short convolution sees"},                                          \
+    {"negative_eigenvalues", HY_OPT_BOOL, .def = 0, .max = 1,                                    \
+     .help = "beta up to 2, so that a key can flip what it recalls"}
+/* clang-format on */
 
 /* qkv: q_proj, k_proj and v_proj side by side, before the convolution; q and k are l2-normalised,
  * beta = sigmoid(b), b [rows, heads]; decay as for hy_delta_scan. */
@@ -126,22 +126,16 @@ int64_t hy_mixer_delta_state(const struct hy_mixer *m, int64_t context);
 
 /* ---- Softmax attention. Options: HY_OPTIONS_ATTENTION ---- */
 
-#define HY_OPTIONS_ATTENTION                                                                      \
-    {"kv_heads",                                                                                  \
-     HY_OPT_INT,                                                                                  \
-     .def = 0,                                                                                    \
-     .min = 0,                                                                                    \
-     .max = 4096,                                                                                 \
-     .help =                                                                                      \
-         "heads of keys and values, each shared by heads/kv_heads queries; 0: as many as heads"}, \
-        {"rope_base", HY_OPT_REAL,                                                                \
-         .def = 1e4,  .min = 0,                                                                   \
-         .max = 1e9,  .help = "base of the rotary position's wavelengths; 0: no positions"},      \
-    {                                                                                             \
-        "qk_norm", HY_OPT_BOOL,                                                                   \
-            .def = 0, .max = 1,                                                                   \
-            .help = "RMSNorm of each head's queries and keys before the rotation"                 \
-    }
+/* clang-format off */
+#define HY_OPTIONS_ATTENTION                                                                     \
+    {"kv_heads", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                    \
+     .help = "heads of keys and values, each shared by heads/kv_heads queries; "                 \
+             "0: as many as heads"},                                                             \
+    {"rope_base", HY_OPT_REAL, .def = 1e4, .min = 0, .max = 1e9,                                 \
+     .help = "base of the rotary position's wavelengths; 0: no positions"},                      \
+    {"qk_norm", HY_OPT_BOOL, .def = 0, .max = 1,                                                 \
+     .help = "RMSNorm of each head's queries and keys before the rotation"}
+/* clang-format on */
 
 /* From the layer's input to the heads' outputs [rows, d_model]. window: 0: none. gates > 0: *gate
  * is [rows, gates], g_proj of the input. */
