@@ -129,7 +129,8 @@ static struct hy_scan scan_of(const struct run *r)
 
 static struct hy_tensor *build_gated(struct run *r, struct hy_tensor *decay)
 {
-    const struct hy_scan s = scan_of(r);
+    struct hy_scan s = scan_of(r);
+    s.key_heads = (int)(r->q->cols / r->key_width);
     return hy_gated_scan(r->graph, r->q, r->k, r->v, decay, &s, r->h0, &r->ht);
 }
 
@@ -198,17 +199,23 @@ static int finish_hgrn2(struct run *r)
     return 0;
 }
 
-/* Mamba-2: q = C, k = B of the head's group, v = dt x, g = dt A; D x is added to o. */
+/* Mamba-2: q = C, k = B, which groups of heads share, v = dt x, g = dt A; D x is added to o. */
 struct mamba2 {
-    const float *x, *dt, *a, *b, *c, *d, *grad_o;
-    int groups;
+    const float *x, *dt, *a, *d, *grad_o;
 };
 
 static int open_mamba2(const struct run *r, struct mamba2 *m)
 {
-    *m = (struct mamba2){input(r, "x"), input(r, "dt"), input(r, "A"),      input(r, "B"),
-                         input(r, "C"), input(r, "D"),  input(r, "grad_o"), number(r, "G")};
-    return m->x && m->dt && m->a && m->b && m->c && m->d && m->grad_o && m->groups > 0 ? 0 : -1;
+    *m = (struct mamba2){input(r, "x"), input(r, "dt"), input(r, "A"), input(r, "D"),
+                         input(r, "grad_o")};
+    return m->x && m->dt && m->a && m->d && m->grad_o ? 0 : -1;
+}
+
+static struct hy_tensor *build_mamba2(struct run *r)
+{
+    r->q = leaf(r, "C", (int64_t)number(r, "G") * r->key_width);
+    r->k = leaf(r, "B", (int64_t)number(r, "G") * r->key_width);
+    return build_by_head(r);
 }
 
 static int prepare_mamba2(struct run *r)
@@ -216,15 +223,9 @@ static int prepare_mamba2(struct run *r)
     struct mamba2 m;
     if (open_mamba2(r, &m))
         return -1;
-    hy_real *q = r->q->data, *k = r->k->data, *v = r->v->data, *g = r->g->data;
+    hy_real *v = r->v->data, *g = r->g->data;
     for (int64_t i = 0; i < r->g->rows * r->heads; i++) {
-        const int head = (int)(i % r->heads), group = head / (r->heads / m.groups);
-        const int64_t shared = (i / r->heads * m.groups + group) * r->key_width;
-        g[i] = m.dt[i] * m.a[head];
-        for (int c = 0; c < r->key_width; c++) {
-            q[i * r->key_width + c] = m.c[shared + c];
-            k[i * r->key_width + c] = m.b[shared + c];
-        }
+        g[i] = m.dt[i] * m.a[i % r->heads];
         for (int c = 0; c < r->value_width; c++)
             v[i * r->value_width + c] = m.dt[i] * m.x[i * r->value_width + c];
     }
@@ -235,20 +236,17 @@ static int finish_mamba2(struct run *r)
 {
     struct mamba2 m;
     const int64_t rows = r->g->rows * r->heads;
-    const hy_real *dq = r->q->grad->data, *dk = r->k->grad->data, *dv = r->v->grad->data;
-    const hy_real *dg = r->g->grad->data;
+    const hy_real *dv = r->v->grad->data, *dg = r->g->grad->data;
     float *o = find_result(r, "o"), *d_x = add_result(r, "d_x", rows * r->value_width);
     float *d_dt = add_result(r, "d_dt", rows), *d_a = add_result(r, "d_A", r->heads);
     float *d_d = add_result(r, "d_D", r->heads);
-    if (open_mamba2(r, &m) || (r->h0 && take_result(r, "d_h0", r->h0->grad)))
+    if (open_mamba2(r, &m) || take_result(r, "d_B", r->k->grad) ||
+        take_result(r, "d_C", r->q->grad) || (r->h0 && take_result(r, "d_h0", r->h0->grad)))
         return -1;
-    float *d_b = add_result(r, "d_B", r->g->rows * m.groups * r->key_width);
-    float *d_c = add_result(r, "d_C", r->g->rows * m.groups * r->key_width);
-    if (!o || !d_x || !d_dt || !d_a || !d_b || !d_c || !d_d)
+    if (!o || !d_x || !d_dt || !d_a || !d_d)
         return -1;
     for (int64_t i = 0; i < rows; i++) {
-        const int head = (int)(i % r->heads), group = head / (r->heads / m.groups);
-        const int64_t shared = (i / r->heads * m.groups + group) * r->key_width;
+        const int64_t head = i % r->heads;
         double sum = m.a[head] * (double)dg[i];
         for (int c = 0; c < r->value_width; c++) {
             const int64_t at = i * r->value_width + c;
@@ -259,10 +257,6 @@ static int finish_mamba2(struct run *r)
         }
         d_dt[i] = (float)sum;
         d_a[head] += (float)(m.dt[i] * dg[i]);
-        for (int c = 0; c < r->key_width; c++) {
-            d_b[shared + c] += (float)dk[i * r->key_width + c];
-            d_c[shared + c] += (float)dq[i * r->key_width + c];
-        }
     }
     return 0;
 }
@@ -292,7 +286,7 @@ static const struct vector_op operators[] = {
     {"gla", build_by_channel, NULL, NULL},
     {"hgrn", build_hgrn, NULL, finish_hgrn},
     {"hgrn2", build_by_channel, prepare_hgrn2, finish_hgrn2},
-    {"mamba2_ssd", build_by_head, prepare_mamba2, finish_mamba2},
+    {"mamba2_ssd", build_mamba2, prepare_mamba2, finish_mamba2},
     {"delta_rule", build_delta_rule, NULL, NULL},
     {"gated_delta_rule", build_gated_delta_rule, NULL, NULL},
     {"kda", build_kda, NULL, NULL},
