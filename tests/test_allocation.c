@@ -74,7 +74,7 @@ static void test_step_allocates_nothing(void **state)
         struct kit k;
         struct hy_model_ends ends;
         struct hy_tensor *weights;
-        kit_init(&k, hy_variants[i], "LF", 1);
+        kit_init(&k, hy_variants[i], NULL, "LF", 1);
         struct hy_graph *g = kit_graph(&k, HY_TRAIN, 2, 150, 0, NULL, &ends, &weights, 3);
         long before = 0;
         for (int step = 1; step <= 3; step++) { /* libraries set themselves up in the first two */

@@ -56,7 +56,7 @@ static void check_model(const struct hy_variant *v, const char *layout)
     struct kit k;
     struct hy_model_ends ends;
     struct hy_tensor *weights;
-    kit_init(&k, v, layout, 1);
+    kit_init(&k, v, NULL, layout, 1);
     struct hy_graph *g = kit_graph(&k, HY_TRAIN, BATCH, TOKENS, 0, NULL, &ends, &weights, 11);
     int32_t *tokens = hy_data(ends.tokens, 0), *labels = hy_data(ends.labels, 0);
     for (int i = 0; i < BATCH * TOKENS; i++) {

@@ -12,14 +12,33 @@
 
 enum { TOKENS = 150, BATCH = 2, CONTEXT = 160 }; /* TOKENS: two chunks and a ragged third */
 
-static const char *const layouts[] = {"LL", "LF"};
+struct subject {
+    const struct hy_variant *variant;
+    const char *options; /* JSON, NULL: the defaults */
+    const char *layout;
+};
 
-/* Calls law(variant, layout) for all of them. */
-static void for_all(void (*law)(const struct hy_variant *, const char *))
+/* Options that take other paths than the defaults do. */
+static const struct {
+    const char *variant, *options;
+} others[] = {
+    {"deltanet", "{\"conv\": 1, \"expand_v\": 0.5, \"negative_eigenvalues\": true}"},
+    {"gated_softmax", "{\"gate\": \"elementwise\", \"kv_heads\": 1}"},
+    {"hgrn2", "{\"expand_ratio\": 8}"},
+    {"mamba2", "{\"head_width\": 8, \"groups\": 2, \"state_width\": 5, \"conv\": 3}"},
+    {"sliding_window", "{\"window\": 7, \"rope_base\": 0}"},
+    {"sliding_window", "{\"window\": 1000, \"kv_heads\": 1, \"qk_norm\": true}"},
+};
+
+/* Calls law() for every variant, alone and mixed with full layers. */
+static void for_all(void (*law)(const struct subject *))
 {
-    for (int i = 0; hy_variants[i]; i++)
-        for (size_t k = 0; k < sizeof layouts / sizeof *layouts; k++)
-            law(hy_variants[i], layouts[k]);
+    for (int i = 0; hy_variants[i]; i++) {
+        law(&(struct subject){hy_variants[i], NULL, "LL"});
+        law(&(struct subject){hy_variants[i], NULL, "LF"});
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        law(&(struct subject){hy_variant_find(others[i].variant), others[i].options, "LL"});
 }
 
 static void fill_tokens(struct hy_graph *g, struct hy_tensor *t, uint64_t seed, int first)
@@ -50,7 +69,7 @@ static float *parallel_logits(struct kit *k)
 }
 
 static void check_close(const float *a, const float *b, int64_t count, double tolerance,
-                        const char *variant, const char *layout, const char *law)
+                        const struct subject *s, const char *law)
 {
     double worst = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -58,15 +77,16 @@ static void check_close(const float *a, const float *b, int64_t count, double to
         worst = d > worst || isnan(d) ? d : worst;
     }
     if (!(worst <= tolerance))
-        fail_msg("%s %s: %s differs by %g", variant, layout, law, worst);
+        fail_msg("%s %s %s: %s differs by %g", s->variant->name, s->options ? s->options : "",
+                 s->layout, law, worst);
 }
 
-static void sees_no_future(const struct hy_variant *v, const char *layout)
+static void sees_no_future(const struct subject *s)
 {
     const int cut = 70;
     struct kit k;
     struct hy_model_ends ends;
-    kit_init(&k, v, layout, 1);
+    kit_init(&k, s->variant, s->options, s->layout, 1);
     float *before = parallel_logits(&k);
     struct hy_graph *g = kit_graph(&k, HY_EVAL, BATCH, TOKENS, 0, NULL, &ends, NULL, 7);
     fill_tokens(g, ends.tokens, 7, 0);
@@ -78,7 +98,7 @@ static void sees_no_future(const struct hy_variant *v, const char *layout)
     const float *after = hy_data(ends.logits, 0);
     for (int b = 0; b < BATCH; b++) {
         const int64_t at = (int64_t)b * TOKENS * KIT_VOCAB;
-        check_close(before + at, after + at, (int64_t)cut * KIT_VOCAB, 1e-5, v->name, layout,
+        check_close(before + at, after + at, (int64_t)cut * KIT_VOCAB, 1e-5, s,
                     "the past of a changed token");
         /* The change is seen from its own position on: else the test would prove nothing. */
         assert_true(fabsf(before[at + cut * KIT_VOCAB] - after[at + cut * KIT_VOCAB]) > 1e-4f);
@@ -89,11 +109,10 @@ static void sees_no_future(const struct hy_variant *v, const char *layout)
 }
 
 /* Runs cached graphs over pieces of the sequence and compares with the parallel form. */
-static void continues(const struct hy_variant *v, const char *layout, const int *pieces,
-                      const char *law)
+static void continues(const struct subject *s, const int *pieces, const char *law)
 {
     struct kit k;
-    kit_init(&k, v, layout, 1);
+    kit_init(&k, s->variant, s->options, s->layout, 1);
     float *whole = parallel_logits(&k);
     struct hy_slab cache;
     hy_slab_init(&cache, 1);
@@ -112,7 +131,7 @@ static void continues(const struct hy_variant *v, const char *layout, const int 
         for (int b = 0; b < BATCH; b++)
             check_close(logits + (int64_t)b * n * KIT_VOCAB,
                         whole + ((int64_t)b * TOKENS + at) * KIT_VOCAB, (int64_t)n * KIT_VOCAB,
-                        1e-4, v->name, layout, law);
+                        1e-4, s, law);
     }
     hy_graph_free(g);
     hy_slab_release(&cache);
@@ -120,28 +139,28 @@ static void continues(const struct hy_variant *v, const char *layout, const int 
     kit_release(&k);
 }
 
-static void cut_in_two(const struct hy_variant *v, const char *layout)
+static void cut_in_two(const struct subject *s)
 {
-    continues(v, layout, (const int[]){83, TOKENS - 83, 0}, "a sequence cut in two");
+    continues(s, (const int[]){83, TOKENS - 83, 0}, "a sequence cut in two");
 }
 
-static void decodes(const struct hy_variant *v, const char *layout)
+static void decodes(const struct subject *s)
 {
-    continues(v, layout, (const int[]){1, 0}, "decoding token by token");
+    continues(s, (const int[]){1, 0}, "decoding token by token");
 }
 
-static void prefills_and_decodes(const struct hy_variant *v, const char *layout)
+static void prefills_and_decodes(const struct subject *s)
 {
-    continues(v, layout, (const int[]){130, 1, 0}, "decoding after a prefill");
+    continues(s, (const int[]){130, 1, 0}, "decoding after a prefill");
 }
 
-static void declares_its_cache(const struct hy_variant *v, const char *layout)
+static void declares_its_cache(const struct subject *s)
 {
     for (int context = 1; context <= 300; context += 299) {
         struct kit k;
         struct hy_slab cache;
         struct hy_model_ends ends;
-        kit_init(&k, v, layout, 1);
+        kit_init(&k, s->variant, s->options, s->layout, 1);
         hy_slab_init(&cache, 1);
         hy_graph_free(kit_graph(&k, HY_CACHED, BATCH, 1, context, &cache, &ends, NULL, 7));
         assert_int_equal(cache.count, BATCH * hy_model_state_elements(&k.spec, context));
@@ -172,15 +191,15 @@ static void train(struct kit *k, int first, int steps)
     hy_graph_free(g);
 }
 
-static void gang_equals_solo(const struct hy_variant *v, const char *layout)
+static void gang_equals_solo(const struct subject *s)
 {
     enum { GANG = 3, STEPS = 3 };
     struct kit gang;
-    kit_init(&gang, v, layout, GANG);
+    kit_init(&gang, s->variant, s->options, s->layout, GANG);
     train(&gang, 0, STEPS);
     for (int r = 0; r < GANG; r++) {
         struct kit solo;
-        kit_init(&solo, v, layout, 1);
+        kit_init(&solo, s->variant, s->options, s->layout, 1);
         train(&solo, r, STEPS);
         assert_memory_equal(solo.params.data, gang.params.data + r * gang.params.count,
                             (size_t)solo.params.count * sizeof(hy_real));
@@ -189,14 +208,14 @@ static void gang_equals_solo(const struct hy_variant *v, const char *layout)
     kit_release(&gang);
 }
 
-static void learns(const struct hy_variant *v, const char *layout)
+static void learns(const struct subject *s)
 {
     struct kit k;
     struct hy_model_ends ends;
     struct hy_tensor *weights;
     const int tokens = 40;
     double first = 0, last = 0;
-    kit_init(&k, v, layout, 1);
+    kit_init(&k, s->variant, s->options, s->layout, 1);
     struct hy_graph *g = kit_graph(&k, HY_TRAIN, BATCH, tokens, 0, NULL, &ends, &weights, 5);
     for (int step = 1; step <= 60; step++) {
         fill_tokens(g, ends.tokens, 5, 0);
@@ -212,8 +231,8 @@ static void learns(const struct hy_variant *v, const char *layout)
                       hy_adamw_norm(&k.grads, 0));
     }
     if (!(last < .5 * first))
-        fail_msg("%s %s: the loss on one batch went from %g to %g only", v->name, layout, first,
-                 last);
+        fail_msg("%s %s %s: the loss on one batch went from %g to %g only", s->variant->name,
+                 s->options ? s->options : "", s->layout, first, last);
     hy_graph_free(g);
     kit_release(&k);
 }

@@ -6,11 +6,16 @@
 #include <cmocka.h>
 #include <string.h>
 
-void kit_init(struct kit *k, const struct hy_variant *v, const char *layout, int replicas)
+void kit_init(struct kit *k, const struct hy_variant *v, const char *options, const char *layout,
+              int replicas)
 {
     struct hy_err e = {0};
+    struct hy_value *given = NULL;
     memset(k, 0, sizeof *k);
-    assert_int_equal(hy_options_resolve(v->options, NULL, v->name, NULL, &k->options, &e), HY_OK);
+    if (options)
+        assert_int_equal(hy_value_from_json(options, "options", &given, &e), HY_OK);
+    assert_int_equal(hy_options_resolve(v->options, given, v->name, NULL, &k->options, &e), HY_OK);
+    hy_value_free(given);
     k->spec = (struct hy_model_spec){
         .d_model = 32,
         .layers = (int)strlen(layout),

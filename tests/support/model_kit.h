@@ -14,9 +14,10 @@ struct kit {
     struct hy_adamw optimizer;
 };
 
-/* The model of `layout` ("LL", "LF", "F") whose linear layers are v; its options at their defaults.
- */
-void kit_init(struct kit *k, const struct hy_variant *v, const char *layout, int replicas);
+/* The model of `layout` ("LL", "LF", "F") whose linear layers are v, its options as given (JSON) or
+ * at their defaults (NULL). */
+void kit_init(struct kit *k, const struct hy_variant *v, const char *options, const char *layout,
+              int replicas);
 void kit_release(struct kit *k);
 
 /* Builds and plans a graph; the parameters are allocated and drawn (replica r from seed + r) by the
