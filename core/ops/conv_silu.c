@@ -156,8 +156,10 @@ static void backward_sequence(const struct hy_op *op, int r, int64_t b, hy_real 
                 backward_sums(4, channels, in, taps, bias, dyt, d, dtaps);
             else
                 backward_sums(n, channels, in, taps, bias, dyt, d, dtaps);
-            for (int64_t c = 0; op->din[BIAS] && c < channels; c++)
-                dbias[c] += d[c];
+            if (op->din[BIAS])
+#pragma omp simd
+                for (int64_t c = 0; c < channels; c++)
+                    dbias[c] += d[c];
         }
         const int64_t u = t - (n - 1);
         if (u < 0)

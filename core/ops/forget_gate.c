@@ -4,19 +4,21 @@
 #include "core/ops/support/rows.h"
 #include "core/ops/support/vec.h"
 
-/* Per column: log b and log (1 - b). */
+/* Per column: log b, 1 - b and its logarithm. */
 struct bounds {
-    hy_real *low, *room;
+    hy_real *low, *room, *log_room;
 };
 
 static struct bounds bounds_of(const struct hy_op *op, int r)
 {
     const hy_real *bound = hy_real_data(op->in[1], r);
     const int64_t cols = op->in[0]->cols;
-    struct bounds b = {hy_real_data(op->scratch, r), hy_real_data(op->scratch, r) + cols};
+    hy_real *scratch = hy_real_data(op->scratch, r);
+    struct bounds b = {scratch, scratch + cols, scratch + 2 * cols};
     for (int64_t c = 0; c < cols; c++) {
         b.low[c] = bound ? (hy_real)log((double)bound[c]) : -INFINITY;
-        b.room[c] = bound ? (hy_real)log1p(-(double)bound[c]) : 0;
+        b.room[c] = bound ? 1 - bound[c] : 1;
+        b.log_room[c] = (hy_real)log((double)b.room[c]);
     }
     return b;
 }
@@ -38,8 +40,8 @@ static void forget_gate_forward(const struct hy_op *op, int r)
         hy_real *ki = hy_row(&keep, i), *ii = hy_row(&input, i);
 #pragma omp simd
         for (int64_t c = 0; c < op->in[0]->cols; c++) {
-            ki[c] = log_add(b.low[c], b.room[c] + hy_log_sigmoid(xi[c]));
-            ii[c] = hy_exp(b.room[c]) * hy_sigmoid(-xi[c]);
+            ki[c] = log_add(b.low[c], b.log_room[c] + hy_log_sigmoid(xi[c]));
+            ii[c] = b.room[c] * hy_sigmoid(-xi[c]);
         }
     }
 }
@@ -47,7 +49,7 @@ static void forget_gate_forward(const struct hy_op *op, int r)
 static size_t forget_gate_scratch(const struct hy_op *op)
 {
     /* Bounds; backward: the bound's gradient, a row that nobody wants, a row of zeros. */
-    return (op->pass == HY_BACKWARD ? 5 : 2) * (size_t)op->in[0]->cols * sizeof(hy_real);
+    return (op->pass == HY_BACKWARD ? 6 : 3) * (size_t)op->in[0]->cols * sizeof(hy_real);
 }
 
 static struct hy_rows gradient_of(const struct hy_op *op, int i, int r, hy_real *zeros)
@@ -58,26 +60,26 @@ static struct hy_rows gradient_of(const struct hy_op *op, int i, int r, hy_real 
 static void forget_gate_backward(const struct hy_op *op, int r)
 {
     const int64_t cols = op->in[0]->cols;
-    hy_real *sums = hy_real_data(op->scratch, r) + 2 * cols, *spare = sums + cols;
+    hy_real *sums = hy_real_data(op->scratch, r) + 3 * cols, *spare = sums + cols;
     hy_real *zeros = spare + cols;
     const struct hy_rows x = hy_rows_of(op->in[0], r), dx = hy_rows_din(op, 0, r, spare);
+    const struct hy_rows keep = hy_rows_of(op->out[0], r), input = hy_rows_of(op->out[1], r);
     const struct hy_rows dkeep = gradient_of(op, 0, r, zeros);
     const struct hy_rows dinput = gradient_of(op, 1, r, zeros);
     const struct bounds b = bounds_of(op, r);
     memset(sums, 0, (size_t)cols * sizeof *sums);
     memset(zeros, 0, (size_t)cols * sizeof *zeros);
     for (int64_t i = 0; i < op->in[0]->rows; i++) {
-        const hy_real *xi = hy_row(&x, i), *dki = hy_row(&dkeep, i), *dii = hy_row(&dinput, i);
+        const hy_real *xi = hy_row(&x, i), *ki = hy_row(&keep, i), *ii = hy_row(&input, i);
+        const hy_real *dki = hy_row(&dkeep, i), *dii = hy_row(&dinput, i);
         hy_real *dxi = hy_row(&dx, i);
 #pragma omp simd
         for (int64_t c = 0; c < cols; c++) {
-            const hy_real s = hy_sigmoid(xi[c]), rest = hy_sigmoid(-xi[c]);
-            const hy_real log_s = hy_log_sigmoid(xi[c]), room = hy_exp(b.room[c]);
-            const hy_real log_f = log_add(b.low[c], b.room[c] + log_s);
             /* sigmoid / f as one exponential: both may underflow. */
-            const hy_real d = dki[c] * hy_exp(log_s - log_f) - dii[c] * s;
-            dxi[c] = (dx.add ? dxi[c] : 0) + room * rest * d;
-            sums[c] += rest * (dki[c] * hy_exp(-log_f) - dii[c]);
+            const hy_real share = hy_exp(hy_log_sigmoid(xi[c]) - ki[c]);
+            const hy_real d = dki[c] * share - dii[c] * hy_sigmoid(xi[c]);
+            dxi[c] = (dx.add ? dxi[c] : 0) + ii[c] * d;
+            sums[c] += ii[c] / b.room[c] * (dki[c] * hy_exp(-ki[c]) - dii[c]);
         }
     }
     if (op->in[1])
@@ -107,6 +109,7 @@ const struct hy_op_kind hy_op_forget_gate = {
     .cost = forget_gate_cost,
     .scratch = forget_gate_scratch,
     .backward_in = 1u << 0 | 1u << 1,
+    .backward_out = 1u << 0 | 1u << 1,
     .example = forget_gate_example,
 };
 

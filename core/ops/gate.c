@@ -9,19 +9,41 @@ static enum hy_gate kind_of(const struct hy_op *op)
     return *(const enum hy_gate *)op->attr;
 }
 
-static inline hy_real activate(enum hy_gate kind, hy_real x)
+/* These loops vectorise where kind is a constant, so each is made once per kind. */
+static inline __attribute__((always_inline)) hy_real activate(enum hy_gate kind, hy_real x)
 {
     if (kind == HY_GATE_PLAIN)
         return x;
     return kind == HY_GATE_SILU ? hy_silu(x) : hy_sigmoid(x);
 }
 
-static inline hy_real slope_of(enum hy_gate kind, hy_real x)
+static inline __attribute__((always_inline)) hy_real slope_of(enum hy_gate kind, hy_real x)
 {
     if (kind == HY_GATE_PLAIN)
         return 1;
     const hy_real s = hy_sigmoid(x);
     return kind == HY_GATE_SILU ? hy_silu_slope(x, s) : s * (1 - s);
+}
+
+static inline __attribute__((always_inline)) void
+forward_by_element(enum hy_gate kind, int64_t n, const hy_real *x, const hy_real *gate, hy_real *y)
+{
+#pragma omp simd
+    for (int64_t c = 0; c < n; c++)
+        y[c] = x[c] * activate(kind, gate[c]);
+}
+
+static inline __attribute__((always_inline)) void
+backward_by_element(enum hy_gate kind, int64_t n, const hy_real *x, const hy_real *gate,
+                    const hy_real *dy, int add_x, hy_real *dx, int add_gate, hy_real *dgate)
+{
+#pragma omp simd
+    for (int64_t c = 0; c < n; c++) {
+        const hy_real d = dy[c] * activate(kind, gate[c]);
+        const hy_real dg = dy[c] * x[c] * slope_of(kind, gate[c]);
+        dx[c] = (add_x ? dx[c] : 0) + d;
+        dgate[c] = (add_gate ? dgate[c] : 0) + dg;
+    }
 }
 
 static void gate_forward(const struct hy_op *op, int r)
@@ -33,13 +55,13 @@ static void gate_forward(const struct hy_op *op, int r)
     for (int64_t i = 0; i < op->in[0]->rows; i++) {
         const hy_real *xi = hy_row(&x, i), *gi = hy_row(&gate, i);
         hy_real *yi = hy_row(&y, i);
-        if (width == 1) {
-#pragma omp simd
-            for (int64_t c = 0; c < heads; c++)
-                yi[c] = xi[c] * activate(kind, gi[c]);
-            continue;
-        }
-        for (int64_t h = 0; h < heads; h++) {
+        if (width == 1 && kind == HY_GATE_SILU)
+            forward_by_element(HY_GATE_SILU, heads, xi, gi, yi);
+        else if (width == 1 && kind == HY_GATE_SIGMOID)
+            forward_by_element(HY_GATE_SIGMOID, heads, xi, gi, yi);
+        else if (width == 1)
+            forward_by_element(HY_GATE_PLAIN, heads, xi, gi, yi);
+        for (int64_t h = 0; width > 1 && h < heads; h++) {
             const hy_real a = activate(kind, gi[h]);
 #pragma omp simd
             for (int64_t c = h * width; c < (h + 1) * width; c++)
@@ -64,17 +86,13 @@ static void gate_backward(const struct hy_op *op, int r)
     for (int64_t i = 0; i < op->in[0]->rows; i++) {
         const hy_real *xi = hy_row(&x, i), *gi = hy_row(&gate, i), *dyi = hy_row(&dy, i);
         hy_real *dxi = hy_row(&dx, i), *dgi = hy_row(&dgate, i);
-        if (width == 1) {
-#pragma omp simd
-            for (int64_t c = 0; c < heads; c++) {
-                const hy_real d = dyi[c] * activate(kind, gi[c]);
-                const hy_real dg = dyi[c] * xi[c] * slope_of(kind, gi[c]);
-                dxi[c] = (dx.add ? dxi[c] : 0) + d;
-                dgi[c] = (dgate.add ? dgi[c] : 0) + dg;
-            }
-            continue;
-        }
-        for (int64_t h = 0; h < heads; h++) {
+        if (width == 1 && kind == HY_GATE_SILU)
+            backward_by_element(HY_GATE_SILU, heads, xi, gi, dyi, dx.add, dxi, dgate.add, dgi);
+        else if (width == 1 && kind == HY_GATE_SIGMOID)
+            backward_by_element(HY_GATE_SIGMOID, heads, xi, gi, dyi, dx.add, dxi, dgate.add, dgi);
+        else if (width == 1)
+            backward_by_element(HY_GATE_PLAIN, heads, xi, gi, dyi, dx.add, dxi, dgate.add, dgi);
+        for (int64_t h = 0; width > 1 && h < heads; h++) {
             const hy_real a = activate(kind, gi[h]), slope = slope_of(kind, gi[h]);
             hy_real sum = 0;
 #pragma omp simd reduction(+ : sum)
