@@ -24,9 +24,12 @@ static const struct {
 } others[] = {
     {"deltanet", "{\"conv\": 1, \"expand_v\": 0.5, \"negative_eigenvalues\": true}"},
     {"gated_softmax", "{\"gate\": \"elementwise\", \"kv_heads\": 1}"},
+    {"gla", "{\"conv\": 3}"},
     {"hgrn2", "{\"expand_ratio\": 8}"},
     {"mamba2", "{\"head_width\": 8, \"groups\": 2, \"state_width\": 5, \"conv\": 3}"},
+    {"retnet", "{\"conv\": 1, \"rope_base\": 0}"},
     {"sliding_window", "{\"window\": 7, \"rope_base\": 0}"},
+    {"softmax", "{\"conv\": 4, \"kv_heads\": 1}"},
     {"sliding_window", "{\"window\": 1000, \"kv_heads\": 1, \"qk_norm\": true}"},
 };
 

@@ -30,6 +30,6 @@ const struct hy_variant hy_variant_deltanet = {
     .summary = "delta rule: overwrites what a key recalls",
     .options = deltanet_options,
     .build = deltanet_build,
-    .state_elements = hy_mixer_delta_state,
+    .state_elements = hy_mixer_conv_heads_state,
     .check = hy_mixer_check_heads,
 };

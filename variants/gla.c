@@ -6,6 +6,7 @@
 
 static const struct hy_option gla_options[] = {
     HY_OPTIONS_WIDTHS(0.5, 1),
+    HY_OPTION_CONV,
     {"gate_rank", HY_OPT_INT, .def = 16, .min = 1, .max = 4096,
      .help = "rank of the decay's projection"},
     {"gate_divisor", HY_OPT_REAL, .def = 16, .min = 1, .max = 1024,
@@ -17,21 +18,24 @@ static struct hy_tensor *gla_build(struct hy_mixer *m, struct hy_tensor *x)
 {
     const struct hy_scan s = hy_mixer_heads(m);
     const int64_t keys = s.heads * s.key_width, values = s.heads * s.value_width;
-    struct hy_tensor *p[5];
-    hy_mixer_project(m, x, 5,
-                     (struct hy_projection[]){{"q_proj", keys},
-                                              {"k_proj", keys},
-                                              {"v_proj", values},
-                                              {"g_proj", values},
-                                              {"gk_proj.0", hy_get_int(m->options, "gate_rank")}},
-                     p);
+    const int64_t rank = hy_get_int(m->options, "gate_rank");
+    struct hy_tensor *p[3], *qkv[3];
+    hy_mixer_project_parts(m, x, 5,
+                           (struct hy_projection[]){{"q_proj", keys},
+                                                    {"k_proj", keys},
+                                                    {"v_proj", values},
+                                                    {"g_proj", values},
+                                                    {"gk_proj.0", rank}},
+                           3, (int64_t[]){2 * keys + values, values, rank}, p);
+    hy_graph_split(m->graph, hy_mixer_conv_qkv(m, p[0], keys, keys, values), 3,
+                   (int64_t[]){keys, keys, values}, qkv);
     struct hy_tensor *bias =
         hy_mixer_param(m, "gk_proj.1.bias", 1, &keys, (struct hy_init){.law = HY_INIT_CONSTANT}, 0);
     struct hy_tensor *decay =
-        hy_log_sigmoid_of(m->graph, hy_mixer_linear(m, p[4], "gk_proj.1", keys), bias,
+        hy_log_sigmoid_of(m->graph, hy_mixer_linear(m, p[2], "gk_proj.1", keys), bias,
                           hy_get_real(m->options, "gate_divisor"));
-    struct hy_tensor *o = hy_mixer_gated_scan(m, p[0], p[1], p[2], decay, &s);
-    o = hy_mixer_norm(m, o, "g_norm_swish_gate.weight", s.value_width, p[3], HY_GATE_SILU);
+    struct hy_tensor *o = hy_mixer_gated_scan(m, qkv[0], qkv[1], qkv[2], decay, &s);
+    o = hy_mixer_norm(m, o, "g_norm_swish_gate.weight", s.value_width, p[1], HY_GATE_SILU);
     return hy_mixer_linear(m, o, "o_proj", m->d_model);
 }
 
@@ -40,6 +44,6 @@ const struct hy_variant hy_variant_gla = {
     .summary = "gated linear attention: a data-dependent decay per key channel",
     .options = gla_options,
     .build = gla_build,
-    .state_elements = hy_mixer_heads_state,
+    .state_elements = hy_mixer_conv_heads_state,
     .check = hy_mixer_check_heads,
 };

@@ -26,7 +26,7 @@ static struct hy_tensor *kda_build(struct hy_mixer *m, struct hy_tensor *x)
                                                     {"b_proj", m->heads}},
                            4, (int64_t[]){2 * keys + values, rank, rank, m->heads}, p);
     struct hy_tensor *decay =
-        hy_mixer_decay(m, hy_mixer_linear(m, p[1], "f_proj.1", keys), m->heads, 1, NULL);
+        hy_mixer_decay(m, hy_mixer_linear(m, p[1], "f_proj.1", keys), m->heads, 1, 16, NULL);
     struct hy_tensor *gate = hy_mixer_linear_biased(m, p[2], "g_proj.1", values);
     struct hy_tensor *o = hy_mixer_delta(m, p[0], p[3], decay);
     o = hy_mixer_norm(m, o, "o_norm.weight", s.value_width, gate, HY_GATE_SIGMOID);
@@ -38,6 +38,6 @@ const struct hy_variant hy_variant_kda = {
     .summary = "Kimi delta attention: the delta rule with a decay per key channel",
     .options = kda_options,
     .build = kda_build,
-    .state_elements = hy_mixer_delta_state,
+    .state_elements = hy_mixer_conv_heads_state,
     .check = hy_mixer_check_heads,
 };

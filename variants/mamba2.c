@@ -77,7 +77,7 @@ static struct hy_tensor *mamba2_build(struct hy_mixer *m, struct hy_tensor *x)
         m, p[1], 1, (struct hy_projection[]){{"conv1d", channels}}, hy_get_int(m->options, "conv"),
         hy_mixer_param(m, "conv1d.bias", 1, &channels, zero, 0));
     hy_graph_split(g, conv, 3, (int64_t[]){inner, shared, shared}, xbc);
-    struct hy_tensor *decay = hy_mixer_decay(m, p[2], heads, 1, &dt);
+    struct hy_tensor *decay = hy_mixer_decay(m, p[2], heads, 1, 16, &dt);
     struct hy_tensor *y =
         hy_mixer_gated_scan(m, xbc[2], xbc[1], hy_gated(g, xbc[0], dt, HY_GATE_PLAIN), decay, &s);
     y = hy_skip(g, y, xbc[0], hy_mixer_param(m, "D", 1, &heads, one, 0));

@@ -8,6 +8,7 @@
 
 static const struct hy_option retnet_options[] = {
     HY_OPTIONS_WIDTHS(1, 2),
+    HY_OPTION_CONV,
     {"rope_base", HY_OPT_REAL, .def = 1e4, .min = 0, .max = 1e9,
      .help = "base of the rotary position's wavelengths; 0: no positions"},
     {0},
@@ -32,17 +33,19 @@ static struct hy_tensor *retnet_build(struct hy_mixer *m, struct hy_tensor *x)
     const struct hy_scan s = hy_mixer_heads(m);
     const int64_t keys = s.heads * s.key_width, values = s.heads * s.value_width;
     const double base = hy_get_real(m->options, "rope_base");
-    struct hy_tensor *p[4];
-    hy_mixer_project(
+    struct hy_tensor *p[2], *qkv[3];
+    hy_mixer_project_parts(
         m, x, 4,
         (struct hy_projection[]){
             {"q_proj", keys}, {"k_proj", keys}, {"v_proj", values}, {"g_proj", values}},
-        p);
+        2, (int64_t[]){2 * keys + values, values}, p);
+    hy_graph_split(m->graph, hy_mixer_conv_qkv(m, p[0], keys, keys, values), 3,
+                   (int64_t[]){keys, keys, values}, qkv);
     for (int i = 0; i < 2 && base > 0; i++)
-        p[i] = hy_rope(m->graph, p[i], m->heads, base);
+        qkv[i] = hy_rope(m->graph, qkv[i], m->heads, base);
     struct hy_tensor *decay = hy_constant(m->graph, 1, m->heads, log_gamma, 0);
-    struct hy_tensor *o = hy_mixer_gated_scan(m, p[0], p[1], p[2], decay, &s);
-    o = hy_mixer_norm(m, o, "g_norm_swish_gate.weight", s.value_width, p[3], HY_GATE_SILU);
+    struct hy_tensor *o = hy_mixer_gated_scan(m, qkv[0], qkv[1], qkv[2], decay, &s);
+    o = hy_mixer_norm(m, o, "g_norm_swish_gate.weight", s.value_width, p[1], HY_GATE_SILU);
     return hy_mixer_linear(m, o, "o_proj", m->d_model);
 }
 
@@ -51,6 +54,6 @@ const struct hy_variant hy_variant_retnet = {
     .summary = "retention: a fixed decay per head, rotary positions, gated output",
     .options = retnet_options,
     .build = retnet_build,
-    .state_elements = hy_mixer_heads_state,
+    .state_elements = hy_mixer_conv_heads_state,
     .check = retnet_check,
 };

@@ -76,6 +76,19 @@ struct hy_tensor *hy_mixer_conv(struct hy_mixer *m, struct hy_tensor *x, int cou
                                 const struct hy_projection *specs, int64_t taps,
                                 struct hy_tensor *bias);
 
+/* The row of a variant whose published form has no short convolution. */
+/* clang-format off */
+#define HY_OPTION_CONV                                                                           \
+    {"conv", HY_OPT_INT, .def = 0, .min = 0, .max = 16,                                          \
+     .help = "tokens that a short convolution over queries, keys and values sees; 0: none"}
+/* clang-format on */
+/* qkv: queries, keys and values of these widths side by side; passes them through q_conv1d,
+ * k_conv1d and v_conv1d when the option "conv" asks for it. */
+struct hy_tensor *hy_mixer_conv_qkv(struct hy_mixer *m, struct hy_tensor *qkv, int64_t queries,
+                                    int64_t keys, int64_t values);
+/* Elements that a convolution over `channels` by the option "conv" remembers. */
+int64_t hy_mixer_conv_state(const struct hy_mixer *m, int64_t channels);
+
 /* The layer's cache tensor [rows per sequence * batch, cols], zero before the first token; NULL
  * outside HY_CACHED graphs. */
 struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t rows_per_sequence,
@@ -95,15 +108,17 @@ struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t r
 /* The heads of these widths, queries scaled by key_width^-1/2. */
 struct hy_scan hy_mixer_heads(const struct hy_mixer *m);
 int hy_mixer_check_heads(const struct hy_mixer *m, struct hy_err *e);    /* a check function */
-int64_t hy_mixer_heads_state(const struct hy_mixer *m, int64_t context); /* of a gated scan */
+/* Elements of the matrix states; and with those of the option "conv". */
+int64_t hy_mixer_heads_state(const struct hy_mixer *m, int64_t context);
+int64_t hy_mixer_conv_heads_state(const struct hy_mixer *m, int64_t context);
 /* The gated scan, its state cached. */
 struct hy_tensor *hy_mixer_gated_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
                                       struct hy_tensor *v, struct hy_tensor *decay,
                                       const struct hy_scan *s);
-/* log decay -exp(A_log) softplus(x + dt_bias), one A_log (drawn as log U(least, 16)) per head;
+/* log decay -exp(A_log) softplus(x + dt_bias), one A_log (drawn as log U(least, most)) per head;
  * dt: as for hy_decay_gate. */
 struct hy_tensor *hy_mixer_decay(struct hy_mixer *m, struct hy_tensor *x, int64_t heads,
-                                 double least, struct hy_tensor **dt);
+                                 double least, double most, struct hy_tensor **dt);
 /* The gate of HGRN: as hy_forget_gate, its bound by this layer from the model's lower_bounds. */
 struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
                                        struct hy_tensor **input);
@@ -122,12 +137,12 @@ struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
  * beta = sigmoid(b), b [rows, heads]; decay as for hy_delta_scan. */
 struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, struct hy_tensor *b,
                                  struct hy_tensor *decay);
-int64_t hy_mixer_delta_state(const struct hy_mixer *m, int64_t context);
 
 /* ---- Softmax attention. Options: HY_OPTIONS_ATTENTION ---- */
 
 /* clang-format off */
 #define HY_OPTIONS_ATTENTION                                                                     \
+    HY_OPTION_CONV,                                                                              \
     {"kv_heads", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                    \
      .help = "heads of keys and values, each shared by heads/kv_heads queries; "                 \
              "0: as many as heads"},                                                             \
@@ -142,7 +157,7 @@ int64_t hy_mixer_delta_state(const struct hy_mixer *m, int64_t context);
 struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
                                      int64_t gates, struct hy_tensor **gate);
 int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e);
-/* Elements of `positions` keys and values. */
+/* Elements of `positions` keys and values, and of the convolution. */
 int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions);
 
 /* The largest divisor of width that is at most `most`: a head's width where none is given. */

@@ -128,6 +128,24 @@ struct hy_tensor *hy_mixer_conv(struct hy_mixer *m, struct hy_tensor *x, int cou
     return hy_conv_silu(m->graph, x, hy_graph_params(m->graph, count, entries), bias, state);
 }
 
+struct hy_tensor *hy_mixer_conv_qkv(struct hy_mixer *m, struct hy_tensor *qkv, int64_t queries,
+                                    int64_t keys, int64_t values)
+{
+    const int64_t taps = hy_get_int(m->options, "conv");
+    if (!taps)
+        return qkv;
+    return hy_mixer_conv(
+        m, qkv, 3,
+        (struct hy_projection[]){{"q_conv1d", queries}, {"k_conv1d", keys}, {"v_conv1d", values}},
+        taps, NULL);
+}
+
+int64_t hy_mixer_conv_state(const struct hy_mixer *m, int64_t channels)
+{
+    const int64_t taps = hy_get_int(m->options, "conv");
+    return taps > 1 ? (taps - 1) * channels : 0;
+}
+
 int64_t hy_mixer_divisor(int64_t width, int64_t most)
 {
     int64_t d = width < most ? width : most;

@@ -47,6 +47,13 @@ int64_t hy_mixer_heads_state(const struct hy_mixer *m, int64_t context)
     return (int64_t)s.heads * s.key_width * s.value_width;
 }
 
+int64_t hy_mixer_conv_heads_state(const struct hy_mixer *m, int64_t context)
+{
+    const struct hy_scan s = hy_mixer_heads(m);
+    const int64_t channels = (int64_t)s.heads * (2 * s.key_width + s.value_width);
+    return hy_mixer_heads_state(m, context) + hy_mixer_conv_state(m, channels);
+}
+
 static struct hy_tensor *matrix_state(struct hy_mixer *m, const struct hy_scan *s)
 {
     return hy_mixer_state(m, "state", (int64_t)s->heads * s->key_width, s->value_width);
@@ -73,9 +80,9 @@ static double draw_dt_bias(struct hy_rng *rng, double least, double most)
 }
 
 struct hy_tensor *hy_mixer_decay(struct hy_mixer *m, struct hy_tensor *x, int64_t heads,
-                                 double least, struct hy_tensor **dt)
+                                 double least, double most, struct hy_tensor **dt)
 {
-    const struct hy_init rates = {HY_INIT_DRAW, least, 16, draw_log_uniform};
+    const struct hy_init rates = {HY_INIT_DRAW, least, most, draw_log_uniform};
     const struct hy_init steps = {HY_INIT_DRAW, 1e-3, 0.1, draw_dt_bias};
     struct hy_tensor *a_log = hy_mixer_param(m, "A_log", 1, &heads, rates, 0);
     struct hy_tensor *dt_bias = x ? hy_mixer_param(m, "dt_bias", 1, &x->cols, steps, 0) : NULL;
@@ -99,10 +106,7 @@ struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, stru
     const struct hy_scan s = hy_mixer_heads(m);
     const int64_t keys = (int64_t)s.heads * s.key_width, values = (int64_t)s.heads * s.value_width;
     struct hy_tensor *kv[2], *qk[2];
-    qkv = hy_mixer_conv(
-        m, qkv, 3,
-        (struct hy_projection[]){{"q_conv1d", keys}, {"k_conv1d", keys}, {"v_conv1d", values}},
-        hy_get_int(m->options, "conv"), NULL);
+    qkv = hy_mixer_conv_qkv(m, qkv, keys, keys, values);
     hy_graph_split(m->graph, qkv, 2, (int64_t[]){2 * keys, values}, kv);
     hy_graph_split(m->graph, hy_l2norm(m->graph, kv[0], 2 * m->heads, 1e-6), 2,
                    (int64_t[]){keys, keys}, qk);
@@ -111,11 +115,4 @@ struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, stru
     struct hy_tensor *state = matrix_state(m, &s);
     return hy_delta_scan(m->graph, qk[0], qk[1], kv[1], beta, decay, &s, state,
                          state ? &state : NULL);
-}
-
-int64_t hy_mixer_delta_state(const struct hy_mixer *m, int64_t context)
-{
-    const struct hy_scan s = hy_mixer_heads(m);
-    const int64_t channels = (int64_t)s.heads * (2 * s.key_width + s.value_width);
-    return hy_mixer_heads_state(m, context) + (hy_get_int(m->options, "conv") - 1) * channels;
 }
