@@ -1,4 +1,5 @@
 /* What single variants promise beyond the laws that all obey. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,6 +90,70 @@ static void bounds_begin_at_the_layers_share_of_the_depth(void **state)
     }
 }
 
+/* The largest gradient of the bounds after one step's backward pass. */
+static double pull_on_bounds(const char *name, const char *layout)
+{
+    struct kit k;
+    struct hy_model_ends ends;
+    struct hy_tensor *weights;
+    double largest = 0;
+    kit_init(&k, hy_variant_find(name), NULL, layout, 1);
+    struct hy_graph *g = kit_graph(&k, HY_TRAIN, 1, 8, 0, NULL, &ends, &weights, 1);
+    for (int i = 0; i < 8; i++) {
+        ((int32_t *)hy_data(ends.tokens, 0))[i] = kit_token(1, i);
+        ((int32_t *)hy_data(ends.labels, 0))[i] = kit_token(2, i);
+        hy_real_data(weights, 0)[i] = 1;
+    }
+    hy_graph_run(g, NULL);
+    const struct hy_entry *entry = &k.params.entries[hy_slab_find(&k.params, "model.lower_bounds")];
+    for (int64_t i = 0; i < entry->count; i++)
+        largest = fmax(largest, fabs((double)k.grads.data[entry->offset + i]));
+    hy_graph_free(g);
+    kit_release(&k);
+    return largest;
+}
+
+static void bounds_are_learned_by_all_layers_but_the_first(void **state)
+{
+    (void)state;
+    assert_true(pull_on_bounds("hgrn", "LL") > 1e-4);
+    assert_true(pull_on_bounds("hgrn2", "FL") > 1e-4);
+    assert_true(pull_on_bounds("hgrn", "LF") == 0);
+}
+
+/* The log decays that a layer's constant holds. */
+static void fixed_decays(const char *name, int layer, double *decays)
+{
+    struct kit k;
+    struct hy_model_ends ends;
+    int seen = 0;
+    kit_init(&k, hy_variant_find(name), NULL, "LLLL", 1);
+    struct hy_graph *g = kit_graph(&k, HY_EVAL, 1, 4, 0, NULL, &ends, NULL, 1);
+    for (int i = 0; i < g->op_count; i++)
+        if (!strcmp(g->ops[i]->kind->name, "constant") && seen++ == layer) {
+            g->ops[i]->kind->forward(g->ops[i], 0);
+            for (int h = 0; h < 2; h++)
+                decays[h] = (double)hy_real_data(g->ops[i]->out[0], 0)[h];
+        }
+    assert_int_equal(seen, 4);
+    hy_graph_free(g);
+    kit_release(&k);
+}
+
+static void fixed_decays_are_the_papers(void **state)
+{
+    double decays[2];
+    (void)state;
+    fixed_decays("retnet", 3, decays);
+    assert_float_equal(decays[0], log(1 - 1. / 32), 1e-7);
+    assert_float_equal(decays[1], log(1 - 1. / 64), 1e-7);
+    fixed_decays("lightning", 0, decays);
+    assert_float_equal(decays[0], 0, 1e-7);
+    assert_float_equal(decays[1], -4, 1e-6);
+    fixed_decays("lightning", 3, decays);
+    assert_float_equal(decays[1], -1, 1e-6);
+}
+
 static void a_mamba_block_has_no_mlp_and_its_neighbours_have(void **state)
 {
     struct kit k;
@@ -136,6 +201,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_are_called_as_in_the_public_reference),
         cmocka_unit_test(bounds_begin_at_the_layers_share_of_the_depth),
+        cmocka_unit_test(bounds_are_learned_by_all_layers_but_the_first),
+        cmocka_unit_test(fixed_decays_are_the_papers),
         cmocka_unit_test(a_mamba_block_has_no_mlp_and_its_neighbours_have),
         cmocka_unit_test(widths_that_do_not_fit_are_refused),
     };
