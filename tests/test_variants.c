@@ -53,6 +53,12 @@ static void parameters_are_called_as_in_the_public_reference(void **state)
                                                   "model.layers.0.attn.q_conv1d.weight 32 1 4",
                                                   "model.layers.0.attn.v_conv1d.weight 32 1 4",
                                                   "model.layers.0.attn.o_norm.weight 16", NULL});
+    check_parameters("gated_deltanet",
+                     (const char *[]){"model.layers.0.attn.k_conv1d.weight 32 1 4",
+                                      "model.layers.0.attn.v_conv1d.weight 64 1 4",
+                                      "model.layers.0.attn.a_proj.weight 2 32",
+                                      "model.layers.0.attn.A_log 2",
+                                      "model.layers.0.attn.o_norm.weight 32", NULL});
     check_parameters("kda", (const char *[]){"model.layers.0.attn.A_log 2",
                                              "model.layers.0.attn.dt_bias 32",
                                              "model.layers.0.attn.f_proj.0.weight 16 32",
