@@ -83,7 +83,8 @@ static void write_text(const struct hy_grid *g, struct hy_buf *out)
         }
         rule += widths[c].text + widths[c].marks + (c ? 2 : 0);
     }
-    hy_buf_printf(out, "%s\n\n", or_empty(g->title));
+    if (g->title)
+        hy_buf_printf(out, "%s\n\n", g->title);
     write_text_row(s, widths, -1, out);
     while (rule-- > 0)
         hy_buf_text(out, "-");
