@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "app/command.h"
+#include "core/base/clock.h"
 #include "core/base/option.h"
 #include "core/model/model.h"
 #include "core/model/optimizer.h"
@@ -18,13 +18,6 @@ struct bench {
     double seconds; /* per variant */
     int profile;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -164,13 +157,13 @@ static int bench_variant(const struct hy_variant *v, const struct bench *b, doub
     step(&s, index++); /* the library compiles its kernels in the first step */
     s.graph->timed = b->profile;
     for (int round = 0; round < ROUNDS; round++) {
-        const double start = now();
+        const double start = hy_now();
         int steps = 0;
         do {
             step(&s, index++);
             steps++;
-        } while (now() - start < b->seconds / ROUNDS);
-        rates[round] = steps / (now() - start);
+        } while (hy_now() - start < b->seconds / ROUNDS);
+        rates[round] = steps / (hy_now() - start);
     }
     qsort(rates, ROUNDS, sizeof *rates, compare);
     const double rate = rates[ROUNDS / 2];

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
-#include "runner/clock.h"
 #include "runner/progress.h"
 #include "runner/schedule.h"
 

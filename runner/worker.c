@@ -8,11 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/row.h"
 #include "core/base/value.h"
 #include "runner/child.h"
-#include "runner/clock.h"
 #include "runner/stop.h"
 
 enum { BATCH_BYTES = 32768 };

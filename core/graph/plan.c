@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
+
+#include "core/base/clock.h"
 
 enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
@@ -182,13 +183,6 @@ int hy_graph_plan(struct hy_graph *g, struct hy_err *e)
     return HY_OK;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 void hy_graph_run(struct hy_graph *g, const unsigned char *active)
 {
     for (int r = 0; r < g->shape.replicas; r++) {
@@ -198,10 +192,10 @@ void hy_graph_run(struct hy_graph *g, const unsigned char *active)
             struct hy_op *op = g->ops[i];
             if (op->replaced)
                 continue;
-            const double start = g->timed ? now() : 0;
+            const double start = g->timed ? hy_now() : 0;
             (op->pass == HY_FORWARD ? op->kind->forward : op->kind->backward)(op, r);
             if (g->timed) {
-                op->seconds += now() - start;
+                op->seconds += hy_now() - start;
                 op->calls++;
             }
         }

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/model/checkpoint.h"
 #include "core/ops/support/gemm.h"
 #include "core/trial/engine.h"
@@ -27,13 +27,6 @@ struct run {
     int diverged;
     double reported; /* when the last progress row went out */
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static int64_t step_tokens(const struct run *r)
 {
@@ -66,7 +59,7 @@ static void emit_end(const struct run *r, const char *status, const char *reason
 
 static void emit_progress(struct run *r, int force)
 {
-    const double t = now();
+    const double t = hy_now();
     if (!force && t - r->reported < 1)
         return;
     r->reported = t;
@@ -155,9 +148,9 @@ static int train(struct run *r, struct hy_err *e)
     int rc;
     for (int64_t step = r->trained.step + 1; step <= c->train.steps; step++) {
         double loss, norm;
-        const double start = now();
+        const double start = hy_now();
         train_step(r, step, &loss, &norm);
-        const double spent = now() - start;
+        const double spent = hy_now() - start;
         r->train_seconds += spent;
         r->trained.seconds += spent;
         if (!isfinite(loss) || !isfinite(norm)) {
@@ -281,7 +274,7 @@ static int start(struct run *r, struct hy_err *e)
 int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, struct hy_err *e)
 {
     struct run r = {.config = config, .io = io};
-    const double began = now();
+    const double began = hy_now();
     int rc = start(&r, e);
     if (rc)
         goto out;
@@ -296,7 +289,7 @@ int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, s
     if (rc == HY_E_INTERRUPTED && r.trained.step == config->train.steps)
         rc = save(&r, e) ? HY_E_ENV : rc; /* trained, but not yet evaluated */
     emit_progress(&r, 1);
-    emit_fact(&r, "wall_s", now() - began);
+    emit_fact(&r, "wall_s", hy_now() - began);
     if (rc == HY_OK) {
         if (io->checkpoint && !config->run.keep_checkpoint)
             unlink(io->checkpoint);

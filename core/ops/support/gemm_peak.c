@@ -1,17 +1,10 @@
 /* gemm_peak.c - what a share of this machine's speed is a share of. */
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/ops/support/gemm.h"
 
 enum { TRIES = 6 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 double hy_gemm_peak(void)
 {
@@ -23,9 +16,9 @@ double hy_gemm_peak(void)
         hy_real *c = calloc((size_t)(m * n), sizeof *c);
         /* The first try also sets the library up; being the slowest, it does not count. */
         for (int i = 0; a && b && c && i < TRIES; i++) {
-            const double start = now();
+            const double start = hy_now();
             hy_gemm(0, 0, m, n, k, 1, a, k, b, n, 0, c, n);
-            const double rate = 2.0 * (double)m * (double)n * (double)k / (now() - start);
+            const double rate = 2.0 * (double)m * (double)n * (double)k / (hy_now() - start);
             if (rate > best)
                 best = rate;
         }

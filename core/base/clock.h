@@ -1,6 +1,6 @@
 /* clock.h - seconds of the monotonic clock. */
-#ifndef HY_RUNNER_CLOCK_H
-#define HY_RUNNER_CLOCK_H
+#ifndef HY_BASE_CLOCK_H
+#define HY_BASE_CLOCK_H
 
 #include <time.h>
 
