@@ -174,10 +174,13 @@ void *hy_graph_fail(struct hy_graph *g, const char *format, ...)
 
 /* ---- For kernels ---- */
 
+static inline size_t hy_element_bytes(const struct hy_tensor *t)
+{
+    return t->dtype == HY_REAL ? sizeof(hy_real) : sizeof(int32_t);
+}
 static inline void *hy_data(const struct hy_tensor *t, int replica)
 {
-    const size_t width = t->dtype == HY_REAL ? sizeof(hy_real) : sizeof(int32_t);
-    return (char *)t->data + (size_t)replica * t->replica_stride * width;
+    return (char *)t->data + (size_t)replica * t->replica_stride * hy_element_bytes(t);
 }
 static inline hy_real *hy_real_data(const struct hy_tensor *t, int replica)
 {

@@ -11,8 +11,7 @@ enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
 static size_t bytes_of(const struct hy_tensor *t)
 {
-    const size_t width = t->dtype == HY_REAL ? sizeof(hy_real) : sizeof(int32_t);
-    return ((size_t)(t->rows * t->cols) * width + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    return ((size_t)(t->rows * t->cols) * hy_element_bytes(t) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
 static void touch(struct hy_tensor *t, int op)
@@ -114,9 +113,8 @@ static size_t place_pinned(struct hy_graph *g, size_t top)
         struct hy_tensor *t = g->tensors[i];
         if (!t->pinned || t->base || t->slab)
             continue;
-        const size_t width = t->dtype == HY_REAL ? sizeof(hy_real) : sizeof(int32_t);
         t->place = (int64_t)top;
-        t->replica_stride = bytes_of(t) / width;
+        t->replica_stride = bytes_of(t) / hy_element_bytes(t);
         top += bytes_of(t) * (size_t)g->shape.replicas;
     }
     return top;
@@ -136,8 +134,7 @@ static void point_into_memory(struct hy_graph *g)
     for (int i = 0; i < g->tensor_count; i++) {
         struct hy_tensor *t = g->tensors[i];
         if (t->base && t->base->data) {
-            const size_t width = t->dtype == HY_REAL ? sizeof(hy_real) : sizeof(int32_t);
-            t->data = (char *)t->base->data + (size_t)t->offset * width;
+            t->data = (char *)t->base->data + (size_t)t->offset * hy_element_bytes(t);
             t->replica_stride = t->base->replica_stride;
         }
     }
