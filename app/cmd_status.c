@@ -18,14 +18,21 @@ static const char counts_query[] = "SELECT cells.sweep, count(*) AS runs, "
                                    "count(*) FILTER (WHERE status = 'interrupted') AS interrupted, "
                                    "count(*) FILTER (WHERE status = 'failed') AS failed, "
                                    "count(*) FILTER (WHERE status = 'timeout') AS timeout, "
-                                   "count(*) FILTER (WHERE status = 'diverged') AS diverged "
+                                   "count(*) FILTER (WHERE status = 'diverged') AS diverged, "
+                                   "count(*) FILTER (WHERE status = 'pruned') AS pruned "
                                    "FROM cells JOIN results USING (run) GROUP BY cells.sweep";
 static const struct hy_list_column counts_columns[] = {
-    {"sweep", "sweep", HY_UNIT_TEXT},        {"runs", "runs", HY_UNIT_COUNT},
-    {"done", "done", HY_UNIT_COUNT},         {"running", "running", HY_UNIT_COUNT},
-    {"pending", "pending", HY_UNIT_COUNT},   {"interrupted", "interrupted", HY_UNIT_COUNT},
-    {"failed", "failed", HY_UNIT_COUNT},     {"timeout", "timeout", HY_UNIT_COUNT},
-    {"diverged", "diverged", HY_UNIT_COUNT}, {0},
+    {"sweep", "sweep", HY_UNIT_TEXT},
+    {"runs", "runs", HY_UNIT_COUNT},
+    {"done", "done", HY_UNIT_COUNT},
+    {"running", "running", HY_UNIT_COUNT},
+    {"pending", "pending", HY_UNIT_COUNT},
+    {"interrupted", "interrupted", HY_UNIT_COUNT},
+    {"failed", "failed", HY_UNIT_COUNT},
+    {"timeout", "timeout", HY_UNIT_COUNT},
+    {"diverged", "diverged", HY_UNIT_COUNT},
+    {"pruned", "pruned", HY_UNIT_COUNT},
+    {0},
 };
 
 #define NOW "((julianday('now') - 2440587.5) * 86400)"
@@ -45,9 +52,9 @@ static const struct hy_list_column running_columns[] = {
     {0},
 };
 
-static const char unsuccessful_query[] =
-    "SELECT name, status, attempts, reason FROM progress "
-    "WHERE status IN ('failed', 'timeout', 'diverged', 'interrupted') ORDER BY status, run";
+static const char unsuccessful_query[] = "SELECT name, status, attempts, reason FROM progress "
+                                         "WHERE status IN ('failed', 'timeout', 'diverged', "
+                                         "'interrupted', 'pruned') ORDER BY status, run";
 static const struct hy_list_column unsuccessful_columns[] = {
     {"name", "run", HY_UNIT_TEXT},
     {"status", "status", HY_UNIT_TEXT},

@@ -7,10 +7,10 @@
 
 #include "core/base/buf.h"
 
-extern const char hy_schema_sql[];
+extern const char hy_schema_sql[], hy_schema_2_sql[], hy_views_sql[];
 
-/* migrations[v] leads from schema version v to v + 1. */
-static const char *const migrations[] = {hy_schema_sql};
+/* migrations[v] takes the tables from schema version v to v + 1; the views follow by themselves. */
+static const char *const migrations[] = {hy_schema_sql, hy_schema_2_sql};
 
 enum {
     SCHEMA_VERSION = sizeof migrations / sizeof *migrations,
@@ -59,11 +59,34 @@ static int get_integer(struct hy_store *s, const char *sql, int *value, struct h
     return rc;
 }
 
+static int drop_views(struct hy_store *s, struct hy_err *e)
+{
+    struct hy_buf sql = {0};
+    sqlite3_stmt *names = NULL;
+    int rc = 0;
+    if (sqlite3_prepare_v2(s->db, "SELECT name FROM sqlite_schema WHERE type = 'view'", -1, &names,
+                           NULL))
+        rc = hy_store_fail(s, "cannot set up", e);
+    while (!rc && sqlite3_step(names) == SQLITE_ROW)
+        hy_buf_printf(&sql, "DROP VIEW \"%s\";", (const char *)sqlite3_column_text(names, 0));
+    sqlite3_finalize(names);
+    if (!rc && hy_buf_failed(&sql))
+        rc = hy_fail_memory(e);
+    if (!rc && sql.size)
+        rc = execute(s, sql.data, e);
+    hy_buf_release(&sql);
+    return rc;
+}
+
 static int migrate(struct hy_store *s, int version, struct hy_err *e)
 {
     int rc = execute(s, "BEGIN IMMEDIATE", e);
+    if (!rc)
+        rc = drop_views(s, e);
     for (int v = version; !rc && v < SCHEMA_VERSION; v++)
         rc = execute(s, migrations[v], e);
+    if (!rc)
+        rc = execute(s, hy_views_sql, e);
     char sql[96];
     snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
              APPLICATION_ID, SCHEMA_VERSION);

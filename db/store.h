@@ -1,7 +1,7 @@
 /* store.h - the results database: one SQLite file, one writer, any number of readers.
  *
- * schema.sql describes tables and views; the views results, history, slices and ratio_recall are a
- * public interface (docs/database.md). The writer is rank 0 alone (a second writer is refused by a
+ * schema*.sql make the tables, views.sql the views, which are a public interface
+ * (docs/database.md). The writer is rank 0 alone (a second writer is refused by a
  * lock held for the store's life, with a message that names the holder); readers open read-only and
  * never block it (WAL). Every write is idempotent. A store that cannot be read, is no hylas
  * database or is of another schema version is an error of code HY_E_ENV that says which and what

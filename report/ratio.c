@@ -120,6 +120,7 @@ static void add_notes(const struct pivot *p, int cell, int row, int column)
     const long n = hy_rows_count(p->rows, cell, "n"), runs = hy_rows_count(p->rows, cell, "runs");
     const long failed = hy_rows_count(p->rows, cell, "failed");
     const long open = hy_rows_count(p->rows, cell, "open");
+    const long pruned = hy_rows_count(p->rows, cell, "pruned");
     char text[700];
     if (hy_rows_text(p->rows, cell, "lr_edge"))
         hy_grid_note(
@@ -131,6 +132,10 @@ static void add_notes(const struct pivot *p, int cell, int row, int column)
     if (failed) {
         snprintf(text, sizeof text, "%ld of %ld runs gave no result; %s", failed, runs,
                  text_of(p, cell, "failure"));
+        hy_grid_note(p->grid, row, column, NULL, text);
+    }
+    if (pruned) {
+        snprintf(text, sizeof text, "%ld of %ld runs were pruned before their end", pruned, runs);
         hy_grid_note(p->grid, row, column, NULL, text);
     }
     if (open) {
@@ -206,6 +211,7 @@ static void fill_data(const struct pivot *p)
         {"failed", "", HY_UNIT_COUNT},
         {"open", "", HY_UNIT_COUNT},
         {"failure", "", HY_UNIT_TEXT},
+        {"pruned", "", HY_UNIT_COUNT},
         {0},
     };
     hy_list_fill_data(p->grid, p->rows, columns);

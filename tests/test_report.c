@@ -141,6 +141,30 @@ static void a_rate_that_diverges_loses_to_one_that_holds(void **state)
     hy_store_close(s);
 }
 
+static void a_pruned_run_is_counted_and_its_scores_are_not(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    const int64_t sweep = results_sweep(s, "a");
+    add_rate(s, sweep, "3:1", 1e-3, 0.7, 0.7);
+    const struct results_run pruned = {.variant = "gla",
+                                       .ratio = "3:1",
+                                       .lr = 3e-3,
+                                       .status = "pruned",
+                                       .reason = "recall 0.1 at step 20"};
+    const int64_t run = results_add(s, sweep, &pruned);
+    results_fact(s, run, "recall_valid", 1);
+    results_fact(s, run, "recall_test", 1);
+    check_value(s, "SELECT lr FROM ratio_recall", 1e-3);
+    check_value(s, "SELECT recall_test FROM ratio_recall", 0.7);
+    check_value(s, "SELECT pruned FROM ratio_recall", 1);
+    check_value(s, "SELECT failed + open FROM ratio_recall", 0);
+    check_value(s, "SELECT sum(pruned) FROM rates WHERE n = 0", 1);
+    check_shows(s, "ratio-vs-recall", "text", "1 of 4 runs were pruned before their end");
+    check_shows(s, "runs", "text", "recall 0.1 at step 20");
+    hy_store_close(s);
+}
+
 static void a_tie_goes_to_the_lower_rate(void **state)
 {
     (void)state;
@@ -284,7 +308,7 @@ static void data_is_one_row_per_figure_with_plain_numbers(void **state)
     check_shows(
         s, "ratio-vs-recall", "csv",
         "sweep,variant,label,ratio,placement,linear_layers,full_layers,lr,lr_edge,n,recall_test,"
-        "recall_test_ci95,cache_bytes,runs,failed,open,failure\n"
+        "recall_test_ci95,cache_bytes,runs,failed,open,failure,pruned\n"
         "a,gla,,3:1,interleave,3,1,0.001,,3,0.25,0.2484");
     hy_store_close(s);
 }
@@ -368,6 +392,7 @@ int main(void)
         LAW(one_seed_has_no_interval),
         LAW(without_recall_the_lowest_perplexity_chooses),
         LAW(a_rate_that_diverges_loses_to_one_that_holds),
+        LAW(a_pruned_run_is_counted_and_its_scores_are_not),
         LAW(a_tie_goes_to_the_lower_rate),
         LAW(the_edge_of_a_grid_is_flagged_and_its_inside_is_not),
         LAW(columns_fall_in_linear_share_and_a_hole_has_its_reason),

@@ -107,8 +107,10 @@ static void status_counts_runs_and_says_why_some_have_no_result(void **state)
     (void)state;
     make_database();
     assert_int_equal(hylas("status x.db"), 0);
-    check_shows("sweep  runs  done  running  pending  interrupted  failed  timeout  diverged\n");
-    check_shows("study     3     1        0        1            0       1        0         0\n");
+    check_shows("sweep  runs  done  running  pending  interrupted  failed  timeout  diverged  "
+                "pruned\n");
+    check_shows(
+        "study     3     1        0        1            0       1        0         0       0\n");
     check_shows("out of memory");
     check_shows("No sweep is running. The same `hylas run` goes on.");
 }

@@ -41,12 +41,12 @@ static void public_views_keep_their_columns(void **state)
         {"progress", "run name status reason attempts host rank started ended step steps "
                      "tokens_per_s updated left_s"},
         {"rates", "sweep cell variant ratio lr runs n diverged failed open recall_valid ppl_valid "
-                  "chosen edge"},
+                  "chosen edge pruned"},
         {"cells", "sweep run cell setting"},
         {"ratio_recall",
          "sweep variant ratio placement linear_layers full_layers d_model layers heads lr lr_edge "
          "n recall_test recall_test_ci95 ppl_test ppl_test_ci95 cache_bytes runs failed open "
-         "failure cell setting"},
+         "failure cell setting pruned"},
     };
     struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
     for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
@@ -296,6 +296,28 @@ static void a_newer_schema_is_refused_and_left_alone(void **state)
     }
 }
 
+static void an_older_schema_is_brought_up_to_date_and_keeps_its_rows(void **state)
+{
+    (void)state;
+    shell("sqlite3 x.db <\"$HYLAS_SOURCE/db/schema.sql\" && sqlite3 x.db '"
+          "PRAGMA application_id = 0x68796c61; PRAGMA user_version = 1;"
+          "INSERT INTO sweep VALUES (1, \"a\", \"\", \"0.1\", 0);"
+          "INSERT INTO run (id, key, title, variant, ratio, linear_layers, full_layers, d_model,"
+          " layers, heads, seed, lr, config, status)"
+          " VALUES (7, \"k\", \"t\", \"gla\", \"pure\", 4, 0, 64, 4, 2, 0, 0.1, \"{}\", \"done\");"
+          "INSERT INTO sweep_run VALUES (1, 7); INSERT INTO facts VALUES (7, \"params\", 9, NULL);"
+          "CREATE VIEW results AS SELECT 1 AS gone'");
+    hy_store_close(results_open("x.db", HY_STORE_WRITE));
+    struct hy_store *s = results_open("x.db", HY_STORE_READ);
+    assert_string_equal(
+        results_query(s, "SELECT sweep || run || status || params FROM results JOIN cells "
+                         "USING (run, sweep)"),
+        "a7done9");
+    assert_string_equal(results_query(s, "PRAGMA integrity_check"), "ok");
+    assert_string_equal(results_query(s, "PRAGMA foreign_key_check"), "");
+    hy_store_close(s);
+}
+
 static void a_database_in_a_read_only_folder_can_be_read(void **state)
 {
     (void)state;
@@ -357,6 +379,7 @@ int main(void)
         LAW(a_reader_cannot_write),
         LAW(what_is_no_database_of_ours_is_refused),
         LAW(a_newer_schema_is_refused_and_left_alone),
+        LAW(an_older_schema_is_brought_up_to_date_and_keeps_its_rows),
         LAW(a_database_in_a_read_only_folder_can_be_read),
         LAW(speed_is_time_over_work_of_finished_runs),
     };
