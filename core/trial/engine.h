@@ -3,8 +3,7 @@
 #define HY_TRIAL_ENGINE_H
 
 #include "core/base/row.h"
-#include "core/model/model.h"
-#include "core/model/optimizer.h"
+#include "core/model/trainer.h"
 #include "core/trial/config.h"
 
 /* The evaluation graph for sequences of one length: graph->shape has it, and the batch. */
@@ -17,15 +16,9 @@ struct hy_evaluator {
 struct hy_engine {
     struct hy_model_spec spec;
     struct hy_data *data;
-    struct hy_slab params, grads;
-    struct hy_adamw optimizer;
-    struct hy_graph *train;
-    struct hy_model_ends train_ends;
-    struct hy_tensor *weights; /* train: d loss / d nll, the loss weight of each position */
-    struct hy_cost train_cost; /* of one run of the graph */
+    struct hy_trainer trainer;
     struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
     int evaluator_count;
-    int64_t train_bytes; /* parameters, gradients, moments, activations of training */
 };
 
 /* The model that a configuration describes, for a vocabulary. */
@@ -38,7 +31,7 @@ void hy_engine_release(struct hy_engine *x);
 
 /* Bytes of one sequence's cache at `context` tokens: measured by building the decoding graph, and
  * an error when they differ from what the variants declare. */
-int hy_engine_cache_bytes(const struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e);
+int hy_engine_cache_bytes(struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e);
 
 /* Where an evaluation source's sequences are run. */
 struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);

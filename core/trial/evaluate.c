@@ -164,7 +164,7 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
     int recalls = 0, rc = HY_OK;
     for (int s = 0; !rc && s < hy_data_eval_count(x->data); s++) {
         const struct hy_task *task = hy_data_eval_task(x->data, s);
-        const int length = hy_data_eval_seq_len(x->data, s), usual = x->train->shape.tokens;
+        const int length = hy_data_eval_seq_len(x->data, s), usual = x->trainer.graph->shape.tokens;
         char name[64];
         name_source(x->data, s, name, sizeof name);
         struct collector c = {.emit = emit,

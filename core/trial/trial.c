@@ -73,29 +73,21 @@ static void emit_progress(struct run *r, int force)
     r->io->emit(r->io->context, &row);
 }
 
-/* One optimizer step; *loss and *norm tell whether it diverged (then nothing was updated). */
-static void train_step(struct run *r, int64_t step, double *loss, double *norm)
+/* One step on its batch; 0 where it diverged. */
+static int train_step(struct run *r, int64_t step, double *loss, double *norm)
 {
-    struct hy_engine *x = &r->engine;
+    struct hy_trainer *t = &r->engine.trainer;
     const struct hy_config *c = r->config;
     const size_t n = (size_t)step_tokens(r);
-    hy_data_batch(x->data, step - 1, c->train.batch, r->tokens, r->labels, r->weights);
-    memcpy(hy_data(x->train_ends.tokens, 0), r->tokens, n * sizeof *r->tokens);
-    memcpy(hy_data(x->train_ends.labels, 0), r->labels, n * sizeof *r->labels);
-    hy_real *weights = hy_real_data(x->weights, 0);
+    hy_data_batch(r->engine.data, step - 1, c->train.batch, r->tokens, r->labels, r->weights);
+    memcpy(hy_data(t->ends.tokens, 0), r->tokens, n * sizeof *r->tokens);
+    memcpy(hy_data(t->ends.labels, 0), r->labels, n * sizeof *r->labels);
+    hy_real *weights = hy_real_data(t->weights, 0);
     for (size_t i = 0; i < n; i++)
         weights[i] = (hy_real)r->weights[i];
-    hy_graph_run(x->train, NULL);
-    const hy_real *nll = hy_real_data(x->train_ends.nll, 0);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)weights[i] * (double)nll[i];
-    *loss = sum;
-    *norm = hy_adamw_norm(&x->grads, 0);
-    if (isfinite(*loss) && isfinite(*norm))
-        hy_adamw_step(&x->optimizer, &x->params, &x->grads, 0, step,
-                      hy_schedule_lr(&r->schedule, step), c->train.weight_decay, c->train.clip,
-                      *norm);
+    const struct hy_update update = {hy_schedule_lr(&r->schedule, step), c->train.weight_decay,
+                                     c->train.clip};
+    return hy_trainer_step(t, step, &update, loss, norm);
 }
 
 static int evaluate(struct run *r, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
@@ -121,8 +113,8 @@ static int save(struct run *r, struct hy_err *e)
 {
     if (!r->io->checkpoint)
         return HY_OK;
-    return hy_checkpoint_save(r->io->checkpoint, r->key, &r->trained, &r->engine.params,
-                              &r->engine.optimizer, e);
+    return hy_checkpoint_save(r->io->checkpoint, r->key, &r->trained, &r->engine.trainer.params,
+                              &r->engine.trainer.optimizer, e);
 }
 
 static int resume(struct run *r)
@@ -130,8 +122,8 @@ static int resume(struct run *r)
     struct hy_err e = {0};
     if (!r->io->checkpoint || access(r->io->checkpoint, F_OK))
         return 0;
-    if (hy_checkpoint_load(r->io->checkpoint, r->key, &r->trained, &r->engine.params,
-                           &r->engine.optimizer, &e)) {
+    if (hy_checkpoint_load(r->io->checkpoint, r->key, &r->trained, &r->engine.trainer.params,
+                           &r->engine.trainer.optimizer, &e)) {
         /* A checkpoint only saves time: without a good one the run starts again. */
         emit_text(r, "checkpoint_refused", e.text);
         return 0;
@@ -149,11 +141,11 @@ static int train(struct run *r, struct hy_err *e)
     for (int64_t step = r->trained.step + 1; step <= c->train.steps; step++) {
         double loss, norm;
         const double start = hy_now();
-        train_step(r, step, &loss, &norm);
+        const int good = train_step(r, step, &loss, &norm);
         const double spent = hy_now() - start;
         r->train_seconds += spent;
         r->trained.seconds += spent;
-        if (!isfinite(loss) || !isfinite(norm)) {
+        if (!good) {
             emit_history(r, step, "train.loss", loss);
             r->diverged = 1;
             return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
@@ -213,12 +205,12 @@ static void emit_start(const struct run *r)
     emit_text(r, "device", "cpu");
     emit_text(r, "gemm", hy_gemm_library());
     emit_fact(r, "threads", r->config->run.threads);
-    emit_fact(r, "params", (double)x->params.count);
+    emit_fact(r, "params", (double)x->trainer.params.count);
     emit_fact(r, "vocab", x->spec.vocab);
-    emit_fact(r, "train_bytes", (double)x->train_bytes);
+    emit_fact(r, "train_bytes", (double)x->trainer.bytes);
     emit_fact(r, "state_bytes",
               (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
-    emit_fact(r, "flops_per_token", x->train_cost.flops / (double)step_tokens(r));
+    emit_fact(r, "flops_per_token", x->trainer.cost.flops / (double)step_tokens(r));
 }
 
 /* Everything after the last step: final scores and what the run cost. */
@@ -267,7 +259,7 @@ static int start(struct run *r, struct hy_err *e)
         .warmup = (int64_t)warmup,
         .cosine = c->train.cosine,
     };
-    hy_slab_draw(&r->engine.params, 0, (uint64_t)c->train.seed);
+    hy_slab_draw(&r->engine.trainer.params, 0, (uint64_t)c->train.seed);
     return HY_OK;
 }
 
@@ -338,11 +330,11 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
         evaluation[HY_SPLIT_VALID] * (double)(validations + 1) + evaluation[HY_SPLIT_TEST];
     const double tokens = (double)config->train.batch * config->train.seq_len;
     struct hy_estimate estimate = {
-        .params = x.params.count,
-        .train_bytes = x.train_bytes,
+        .params = x.trainer.params.count,
+        .train_bytes = x.trainer.bytes,
         .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
-        .flops_per_token = x.train_cost.flops / tokens,
-        .total_flops = (double)steps * x.train_cost.flops + evaluations,
+        .flops_per_token = x.trainer.cost.flops / tokens,
+        .total_flops = (double)steps * x.trainer.cost.flops + evaluations,
     };
     rc = hy_engine_cache_bytes(&x, largest, &estimate.cache_bytes, e);
     if (!rc)
