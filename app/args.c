@@ -63,6 +63,18 @@ int hy_args_int(const char *option, const char *text, long min, long max, long *
     return HY_OK;
 }
 
+int hy_args_real(const char *option, const char *text, double min, double max, double *out,
+                 struct hy_err *e)
+{
+    char *end;
+    const double value = strtod(text, &end);
+    if (end == text || *end || !(value >= min && value <= max))
+        return hy_fail(e, HY_E_USAGE, "%s takes a number from %g to %g, not '%s'", option, min, max,
+                       text);
+    *out = value;
+    return HY_OK;
+}
+
 int hy_sets_init(struct hy_sets *s, int argc, struct hy_err *e)
 {
     s->count = 0;

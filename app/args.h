@@ -13,9 +13,11 @@ void hy_args_begin(void);
 int hy_args_next(int argc, char **argv, const char *letters, const struct option *options,
                  struct hy_err *e);
 
-/* A whole number within bounds. */
+/* A number within bounds: a whole one, any one. */
 int hy_args_int(const char *option, const char *text, long min, long max, long *out,
                 struct hy_err *e);
+int hy_args_real(const char *option, const char *text, double min, double max, double *out,
+                 struct hy_err *e);
 
 /* "path=value" of each --set, in order. */
 struct hy_sets {

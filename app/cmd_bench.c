@@ -1,136 +1,122 @@
-/* cmd_bench.c - how fast this machine trains each variant, against its own matrix products. */
-#include <getopt.h>
+/* cmd_bench.c - how fast this machine trains and decodes each variant. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "app/args.h"
+#include "app/bench.h"
 #include "app/command.h"
-#include "core/base/clock.h"
-#include "core/base/option.h"
-#include "core/model/model.h"
-#include "core/model/optimizer.h"
+#include "app/print.h"
+#include "core/base/log.h"
+#include "core/base/rate.h"
+#include "core/model/decoder.h"
+#include "core/model/trainer.h"
 #include "core/ops/support/gemm.h"
 
-enum { ROUNDS = 5 };
+static const char usage[] = "hylas bench [VARIANT...] [options]";
 
-struct bench {
-    int d_model, layers, heads, mlp, vocab, batch, tokens, threads;
-    double seconds; /* per variant */
-    int profile;
+struct training {
+    struct hy_trainer trainer;
+    int64_t step;
+    int diverged;
 };
 
-static int compare(const void *a, const void *b)
+static void train(void *context)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    static const struct hy_update update = {.lr = 1e-4, .weight_decay = .1, .clip = 1};
+    struct training *t = context;
+    double loss, norm;
+    t->diverged |= !hy_trainer_step(&t->trainer, ++t->step, &update, &loss, &norm);
 }
 
-/* The ten kinds of op that took longest, forward and backward apart. */
-static void print_profile(const struct hy_graph *g)
+/* Random text, every position scored. */
+static void fill(struct hy_trainer *t, int vocab)
 {
-    struct {
-        const char *name;
-        enum hy_pass pass;
-        double seconds, flops, bytes;
-    } rows[128];
-    int count = 0;
-    double total = 0;
-    for (int i = 0; i < g->op_count; i++) {
-        const struct hy_op *op = g->ops[i];
-        struct hy_cost cost = {0};
-        int k = 0;
-        if (!op->calls)
-            continue;
-        if (op->kind->cost)
-            op->kind->cost(op, &cost);
-        while (k < count && (rows[k].name != op->kind->name || rows[k].pass != op->pass))
-            k++;
-        if (k == count) {
-            memset(&rows[count], 0, sizeof *rows);
-            rows[count].name = op->kind->name;
-            rows[count++].pass = op->pass;
-        }
-        rows[k].seconds += op->seconds;
-        rows[k].flops += cost.flops * (double)op->calls;
-        rows[k].bytes += cost.bytes * (double)op->calls;
-        total += op->seconds;
-    }
-    for (int n = 0; n < count; n++) {
-        int top = 0;
-        for (int k = 1; k < count; k++)
-            if (rows[k].seconds > rows[top].seconds)
-                top = k;
-        printf("    %-14s %-8s %5.1f %%  %7.1f GFLOP/s  %6.1f GB/s\n", rows[top].name,
-               rows[top].pass == HY_FORWARD ? "forward" : "backward",
-               100 * rows[top].seconds / total, rows[top].flops / rows[top].seconds * 1e-9,
-               rows[top].bytes / rows[top].seconds * 1e-9);
-        rows[top].seconds = -1;
-    }
-}
-
-struct subject {
-    struct hy_slab params, grads;
-    struct hy_adamw optimizer;
-    struct hy_graph *graph;
-    struct hy_model_ends ends;
-    struct hy_tensor *weights;
-};
-
-static void subject_release(struct subject *s)
-{
-    hy_graph_free(s->graph);
-    hy_adamw_release(&s->optimizer);
-    hy_slab_release(&s->grads);
-    hy_slab_release(&s->params);
-}
-
-static int subject_init(struct subject *s, const struct hy_model_spec *spec, const struct bench *b,
-                        struct hy_err *e)
-{
-    const struct hy_shape shape = {
-        .replicas = 1, .batch = b->batch, .tokens = b->tokens, .mode = HY_TRAIN};
-    const int64_t rows = (int64_t)b->batch * b->tokens;
-    int rc;
-    hy_slab_init(&s->params, 1);
-    s->graph = hy_graph_new(&shape, &s->params, &s->grads, NULL);
-    if (!s->graph)
-        return hy_fail_memory(e);
-    hy_model_build(spec, s->graph, rows, &s->ends);
-    s->weights = hy_graph_input(s->graph, "weights", HY_REAL, rows, 1);
-    if (s->graph->err.code) {
-        *e = s->graph->err;
-        return e->code;
-    }
-    if ((rc = hy_slab_allocate(&s->params, e)) || (rc = hy_slab_like(&s->grads, &s->params, e)) ||
-        (rc = hy_adamw_init(&s->optimizer, &s->params, e)) ||
-        (rc = hy_graph_backward(s->graph, 1, &s->ends.nll, &s->weights, e)) ||
-        (rc = hy_graph_plan(s->graph, e)))
-        return rc;
-    s->optimizer.beta1 = .9;
-    s->optimizer.beta2 = .95;
-    s->optimizer.eps = 1e-8;
-    hy_slab_draw(&s->params, 0, 0);
+    const int64_t rows = t->weights->rows;
     struct hy_rng rng = hy_rng_start(0, HY_RNG_CHECK, 0, 0);
-    int32_t *tokens = hy_data(s->ends.tokens, 0), *labels = hy_data(s->ends.labels, 0);
-    hy_real *weights = hy_real_data(s->weights, 0);
+    int32_t *tokens = hy_data(t->ends.tokens, 0), *labels = hy_data(t->ends.labels, 0);
+    hy_real *weights = hy_real_data(t->weights, 0);
     for (int64_t i = 0; i < rows; i++) {
-        tokens[i] = (int32_t)hy_rng_below(&rng, (uint32_t)b->vocab);
-        labels[i] = (int32_t)hy_rng_below(&rng, (uint32_t)b->vocab);
+        tokens[i] = (int32_t)hy_rng_below(&rng, (uint32_t)vocab);
+        labels[i] = (int32_t)hy_rng_below(&rng, (uint32_t)vocab);
         weights[i] = 1 / (hy_real)rows;
     }
-    return HY_OK;
 }
 
-static void step(struct subject *s, int64_t index)
+/* profile: NULL where not wanted. */
+static int measure_training(const struct hy_model_spec *spec, const struct hy_bench *b,
+                            struct hy_bench_point *p, int64_t *params, struct hy_grid *profile,
+                            struct hy_err *e)
 {
-    hy_graph_run(s->graph, NULL);
-    const double norm = hy_adamw_norm(&s->grads, 0);
-    hy_adamw_step(&s->optimizer, &s->params, &s->grads, 0, index, 1e-4, .1, 1, norm);
+    const struct hy_shape shape = {
+        .replicas = 1, .batch = p->batch, .tokens = p->tokens, .mode = HY_TRAIN};
+    const double rows = (double)p->batch * p->tokens;
+    struct training t = {0};
+    int rc = hy_trainer_init(&t.trainer, spec, &shape, (int64_t)rows, 0, e);
+    if (rc)
+        goto out;
+    t.trainer.optimizer.beta1 = .9;
+    t.trainer.optimizer.beta2 = .95;
+    t.trainer.optimizer.eps = 1e-8;
+    hy_slab_draw(&t.trainer.params, 0, 0);
+    fill(&t.trainer, spec->vocab);
+    if (profile) {
+        train(&t);
+        t.trainer.graph->timed = 1;
+    }
+    p->rate = hy_rate(train, &t, b->seconds) * rows;
+    p->flops = t.trainer.cost.flops / rows;
+    p->bytes = t.trainer.cost.bytes / rows;
+    p->memory = (int64_t)t.trainer.graph->arena_bytes;
+    *params = t.trainer.params.count;
+    if (t.diverged)
+        rc = hy_fail(e, HY_E_RUN, "%s diverged", spec->linear->name);
+    else if (profile)
+        hy_bench_add_profile(profile, spec->linear->name, p->tokens, t.trainer.graph);
+out:
+    hy_trainer_release(&t.trainer);
+    return rc;
 }
 
-/* Trains one variant for about b->seconds and prints its line. */
-static int bench_variant(const struct hy_variant *v, const struct bench *b, double peak,
-                         struct hy_err *e)
+static int measure_decoding(const struct hy_model_spec *spec, const struct hy_bench *b,
+                            struct hy_bench_point *p, int64_t *params, struct hy_grid *profile,
+                            struct hy_err *e)
+{
+    struct hy_slab weights;
+    struct hy_decoder d;
+    hy_slab_init(&weights, 1);
+    int rc = hy_decoder_init(&d, spec, &weights, p->batch, p->tokens, 0, e);
+    if (rc)
+        goto out;
+    hy_slab_draw(&weights, 0, 0);
+    if (profile) {
+        hy_decoder_rate(&d, 0);
+        d.graph->timed = 1;
+    }
+    p->rate = hy_decoder_rate(&d, b->seconds) * p->batch;
+    const struct hy_cost cost = hy_graph_cost(d.graph);
+    p->flops = cost.flops / p->batch;
+    p->bytes = cost.bytes / p->batch;
+    p->memory = d.cache_bytes;
+    *params = weights.count;
+    if (profile)
+        hy_bench_add_profile(profile, spec->linear->name, p->tokens, d.graph);
+out:
+    hy_decoder_release(&d);
+    hy_slab_release(&weights);
+    return rc;
+}
+
+static int check(const struct hy_model_spec *spec, struct hy_err *e)
+{
+    const struct hy_mixer m = hy_model_mixer(spec, 0, NULL);
+    if (!spec->linear->check || !spec->linear->check(&m, e))
+        return HY_OK;
+    return hy_err_wrap(e, "%s", spec->linear->name);
+}
+
+/* Measures one variant at all lengths. */
+static int measure(const struct hy_variant *v, const struct hy_bench *b, struct hy_grid *table,
+                   struct hy_grid *profile, struct hy_err *e)
 {
     struct hy_model_spec spec = {.d_model = b->d_model,
                                  .layers = b->layers,
@@ -141,128 +127,163 @@ static int bench_variant(const struct hy_variant *v, const struct bench *b, doub
                                  .init_std = .02,
                                  .linear = v,
                                  .full = v};
+    struct hy_bench_point points[HY_BENCH_LENGTHS] = {0};
     struct hy_value *options = NULL;
-    struct subject s = {0};
-    double rates[ROUNDS];
+    int64_t params = 0;
     int rc = hy_options_resolve(v->options, NULL, v->name, NULL, &options, e);
-    if (rc || (rc = hy_layout_from_ratio(v->full ? "full" : "pure", HY_PLACE_INTERLEAVE, b->layers,
-                                         &spec.layout, e)))
-        goto out;
     spec.linear_options = spec.full_options = options;
-    if ((rc = subject_init(&s, &spec, b, e)))
+    if (rc ||
+        (rc = hy_layout_from_ratio("pure", HY_PLACE_INTERLEAVE, b->layers, &spec.layout, e)) ||
+        (rc = check(&spec, e)))
         goto out;
-    const struct hy_cost cost = hy_graph_cost(s.graph);
-    const double tokens = (double)b->batch * b->tokens;
-    int64_t index = 1;
-    step(&s, index++); /* the library compiles its kernels in the first step */
-    s.graph->timed = b->profile;
-    for (int round = 0; round < ROUNDS; round++) {
-        const double start = hy_now();
-        int steps = 0;
-        do {
-            step(&s, index++);
-            steps++;
-        } while (hy_now() - start < b->seconds / ROUNDS);
-        rates[round] = steps / (hy_now() - start);
+    for (int i = 0; i < b->length_count && !rc; i++) {
+        struct hy_bench_point *p = &points[i];
+        const int64_t fit = (int64_t)b->batch * b->lengths[0] / b->lengths[i];
+        p->tokens = b->lengths[i];
+        p->batch = b->decode ? b->batch : fit > 1 ? (int)fit : 1;
+        rc = (b->decode ? measure_decoding : measure_training)(&spec, b, p, &params, profile, e);
+        if (!rc)
+            hy_info("%s, %d tokens, batch %d: %.0f tokens/s", v->name, p->tokens, p->batch,
+                    p->rate);
     }
-    qsort(rates, ROUNDS, sizeof *rates, compare);
-    const double rate = rates[ROUNDS / 2];
-    printf("%-16s %9lld %10.0f %9.1f %7.1f %% %9.1f\n", v->name, (long long)s.params.count,
-           rate * tokens, rate * cost.flops * 1e-9, 100 * rate * cost.flops / peak,
-           (double)s.graph->arena_bytes / (1 << 20));
-    if (b->profile)
-        print_profile(s.graph);
-    fflush(stdout);
+    if (!rc)
+        hy_bench_add(table, b, v->name, params, points);
 out:
-    subject_release(&s);
     hy_value_free(options);
     return rc;
 }
 
-static int read_number(const char *text, int *out, const char *option, struct hy_err *e)
+/* "256,512,1024" */
+static int read_lengths(const char *text, struct hy_bench *b, struct hy_err *e)
 {
-    char *end;
-    const long value = strtol(text, &end, 10);
-    if (*end || end == text || value < 1 || value > 1 << 24)
-        return hy_fail(e, HY_E_USAGE, "--%s takes a number from 1, not %s", option, text);
-    *out = (int)value;
+    char item[16];
+    b->length_count = 0;
+    do {
+        const size_t size = strcspn(text, ",");
+        long value;
+        if (b->length_count == HY_BENCH_LENGTHS)
+            return hy_fail(e, HY_E_USAGE, "--tokens takes %d lengths at most", HY_BENCH_LENGTHS);
+        snprintf(item, sizeof item, "%.*s", (int)size, text);
+        const int rc = hy_args_int("--tokens", item, 1, 1 << 24, &value, e);
+        if (rc)
+            return rc;
+        b->lengths[b->length_count++] = (int)value;
+        text += size;
+    } while (*text++ == ',');
     return HY_OK;
 }
 
-static int bench_run(int argc, char **argv, struct hy_err *e)
+static int read_options(int argc, char **argv, struct hy_bench *b, const struct hy_format **format,
+                        int *profile, struct hy_err *e)
 {
-    static const struct option longs[] = {{"d-model", 1, NULL, 'd'},
-                                          {"layers", 1, NULL, 'l'},
-                                          {"heads", 1, NULL, 'h'},
-                                          {"mlp", 1, NULL, 'm'},
-                                          {"vocab", 1, NULL, 'v'},
-                                          {"batch", 1, NULL, 'b'},
-                                          {"tokens", 1, NULL, 't'},
-                                          {"threads", 1, NULL, 'n'},
-                                          {"seconds", 1, NULL, 's'},
-                                          {"profile", 0, NULL, 'p'},
-                                          {0}};
-    struct bench b = {.d_model = 256,
-                      .layers = 8,
-                      .heads = 4,
-                      .vocab = 256,
-                      .batch = 16,
-                      .tokens = 256,
-                      .threads = 1};
-    int c, index, seconds = 5, rc = HY_OK;
-    optind = 1;
-    while (!rc && (c = getopt_long(argc, argv, "", longs, &index)) != -1) {
-        int *const numbers[] = {&b.d_model, &b.layers, &b.heads,   &b.mlp,  &b.vocab,
-                                &b.batch,   &b.tokens, &b.threads, &seconds};
+    int *const numbers[] = {&b->d_model, &b->layers, &b->heads,  &b->mlp,
+                            &b->vocab,   &b->batch,  &b->threads};
+    static const struct option options[] = {{"d-model", 1, NULL, 0},
+                                            {"layers", 1, NULL, 1},
+                                            {"heads", 1, NULL, 2},
+                                            {"mlp", 1, NULL, 3},
+                                            {"vocab", 1, NULL, 4},
+                                            {"batch", 1, NULL, 5},
+                                            {"threads", 1, NULL, 6},
+                                            {"seconds", 1, NULL, 's'},
+                                            {"tokens", 1, NULL, 't'},
+                                            {"decode", 0, NULL, 'd'},
+                                            {"format", 1, NULL, 'f'},
+                                            {"profile", 0, NULL, 'p'},
+                                            {0}};
+    int c, rc = HY_OK;
+    hy_args_begin();
+    while (!rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1) {
+        long value;
         if (c == '?')
-            rc = hy_fail(e, HY_E_USAGE, "usage: hylas bench [VARIANT...] [options]");
+            return HY_E_USAGE;
+        if (c == 't')
+            rc = read_lengths(optarg, b, e);
+        else if (c == 's')
+            rc = hy_args_real("--seconds", optarg, 0, 3600, &b->seconds, e);
+        else if (c == 'd')
+            b->decode = 1;
         else if (c == 'p')
-            b.profile = 1;
-        else
-            rc = read_number(optarg, numbers[index], longs[index].name, e);
+            *profile = 1;
+        else if (c == 'f')
+            rc = (*format = hy_format_find(optarg, e)) ? HY_OK : HY_E_USAGE;
+        else if (!(rc = hy_args_int(options[c].name, optarg, 1, 1 << 24, &value, e)))
+            *numbers[c] = (int)value;
     }
     if (rc)
         return rc;
-    if (!b.mlp)
-        b.mlp = 256 * ((b.d_model * 4 * 2 / 3 + 255) / 256);
-    if (b.d_model % b.heads)
-        return hy_fail(e, HY_E_USAGE, "--heads %d does not divide --d-model %d", b.heads,
-                       b.d_model);
-    b.seconds = seconds;
+    if (!b->mlp)
+        b->mlp = 256 * ((b->d_model * 4 * 2 / 3 + 255) / 256);
+    if (!b->batch)
+        b->batch = b->decode ? 1 : 16;
+    if (b->d_model % b->heads)
+        return hy_fail(e, HY_E_USAGE, "--heads %d does not divide --d-model %d", b->heads,
+                       b->d_model);
     for (int i = optind; i < argc; i++)
         if (!hy_variant_find(argv[i]))
-            return hy_fail(e, HY_E_USAGE, "no variant is called %s; hylas variants lists them",
-                           argv[i]);
+            return hy_refuse_plugin((struct hy_mark){0}, "variant", argv[i],
+                                    (const void *const *)hy_variants, e);
+    return HY_OK;
+}
+
+static int is_wanted(const char *name, int argc, char **argv)
+{
+    for (int i = optind; i < argc; i++)
+        if (!strcmp(argv[i], name))
+            return 1;
+    return optind == argc;
+}
+
+static int run(int argc, char **argv, struct hy_err *e)
+{
+    struct hy_bench b = {.d_model = 256,
+                         .layers = 8,
+                         .heads = 4,
+                         .vocab = 256,
+                         .threads = 1,
+                         .seconds = 5,
+                         .lengths = {256},
+                         .length_count = 1};
+    const struct hy_format *format = &hy_formats[0];
+    struct hy_grid table = {0}, profile = {0};
+    int profiled = 0, rc = read_options(argc, argv, &b, &format, &profiled, e);
+    if (rc)
+        return rc;
     hy_gemm_set_threads(b.threads);
-    const double peak = hy_gemm_peak();
-    printf("d_model %d, layers %d, heads %d, mlp %d, vocab %d, batch %d, T %d; float32, %s\n",
-           b.d_model, b.layers, b.heads, b.mlp, b.vocab, b.batch, b.tokens, hy_gemm_library());
-    printf("matrix products: %.1f GFLOP/s\n\n", peak * 1e-9);
-    printf("%-16s %9s %10s %9s %9s %9s\n", "variant", "params", "tokens/s", "GFLOP/s", "of peak",
-           "arena MiB");
-    for (int i = 0; hy_variants[i] && !rc; i++) {
-        int wanted = optind == argc;
-        for (int k = optind; k < argc; k++)
-            wanted |= !strcmp(argv[k], hy_variants[i]->name);
-        if (wanted)
-            rc = bench_variant(hy_variants[i], &b, peak, e);
+    b.peak = hy_gemm_peak();
+    hy_bench_begin(&table, &b);
+    hy_bench_begin_profile(&profile);
+    for (int i = 0; hy_variants[i] && !rc; i++)
+        if (is_wanted(hy_variants[i]->name, argc, argv))
+            rc = measure(hy_variants[i], &b, &table, profiled ? &profile : NULL, e);
+    if (!rc)
+        rc = hy_print_grid(&table, format, e);
+    if (!rc && profiled) {
+        printf("\n");
+        rc = hy_print_grid(&profile, format, e);
     }
+    hy_grid_release(&profile);
+    hy_grid_release(&table);
     return rc;
 }
 
 const struct hy_command hy_command_bench = {
     .name = "bench",
-    .usage = "hylas bench [VARIANT...] [options]",
-    .summary = "training speed per variant: tokens/s, FLOP/s and share of the GEMM peak",
-    .help = "  --d-model N   width (256)\n"
-            "  --layers N    layers (8)\n"
-            "  --heads N     heads (4)\n"
-            "  --mlp N       hidden width of the MLP (from the width)\n"
-            "  --vocab N     vocabulary (256)\n"
-            "  --batch N     sequences per step (16)\n"
-            "  --tokens N    tokens per sequence (256)\n"
-            "  --threads N   threads (1)\n"
-            "  --seconds N   time per variant (5)\n"
-            "  --profile     also the time of each kind of op\n",
-    .run = bench_run,
+    .usage = usage,
+    .summary = "speed of each variant in training and decoding, against the GEMM peak and length",
+    .help =
+        "  --decode      one-token steps that fill a cache of --tokens, instead of training\n"
+        "  --tokens LIST tokens per sequence (256); several, as in 256,512,1024, show the growth\n"
+        "  --batch N     sequences per step (16; decoding: 1); in training fewer of longer ones,\n"
+        "                so that a step has the tokens of the first length\n"
+        "  --d-model N   width (256)\n"
+        "  --layers N    layers (8)\n"
+        "  --heads N     heads (4)\n"
+        "  --mlp N       hidden width of the MLP (from the width)\n"
+        "  --vocab N     vocabulary (256)\n"
+        "  --threads N   threads (1)\n"
+        "  --seconds S   time per variant and length (5)\n"
+        "  --format F    text, md, csv or latex\n"
+        "  --profile     also the time of each kind of op\n",
+    .run = run,
 };
