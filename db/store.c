@@ -95,6 +95,28 @@ static int migrate(struct hy_store *s, int version, struct hy_err *e)
     return rc;
 }
 
+/* A reader leaves an older file as it is: it goes on with a copy in memory, brought up to date. */
+static int read_older(struct hy_store *s, int version, struct hy_err *e)
+{
+    sqlite3 *file = s->db;
+    int rc = 0;
+    if (sqlite3_open(":memory:", &s->db)) {
+        rc = hy_store_fail(s, "cannot open a copy of", e);
+        goto out;
+    }
+    sqlite3_backup *copy = sqlite3_backup_init(s->db, "main", file, "main");
+    sqlite3_backup_step(copy, -1);
+    if (sqlite3_backup_finish(copy))
+        rc = hy_store_fail(s, "cannot copy", e);
+    if (!rc)
+        rc = migrate(s, version, e);
+    if (!rc)
+        rc = execute(s, "PRAGMA query_only = ON", e);
+out:
+    sqlite3_close(file);
+    return rc;
+}
+
 /* Refuses what is no database of ours; a writer makes or updates the schema. */
 static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
 {
@@ -115,12 +137,9 @@ static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
                        "%s has schema version %d and this program knows versions up to %d: "
                        "use a newer hylas",
                        s->path, version, SCHEMA_VERSION);
-    if (version < SCHEMA_VERSION && !writes)
-        return hy_fail(e, HY_E_ENV,
-                       "%s has schema version %d and this program reads version %d: "
-                       "`hylas run` on it brings it up to date",
-                       s->path, version, SCHEMA_VERSION);
-    return version < SCHEMA_VERSION ? migrate(s, version, e) : 0;
+    if (version == SCHEMA_VERSION)
+        return 0;
+    return writes ? migrate(s, version, e) : read_older(s, version, e);
 }
 
 static int open_writer(struct hy_store *s, struct hy_err *e)

@@ -296,9 +296,9 @@ static void a_newer_schema_is_refused_and_left_alone(void **state)
     }
 }
 
-static void an_older_schema_is_brought_up_to_date_and_keeps_its_rows(void **state)
+/* A database of schema version 1 with one run, and a view that later versions do not have. */
+static void make_version_1(void)
 {
-    (void)state;
     shell("sqlite3 x.db <\"$HYLAS_SOURCE/db/schema.sql\" && sqlite3 x.db '"
           "PRAGMA application_id = 0x68796c61; PRAGMA user_version = 1;"
           "INSERT INTO sweep VALUES (1, \"a\", \"\", \"0.1\", 0);"
@@ -306,16 +306,38 @@ static void an_older_schema_is_brought_up_to_date_and_keeps_its_rows(void **stat
           " layers, heads, seed, lr, config, status)"
           " VALUES (7, \"k\", \"t\", \"gla\", \"pure\", 4, 0, 64, 4, 2, 0, 0.1, \"{}\", \"done\");"
           "INSERT INTO sweep_run VALUES (1, 7); INSERT INTO facts VALUES (7, \"params\", 9, NULL);"
-          "CREATE VIEW results AS SELECT 1 AS gone'");
+          "CREATE VIEW results AS SELECT 1 AS gone; PRAGMA journal_mode = WAL'");
+}
+
+static const char *read_version_1(struct hy_store *s)
+{
+    return results_query(s, "SELECT sweep || run || status || params FROM results JOIN cells "
+                            "USING (run, sweep)");
+}
+
+static void an_older_schema_is_brought_up_to_date_and_keeps_its_rows(void **state)
+{
+    (void)state;
+    make_version_1();
     hy_store_close(results_open("x.db", HY_STORE_WRITE));
     struct hy_store *s = results_open("x.db", HY_STORE_READ);
-    assert_string_equal(
-        results_query(s, "SELECT sweep || run || status || params FROM results JOIN cells "
-                         "USING (run, sweep)"),
-        "a7done9");
+    assert_string_equal(read_version_1(s), "a7done9");
     assert_string_equal(results_query(s, "PRAGMA integrity_check"), "ok");
     assert_string_equal(results_query(s, "PRAGMA foreign_key_check"), "");
     hy_store_close(s);
+}
+
+static void a_reader_understands_an_older_schema_and_leaves_it_alone(void **state)
+{
+    (void)state;
+    make_version_1();
+    shell("cp x.db before.db");
+    struct hy_store *s = results_open("x.db", HY_STORE_READ);
+    struct hy_err e = {0};
+    assert_string_equal(read_version_1(s), "a7done9");
+    assert_int_equal(hy_store_query(s, "DELETE FROM run", 0, NULL, NULL, NULL, &e), HY_E_ENV);
+    hy_store_close(s);
+    shell("cmp x.db before.db");
 }
 
 static void a_database_in_a_read_only_folder_can_be_read(void **state)
@@ -380,6 +402,7 @@ int main(void)
         LAW(what_is_no_database_of_ours_is_refused),
         LAW(a_newer_schema_is_refused_and_left_alone),
         LAW(an_older_schema_is_brought_up_to_date_and_keeps_its_rows),
+        LAW(a_reader_understands_an_older_schema_and_leaves_it_alone),
         LAW(a_database_in_a_read_only_folder_can_be_read),
         LAW(speed_is_time_over_work_of_finished_runs),
     };
