@@ -1,11 +1,11 @@
 /* store.h - the results database: one SQLite file, one writer, any number of readers.
  *
- * schema*.sql make the tables, views.sql the views, which are a public interface
- * (docs/database.md). The writer is rank 0 alone (a second writer is refused by a
- * lock held for the store's life, with a message that names the holder); readers open read-only and
- * never block it (WAL). A writer brings an older schema up to date, a reader a copy of it in memory.
- * Every write is idempotent. A store that cannot be read, is no hylas database or is of a newer
- * schema is an error of code HY_E_ENV that says which and what to do. */
+ * schema*.sql make the tables, views.sql the views: a public interface (docs/database.md). The
+ * writer is rank 0 alone (a second writer is refused by a lock held for the store's life, with a
+ * message that names the holder); readers open read-only and never block it (WAL). A writer
+ * brings an older schema up to date; a reader does so with a copy in memory. Every write is
+ * idempotent. A store that cannot be read, is no hylas database or is of a newer schema is an error
+ * of code HY_E_ENV that says which and what to do. */
 #ifndef HY_DB_STORE_H
 #define HY_DB_STORE_H
 

@@ -22,7 +22,7 @@ fail()
 }
 ask() # DB SQL
 {
-    sqlite3 -readonly "$1" "$2"
+    sqlite3 -readonly -cmd ".timeout 20000" "$1" "$2"
 }
 expect() # WHAT GOT WANTED
 {
