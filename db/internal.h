@@ -17,9 +17,11 @@ enum hy_store_statement {
     FIND_RUN,
     LINK_RUN,
     BEGIN_RUN,
+    BEGIN_ATTEMPT,
     DROP_FACTS,
     DROP_SCORES,
     END_RUN,
+    END_ATTEMPT,
     ADD_METRIC,
     MARK_FIRST_STEP,
     DROP_POINTS,
@@ -27,7 +29,8 @@ enum hy_store_statement {
     ADD_SCORE,
     ADD_FACT,
     SET_PROGRESS,
-    SWEEP_UP,
+    SWEEP_UP_ATTEMPTS,
+    SWEEP_UP_RUNS,
     SECONDS_PER_FLOP,
     HY_STORE_STATEMENTS
 };

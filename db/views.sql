@@ -79,6 +79,9 @@ SELECT
     END AS left_s
 FROM run;
 
+CREATE VIEW attempts AS
+SELECT run, number AS attempt, status, reason, host, rank, started, ended FROM attempt;
+
 -- Which runs differ in nothing but learning rate and seed: those of one sweep that share `cell`.
 -- setting: the configuration they share, without what their results do not depend on.
 CREATE VIEW cells AS

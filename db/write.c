@@ -24,9 +24,13 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
                   "host = ?2, rank = ?3, started = ?4, updated = ?4, ended = NULL, "
                   "first_step = NULL, step = NULL, steps = NULL, tokens_per_s = NULL "
                   "WHERE id = ?1",
+    [BEGIN_ATTEMPT] = "INSERT INTO attempt (run, number, status, host, rank, started) "
+                      "SELECT id, attempts, status, host, rank, started FROM run WHERE id = ?1",
     [DROP_FACTS] = "DELETE FROM facts WHERE run = ?1",
     [DROP_SCORES] = "DELETE FROM score WHERE run = ?1",
     [END_RUN] = "UPDATE run SET status = ?2, reason = ?3, ended = ?4 WHERE id = ?1",
+    [END_ATTEMPT] = "UPDATE attempt SET status = ?2, reason = ?3, ended = ?4 "
+                    "WHERE run = ?1 AND status = 'running'",
     [ADD_METRIC] = "INSERT INTO metric (name) SELECT ?1 WHERE NOT EXISTS "
                    "(SELECT 1 FROM metric WHERE name = ?1)",
     [MARK_FIRST_STEP] = "UPDATE run SET first_step = ?2 WHERE id = ?1 AND first_step IS NULL",
@@ -41,8 +45,11 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
                  "ON CONFLICT DO UPDATE SET value = excluded.value, text = excluded.text",
     [SET_PROGRESS] = "UPDATE run SET step = ?2, steps = ?3, tokens_per_s = ?4, updated = ?5 "
                      "WHERE id = ?1",
-    [SWEEP_UP] = "UPDATE run SET status = 'interrupted', ended = updated, "
-                 "reason = 'the sweep ended without a word' WHERE status = 'running'",
+    [SWEEP_UP_ATTEMPTS] =
+        "UPDATE attempt SET status = 'interrupted', reason = 'the sweep ended without a word', "
+        "ended = (SELECT updated FROM run WHERE id = attempt.run) WHERE status = 'running'",
+    [SWEEP_UP_RUNS] = "UPDATE run SET status = 'interrupted', ended = updated, "
+                      "reason = 'the sweep ended without a word' WHERE status = 'running'",
     [SECONDS_PER_FLOP] = "SELECT sum(wall_s) / sum(flops_per_token * tokens) FROM results "
                          "WHERE status = 'done' AND wall_s > 0 AND flops_per_token * tokens > 0",
 };
@@ -165,6 +172,8 @@ int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int ra
 {
     int rc = change(s, BEGIN_RUN, e, "itir", run, host, (int64_t)rank, now());
     if (!rc)
+        rc = change(s, BEGIN_ATTEMPT, e, "i", run);
+    if (!rc)
         rc = change(s, DROP_FACTS, e, "i", run);
     return rc ? rc : change(s, DROP_SCORES, e, "i", run);
 }
@@ -203,7 +212,9 @@ int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, stru
 int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const char *reason,
                      struct hy_err *e)
 {
-    return change(s, END_RUN, e, "ittr", run, status, reason, now());
+    const double ended = now();
+    const int rc = change(s, END_RUN, e, "ittr", run, status, reason, ended);
+    return rc ? rc : change(s, END_ATTEMPT, e, "ittr", run, status, reason, ended);
 }
 
 int hy_store_flush(struct hy_store *s, struct hy_err *e)
@@ -216,7 +227,9 @@ int hy_store_flush(struct hy_store *s, struct hy_err *e)
 
 int hy_store_sweep_up(struct hy_store *s, struct hy_err *e)
 {
-    const int rc = change(s, SWEEP_UP, e, "");
+    int rc = change(s, SWEEP_UP_ATTEMPTS, e, "");
+    if (!rc)
+        rc = change(s, SWEEP_UP_RUNS, e, "");
     return rc ? rc : hy_store_flush(s, e);
 }
 

@@ -219,6 +219,29 @@ static void a_killed_writer_loses_nothing_it_flushed(void **state)
     assert_string_equal(results_query(s, "PRAGMA integrity_check"), "ok");
     assert_string_equal(results_query(s, "SELECT count(*) FROM history"), "1000");
     assert_string_equal(results_query(s, "SELECT status FROM results"), "interrupted");
+    assert_string_equal(results_query(s, "SELECT attempts.status FROM attempts JOIN progress "
+                                         "USING (run) WHERE attempts.ended = updated"),
+                        "interrupted");
+    hy_store_close(s);
+}
+
+static void every_attempt_is_kept_with_its_reason(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+    struct hy_err e;
+    assert_int_equal(hy_store_begin_run(s, run, "n1", 0, &e), 0);
+    assert_int_equal(hy_store_end_run(s, run, "failed", "killed by SIGSEGV", &e), 0);
+    /* An end without a beginning is no attempt. */
+    assert_int_equal(hy_store_end_run(s, run, "interrupted", "stopped", &e), 0);
+    assert_int_equal(hy_store_begin_run(s, run, "n2", 3, &e), 0);
+    assert_int_equal(hy_store_end_run(s, run, "done", NULL, &e), 0);
+    assert_string_equal(
+        results_query(s, "SELECT group_concat(attempt || status || coalesce(reason, '') || host || "
+                         "rank, ' ') FROM attempts WHERE ended >= started AND attempt >= "
+                         "(SELECT attempts - 1 FROM progress)"),
+        "1failedkilled by SIGSEGVn10 2donen23");
     hy_store_close(s);
 }
 
@@ -306,6 +329,10 @@ static void make_version_1(void)
           " layers, heads, seed, lr, config, status)"
           " VALUES (7, \"k\", \"t\", \"gla\", \"pure\", 4, 0, 64, 4, 2, 0, 0.1, \"{}\", \"done\");"
           "INSERT INTO sweep_run VALUES (1, 7); INSERT INTO facts VALUES (7, \"params\", 9, NULL);"
+          "INSERT INTO run (id, key, title, variant, ratio, linear_layers, full_layers, d_model,"
+          " layers, heads, seed, lr, config, status, attempts, host, started)"
+          " SELECT 8, \"l\", title, variant, ratio, linear_layers, full_layers, d_model, layers,"
+          " heads, 1, lr, config, \"failed\", 3, \"n1\", 10 FROM run;"
           "CREATE VIEW results AS SELECT 1 AS gone; PRAGMA journal_mode = WAL'");
 }
 
@@ -322,6 +349,8 @@ static void an_older_schema_is_brought_up_to_date_and_keeps_its_rows(void **stat
     hy_store_close(results_open("x.db", HY_STORE_WRITE));
     struct hy_store *s = results_open("x.db", HY_STORE_READ);
     assert_string_equal(read_version_1(s), "a7done9");
+    assert_string_equal(results_query(s, "SELECT run || attempt || status || host FROM attempts"),
+                        "83failedn1");
     assert_string_equal(results_query(s, "PRAGMA integrity_check"), "ok");
     assert_string_equal(results_query(s, "PRAGMA foreign_key_check"), "");
     hy_store_close(s);
@@ -397,6 +426,7 @@ int main(void)
         LAW(a_second_writer_is_refused_by_the_name_of_the_first),
         LAW(a_commit_is_on_the_disk_before_it_returns),
         LAW(a_killed_writer_loses_nothing_it_flushed),
+        LAW(every_attempt_is_kept_with_its_reason),
         LAW(a_reader_sees_what_is_flushed_while_another_process_writes),
         LAW(a_reader_cannot_write),
         LAW(what_is_no_database_of_ours_is_refused),
