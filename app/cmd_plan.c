@@ -7,6 +7,7 @@
 #include "app/args.h"
 #include "app/command.h"
 #include "app/print.h"
+#include "core/base/keys.h"
 #include "core/base/log.h"
 #include "db/store.h"
 #include "report/list.h"
@@ -25,9 +26,25 @@ struct request {
 
 /* The statuses of a plan's runs in a database; "" for those that are not there. */
 struct statuses {
-    const struct hy_plan *plan;
     char (*text)[16];
+    struct hy_keys runs; /* from keys to indices in the plan */
 };
+
+static int init_statuses(struct statuses *s, const struct hy_plan *plan, struct hy_err *e)
+{
+    if (!(s->text = calloc((size_t)plan->count, sizeof *s->text)))
+        return hy_fail_memory(e);
+    const int rc = hy_keys_init(&s->runs, (size_t)plan->count, e);
+    for (int i = 0; !rc && i < plan->count; i++)
+        hy_keys_put(&s->runs, plan->runs[i].key, i);
+    return rc;
+}
+
+static void release_statuses(struct statuses *s)
+{
+    hy_keys_release(&s->runs);
+    free(s->text);
+}
 
 static int note_status(void *context, int columns, const char *const *names,
                        const char *const *values)
@@ -35,9 +52,9 @@ static int note_status(void *context, int columns, const char *const *names,
     struct statuses *s = context;
     (void)columns;
     (void)names;
-    for (int i = 0; i < s->plan->count; i++)
-        if (!strcmp(s->plan->runs[i].key, values[0]))
-            snprintf(s->text[i], sizeof s->text[i], "%s", values[1]);
+    const int run = hy_keys_find(&s->runs, values[0]);
+    if (run >= 0)
+        snprintf(s->text[run], sizeof s->text[run], "%s", values[1]);
     return HY_OK;
 }
 
@@ -183,22 +200,22 @@ static int make_plan(const struct request *r, struct hy_err *e)
 {
     struct hy_sweep sweep = {0};
     struct hy_plan plan = {0};
-    struct statuses statuses = {.plan = &plan};
+    struct statuses statuses = {0};
     double seconds_per_flop;
     int rc = hy_sweep_load(r->sweep, r->sets.items, r->sets.count, &sweep, e);
     if (!rc)
         rc = hy_plan_make(&sweep, &plan, e);
     if (!rc)
         rc = hy_plan_estimate(&plan, e);
-    if (!rc && !(statuses.text = calloc((size_t)plan.count, sizeof *statuses.text)))
-        rc = hy_fail_memory(e);
+    if (!rc)
+        rc = init_statuses(&statuses, &plan, e);
     if (!rc)
         rc = read_database(r, &sweep, &statuses, &seconds_per_flop, e);
     if (!rc)
         rc = hy_plan_time(&plan, seconds_per_flop, e);
     if (!rc)
         rc = print_plan(r, &plan, &statuses, e);
-    free(statuses.text);
+    release_statuses(&statuses);
     hy_plan_release(&plan);
     hy_sweep_release(&sweep);
     return rc;

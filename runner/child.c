@@ -14,6 +14,13 @@
 
 enum { ROWS_FD = 3, MAX_WORDS = 4096 };
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 /* A file in memory that holds text: unlike a pipe it takes any size without a reader. */
 static int open_text(const char *text)
 {
@@ -55,41 +62,50 @@ static int spawn(pid_t *pid, char *const *argv, int config_fd, int rows_fd, int 
     return error;
 }
 
-static void close_fd(int *fd)
+static int start_process(pid_t *pid, const char *config, const char *checkpoint, int rows_fd,
+                         int words_fd, struct hy_err *e)
 {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, struct hy_err *e)
-{
-    int rows[2] = {-1, -1}, words[2] = {-1, -1}, config_fd = -1, rc = HY_OK;
     char parent[32];
-    pid_t pid;
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
     const char *argv[] = {
         "hylas", "trial", "--parent", parent, checkpoint ? "--checkpoint" : NULL, checkpoint, NULL};
-    config_fd = open_text(config);
-    if (config_fd < 0 || pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC)) {
-        rc = hy_fail_errno(e, HY_E_ENV, "cannot prepare a trial's process");
+    int config_fd = open_text(config);
+    if (config_fd < 0)
+        return hy_fail_errno(e, HY_E_ENV, "cannot prepare a trial's process");
+    const int error = spawn(pid, (char *const *)argv, config_fd, rows_fd, words_fd);
+    close_fd(&config_fd);
+    return error ? hy_fail(e, HY_E_ENV, "cannot start a trial's process: %s", strerror(error))
+                 : HY_OK;
+}
+
+int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, int isolated,
+                   struct hy_err *e)
+{
+    int rows[2] = {-1, -1}, words[2] = {-1, -1}, rc;
+    struct hy_child child = {0};
+    if (pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC)) {
+        rc = hy_fail_errno(e, HY_E_ENV, "cannot make the pipes of a trial");
         goto out;
     }
     fcntl(rows[0], F_SETFL, O_NONBLOCK);
     fcntl(words[0], F_SETFL, O_NONBLOCK);
-    const int error = spawn(&pid, (char *const *)argv, config_fd, rows[1], words[1]);
-    if (error) {
-        rc = hy_fail(e, HY_E_ENV, "cannot start a trial's process: %s", strerror(error));
-        goto out;
+    if (isolated) {
+        rc = start_process(&child.pid, config, checkpoint, rows[1], words[1], e);
+    } else {
+        rc = hy_inside_start(config, checkpoint, rows[1], words[1], &child.inside, e);
+        rows[1] = words[1] = -1;
     }
-    *c = (struct hy_child){.pid = pid, .rows_fd = rows[0], .words_fd = words[0]};
-    rows[0] = words[0] = -1;
+    if (!rc) {
+        child.rows_fd = rows[0];
+        child.words_fd = words[0];
+        rows[0] = words[0] = -1;
+        *c = child;
+    }
 out:
     close_fd(&words[0]);
     close_fd(&words[1]);
     close_fd(&rows[0]);
     close_fd(&rows[1]);
-    close_fd(&config_fd);
     return rc;
 }
 
@@ -118,12 +134,20 @@ static void read_all(struct hy_child *c)
         hy_buf_drop(&c->words, c->words.size - MAX_WORDS);
 }
 
+static int has_ended(struct hy_child *c)
+{
+    if (c->inside)
+        return hy_inside_poll(c->inside, &c->status, &c->usage);
+    return c->pid && wait4(c->pid, &c->status, WNOHANG, &c->usage) == c->pid;
+}
+
 int hy_child_poll(struct hy_child *c)
 {
     read_all(c);
-    if (!c->pid || wait4(c->pid, &c->status, WNOHANG, &c->usage) != c->pid)
+    if (!has_ended(c))
         return 0;
     c->pid = 0;
+    c->inside = NULL;
     /* What it wrote between the last read and its end. */
     read_all(c);
     close_fd(&c->rows_fd);
@@ -131,20 +155,28 @@ int hy_child_poll(struct hy_child *c)
     return 1;
 }
 
-void hy_child_wait(const struct hy_child *c, int milliseconds)
+void hy_child_wait(const struct hy_child *c, const struct timespec *time)
 {
     struct pollfd fds[] = {{c->rows_fd, POLLIN, 0}, {c->words_fd, POLLIN, 0}};
-    poll(fds, 2, milliseconds);
+    ppoll(fds, 2, time, NULL);
 }
 
 void hy_child_signal(const struct hy_child *c, int number)
 {
-    if (c->pid)
+    if (c->inside)
+        hy_inside_stop(c->inside);
+    else if (c->pid)
         kill(c->pid, number);
 }
 
 void hy_child_release(struct hy_child *c)
 {
+    if (c->inside) {
+        close_fd(&c->rows_fd);
+        close_fd(&c->words_fd);
+        hy_inside_free(c->inside);
+        c->inside = NULL;
+    }
     if (c->pid) {
         kill(c->pid, SIGKILL);
         while (wait4(c->pid, &c->status, 0, &c->usage) < 0 && errno == EINTR)

@@ -40,12 +40,20 @@ int hy_comm_size(const struct hy_comm *c)
     return c->size;
 }
 
+uint64_t hy_comm_traffic(const struct hy_comm *c)
+{
+    return c->traffic;
+}
+
 int hy_comm_send(struct hy_comm *c, int to, const void *bytes, size_t size, struct hy_err *e)
 {
+    c->traffic++;
     return c->kind->send(c, to, bytes, size, e);
 }
 
 int hy_comm_receive(struct hy_comm *c, struct hy_buf *out, int *from)
 {
-    return c->kind->receive(c, out, from);
+    const int there = c->kind->receive(c, out, from);
+    c->traffic += (uint64_t)there;
+    return there;
 }

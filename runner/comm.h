@@ -7,6 +7,8 @@
 #ifndef HY_RUNNER_COMM_H
 #define HY_RUNNER_COMM_H
 
+#include <stdint.h>
+
 #include "core/base/buf.h"
 #include "core/base/err.h"
 
@@ -19,6 +21,8 @@ void hy_comm_close(struct hy_comm *c);
 
 int hy_comm_rank(const struct hy_comm *c); /* local */
 int hy_comm_size(const struct hy_comm *c); /* local */
+/* Local: messages that this rank has sent and received so far. */
+uint64_t hy_comm_traffic(const struct hy_comm *c);
 
 /* Local: hands the bytes over (copied) and returns at once. */
 int hy_comm_send(struct hy_comm *c, int to, const void *bytes, size_t size, struct hy_err *e);

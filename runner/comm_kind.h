@@ -14,6 +14,7 @@ struct hy_comm_kind {
 struct hy_comm {
     const struct hy_comm_kind *kind;
     int rank, size;
+    uint64_t traffic;
 };
 
 int hy_comm_self_open(struct hy_comm **out, struct hy_err *e);

@@ -10,15 +10,11 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "runner/progress.h"
-#include "runner/schedule.h"
-
-enum state { PENDING, RUNNING, ENDED };
+#include "runner/roster.h"
 
 struct run {
     int64_t id; /* in the store */
-    enum state state;
     int attempts;
-    double started;
     char status[16]; /* last known to the store */
 };
 
@@ -28,12 +24,12 @@ struct hy_coordinator {
     const struct hy_plan *plan;
     const char *version;
     char *checkpoints; /* folder */
-    struct run *runs;
-    int *order;            /* indices of the plan, longest first */
-    unsigned char *idle;   /* per rank: waits for work */
-    int ended_here;        /* runs that this program brought to an end */
-    double expected, took; /* of those that it trained: seconds planned and spent */
+    struct run *runs;  /* by index in the plan */
+    struct hy_roster *roster;
+    unsigned char *idle; /* per rank: waits for work */
+    int ended_here;      /* runs that this program brought to an end */
     int stopping, left;
+    int must_flush; /* an end waits to be durable */
     double flushed, shown;
 };
 
@@ -72,20 +68,9 @@ static int register_run(struct hy_coordinator *c, int64_t sweep, int index, stru
     };
     const int rc = hy_store_add_run(c->store, sweep, &facts, &run->id, run->status, e);
     free(json);
-    run->state = !rc && is_final(run->status) ? ENDED : PENDING;
+    if (!rc && is_final(run->status))
+        hy_roster_end(c->roster, index, run->status);
     return rc;
-}
-
-static int make_order(struct hy_coordinator *c, struct hy_err *e)
-{
-    double *seconds = malloc((size_t)c->plan->count * sizeof *seconds);
-    if (!seconds)
-        return hy_fail_memory(e);
-    for (int i = 0; i < c->plan->count; i++)
-        seconds[i] = c->plan->runs[i].seconds;
-    hy_schedule_order(seconds, c->plan->count, c->order);
-    free(seconds);
-    return HY_OK;
 }
 
 int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
@@ -99,15 +84,14 @@ int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
     c->plan = a->plan;
     c->version = a->version;
     c->runs = calloc((size_t)c->plan->count, sizeof *c->runs);
-    c->order = calloc((size_t)c->plan->count, sizeof *c->order);
     c->idle = calloc((size_t)hy_comm_size(comm), 1);
     if (asprintf(&c->checkpoints, "%s.ckpt", a->database) < 0)
         c->checkpoints = NULL;
-    int rc = c->runs && c->order && c->idle && c->checkpoints ? HY_OK : hy_fail_memory(e);
+    int rc = c->runs && c->idle && c->checkpoints ? HY_OK : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_roster_new(c->plan, &c->roster, e);
     for (int i = 0; !rc && i < c->plan->count; i++)
         rc = register_run(c, a->sweep, i, e);
-    if (!rc)
-        rc = make_order(c, e);
     if (!rc)
         rc = hy_store_flush(c->store, e);
     if (!rc && mkdir(c->checkpoints, 0777) && errno != EEXIST)
@@ -127,7 +111,7 @@ void hy_coordinator_free(struct hy_coordinator *c)
         rmdir(c->checkpoints); /* stays where it holds something */
     free(c->checkpoints);
     free(c->idle);
-    free(c->order);
+    hy_roster_free(c->roster);
     free(c->runs);
     free(c);
 }
@@ -136,28 +120,7 @@ void hy_coordinator_free(struct hy_coordinator *c)
 
 static struct hy_progress progress_of(const struct hy_coordinator *c)
 {
-    struct hy_progress p = {.total = c->plan->count, .eta = -1};
-    /* Plans are as good as their guess of the machine's speed; finished runs correct it. */
-    const double speed = c->expected > 0 ? c->took / c->expected : 1;
-    const double now = hy_now();
-    double left = 0;
-    for (int i = 0; i < c->plan->count; i++) {
-        const struct run *run = &c->runs[i];
-        double rest = c->plan->runs[i].seconds * speed;
-        p.running += run->state == RUNNING;
-        if (run->state == ENDED) {
-            p.done += !strcmp(run->status, "done");
-            p.diverged += !strcmp(run->status, "diverged");
-            p.failed += !strcmp(run->status, "failed") || !strcmp(run->status, "timeout");
-        }
-        if (run->state == RUNNING)
-            rest -= now - run->started;
-        if (run->state != ENDED && rest > 0)
-            left += rest;
-    }
-    if (c->expected > 0)
-        p.eta = left / hy_comm_size(c->comm);
-    return p;
+    return hy_roster_progress(c->roster, hy_comm_size(c->comm));
 }
 
 static void report_end(const struct hy_coordinator *c, int index, const char *status,
@@ -182,7 +145,6 @@ static char *checkpoint_path(const struct hy_coordinator *c, int index)
 
 static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *e)
 {
-    struct run *run = &c->runs[index];
     struct hy_value *order = hy_value_map();
     char *path = checkpoint_path(c, index), *json = NULL;
     int rc = order && path ? HY_OK : hy_fail_memory(e);
@@ -195,9 +157,8 @@ static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *
     if (!rc)
         rc = hy_message_send(c->comm, rank, "train", index, json, strlen(json), e);
     if (!rc) {
-        run->state = RUNNING;
-        run->started = hy_now();
-        run->attempts++;
+        hy_roster_begin(c->roster, index);
+        c->runs[index].attempts++;
         c->idle[rank] = 0;
     }
     free(json);
@@ -208,15 +169,11 @@ static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *
 
 static int give_work(struct hy_coordinator *c, struct hy_err *e)
 {
-    int rc = HY_OK, next = 0;
+    int rc = HY_OK;
     for (int rank = 0; !rc && rank < hy_comm_size(c->comm); rank++) {
-        if (!c->idle[rank])
-            continue;
-        while (next < c->plan->count && c->runs[c->order[next]].state != PENDING)
-            next++;
-        if (next == c->plan->count)
-            break;
-        rc = assign(c, rank, c->order[next], e);
+        const int next = c->idle[rank] ? hy_roster_next(c->roster) : -1;
+        if (next >= 0)
+            rc = assign(c, rank, next, e);
     }
     return rc;
 }
@@ -251,27 +208,22 @@ static int take_end(struct hy_coordinator *c, int index, const struct hy_message
         return hy_fail(e, HY_E_ENV, "a rank reported an end without a status");
     snprintf(run->status, sizeof run->status, "%.*s", (int)(reason - m->payload), m->payload);
     reason++;
-    const double took = hy_now() - run->started;
-    int rc = hy_store_end_run(c->store, run->id, run->status, *reason ? reason : NULL, e);
-    if (!rc)
-        rc = hy_store_flush(c->store, e);
-    if (!strcmp(run->status, "done")) {
-        c->expected += planned->seconds;
-        c->took += took;
-    }
+    const double took = hy_roster_elapsed(c->roster, index);
+    const int rc = hy_store_end_run(c->store, run->id, run->status, *reason ? reason : NULL, e);
+    c->must_flush = 1;
     if (is_final(run->status) && !planned->config.run.keep_checkpoint) {
         char *path = checkpoint_path(c, index);
         if (path)
             unlink(path);
         free(path);
     }
-    run->state = ENDED;
+    hy_roster_end(c->roster, index, run->status);
     c->ended_here++;
     const int again = !strcmp(run->status, "failed") && !c->stopping &&
                       run->attempts <= planned->config.run.retries;
     report_end(c, index, again ? "failed, is tried again" : run->status, reason, took);
     if (again)
-        run->state = PENDING;
+        hy_roster_wait(c->roster, index);
     return rc;
 }
 
@@ -322,31 +274,25 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
 {
     int rc = c->stopping ? HY_OK : give_work(c, e);
     const double now = hy_now();
-    if (!rc && now - c->flushed > 1) {
+    if (!rc && (c->must_flush || now - c->flushed > 1)) {
+        c->must_flush = 0;
         c->flushed = now;
         rc = hy_store_flush(c->store, e);
     }
+    const struct hy_progress p = progress_of(c);
     if (now - c->shown > 0.5) {
-        const struct hy_progress p = progress_of(c);
         c->shown = now;
         hy_progress_show(&p);
     }
-    int open = 0;
-    for (int i = 0; i < c->plan->count; i++)
-        open += c->runs[i].state == RUNNING || (c->runs[i].state == PENDING && !c->stopping);
-    if (!open && !c->left)
+    if (!p.running && (!p.waiting || c->stopping) && !c->left)
         send_home(c);
     return rc;
 }
 
 int hy_coordinator_result(const struct hy_coordinator *c, struct hy_err *e)
 {
-    const int total = c->plan->count;
-    int done = 0, diverged = 0;
-    for (int i = 0; i < total; i++) {
-        done += c->runs[i].state == ENDED && !strcmp(c->runs[i].status, "done");
-        diverged += c->runs[i].state == ENDED && !strcmp(c->runs[i].status, "diverged");
-    }
+    const struct hy_progress p = progress_of(c);
+    const int total = p.total, done = p.done, diverged = p.diverged;
     const int failed = total - done - diverged;
     if (c->stopping && failed)
         return hy_fail(e, HY_E_INTERRUPTED,

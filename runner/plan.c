@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/keys.h"
 #include "core/ops/support/gemm.h"
 
 /* What hy_config_title already says. */
@@ -40,21 +41,6 @@ static char *make_title(const struct hy_config *c, const struct hy_sweep *sweep)
     return text.data;
 }
 
-/* A run's index in an open-addressed table of keys, or -1 after putting `index` there. */
-static int find_or_put(int *table, size_t size, const struct hy_plan *p, const char *key, int index)
-{
-    char head[16];
-    snprintf(head, sizeof head, "%.15s", key);
-    size_t at = strtoull(head, NULL, 16) % size;
-    while (table[at] >= 0) {
-        if (!strcmp(p->runs[table[at]].key, key))
-            return table[at];
-        at = (at + 1) % size;
-    }
-    table[at] = index;
-    return -1;
-}
-
 static void release_run(struct hy_plan_run *run)
 {
     hy_config_release(&run->config);
@@ -65,8 +51,7 @@ static void release_run(struct hy_plan_run *run)
 int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e)
 {
     struct hy_plan p = {.combinations = sweep->cell_count};
-    const size_t size = 2 * sweep->cell_count + 1;
-    int *table = malloc(size * sizeof *table);
+    struct hy_keys keys = {0};
     struct hy_value *known = hy_value_map();
     int rc = HY_OK;
     if (!sweep->cell_count) {
@@ -74,17 +59,13 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
         goto out;
     }
     p.runs = calloc(sweep->cell_count, sizeof *p.runs);
-    if (!p.runs || !table || !known) {
-        rc = hy_fail_memory(e);
-        goto out;
-    }
-    memset(table, -1, size * sizeof *table);
+    rc = p.runs && known ? hy_keys_init(&keys, sweep->cell_count, e) : hy_fail_memory(e);
     for (size_t i = 0; !rc && i < sweep->cell_count; i++) {
         struct hy_plan_run *run = &p.runs[p.count];
         rc = hy_config_resolve(sweep->cells[i], &run->config, e);
         if (!rc)
             rc = hy_config_key(&run->config, known, run->key, e);
-        if (!rc && find_or_put(table, size, &p, run->key, p.count) >= 0) {
+        if (!rc && hy_keys_put(&keys, run->key, p.count) >= 0) {
             release_run(run);
             continue;
         }
@@ -97,7 +78,7 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
     }
 out:
     hy_value_free(known);
-    free(table);
+    hy_keys_release(&keys);
     if (rc)
         hy_plan_release(&p);
     else
@@ -137,20 +118,19 @@ static int shape_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct h
 int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
 {
     /* Runs that differ in seed or rate only share an estimate. */
-    char(*shapes)[HY_HASH_TEXT] = calloc((size_t)p->count, sizeof *shapes);
-    int rc = shapes ? HY_OK : hy_fail_memory(e);
+    struct hy_keys shapes;
+    int rc = hy_keys_init(&shapes, (size_t)p->count, e);
     for (int i = 0; !rc && i < p->count; i++) {
         struct hy_plan_run *run = &p->runs[i];
-        rc = shape_key(&run->config, shapes[i], e);
-        int twin = 0;
-        while (twin < i && strcmp(shapes[twin], shapes[i]) != 0)
-            twin++;
-        if (!rc && twin < i)
+        char shape[HY_HASH_TEXT];
+        rc = shape_key(&run->config, shape, e);
+        const int twin = rc ? -1 : hy_keys_put(&shapes, shape, i);
+        if (!rc && twin >= 0)
             run->estimate = p->runs[twin].estimate;
         else if (!rc && hy_trial_estimate(&run->config, &run->estimate, e))
             rc = hy_err_wrap(e, "run %d (%s)", i + 1, run->title);
     }
-    free(shapes);
+    hy_keys_release(&shapes);
     return rc;
 }
 

@@ -6,8 +6,9 @@
 #include <stddef.h>
 
 struct hy_progress {
-    int total, done, diverged, failed, running; /* done, diverged: by earlier sweeps too */
-    double eta;                                 /* seconds, below 0: unknown */
+    int total, waiting, running;
+    int done, diverged, failed; /* done, diverged: by earlier sweeps too */
+    double eta;                 /* seconds, below 0: unknown */
 };
 
 /* "45 s", "12 min", "3.2 h", "2.1 d" */

@@ -8,7 +8,9 @@
 #include "runner/stop.h"
 #include "runner/worker.h"
 
-enum { TICK_MS = 5 };
+/* How long a rank sleeps between looks: messages come in bursts, so after one it looks again soon,
+ * then ever less often. */
+enum { SHORTEST_US = 50, LONGEST_US = 5000 };
 
 /* What rank 0 holds beside its worker. */
 struct head {
@@ -93,15 +95,18 @@ static int deliver(struct hy_comm *comm, struct hy_worker *worker, struct head *
 
 static int loop(struct hy_comm *comm, struct hy_worker *worker, struct head *h, struct hy_err *e)
 {
-    int rc = HY_OK;
+    int rc = HY_OK, pause = LONGEST_US;
     while (!rc && !hy_worker_left(worker)) {
         struct hy_err why;
+        const uint64_t before = hy_comm_traffic(comm);
         rc = deliver(comm, worker, h, e);
         if (!rc)
             rc = hy_worker_step(worker, e);
         if (!rc && h && hy_coordinator_step(h->coordinator, &why))
             note_failure(h, &why);
-        hy_worker_wait(worker, TICK_MS);
+        const int quiet = hy_comm_traffic(comm) == before;
+        pause = !quiet ? SHORTEST_US : 2 * pause < LONGEST_US ? 2 * pause : LONGEST_US;
+        hy_worker_wait(worker, pause);
     }
     return rc;
 }

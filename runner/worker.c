@@ -63,12 +63,13 @@ int hy_worker_left(const struct hy_worker *w)
     return w->left;
 }
 
-void hy_worker_wait(const struct hy_worker *w, int milliseconds)
+void hy_worker_wait(const struct hy_worker *w, int microseconds)
 {
+    const struct timespec time = {.tv_nsec = microseconds * 1000L};
     if (w->run >= 0)
-        hy_child_wait(&w->child, milliseconds);
+        hy_child_wait(&w->child, &time);
     else
-        nanosleep(&(struct timespec){.tv_nsec = milliseconds * 1000000L}, NULL);
+        nanosleep(&time, NULL);
 }
 
 static int send_end(struct hy_worker *w, const char *status, const char *reason, struct hy_err *e)
@@ -106,7 +107,8 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
     w->rows.size = w->progress.size = 0;
     gethostname(host, sizeof host - 1);
     rc = hy_message_send(w->comm, 0, "began", w->run, host, strlen(host), e);
-    if (!rc && hy_child_start(&w->child, config, checkpoint, &why))
+    const int isolated = strcmp(hy_value_at(order, "config.run.isolate")->string, "none") != 0;
+    if (!rc && hy_child_start(&w->child, config, checkpoint, isolated, &why))
         rc = send_end(w, "failed", why.text, e);
 out:
     free(config);
@@ -182,7 +184,7 @@ static void add_usage(struct hy_worker *w)
     hy_row_encode(&(struct hy_row){.type = HY_ROW_FACT, .name = "cpu_s", .value = cpu}, &w->rows);
     /* A child that died had no time to report its peak. The system's figure may include the rank's
      * own memory, from the moment between fork and exec. */
-    if (!w->measured_rss)
+    if (!w->measured_rss && u->ru_maxrss)
         hy_row_encode(&(struct hy_row){.type = HY_ROW_FACT,
                                        .name = "peak_rss_bytes",
                                        .value = 1024.0 * (double)u->ru_maxrss},

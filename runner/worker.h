@@ -15,7 +15,7 @@ int hy_worker_message(struct hy_worker *w, const struct hy_message *m, struct hy
 /* Forwards rows, enforces the time limit, reports the end of a child, heeds signals. */
 int hy_worker_step(struct hy_worker *w, struct hy_err *e);
 /* Sleeps until the child has written something, at most that long. */
-void hy_worker_wait(const struct hy_worker *w, int milliseconds);
+void hy_worker_wait(const struct hy_worker *w, int microseconds);
 /* 1 once the coordinator said that all is done. */
 int hy_worker_left(const struct hy_worker *w);
 

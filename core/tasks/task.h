@@ -51,6 +51,7 @@ struct hy_task {
     int measures_recall; /* its "accuracy" over the whole split counts into recall_valid,
                             recall_test */
     int measures_text;   /* its "nll" (per token) and "bits_per_byte" make ppl_* and bpb_test */
+    int trains_nothing;  /* its runs have no model: core/trial/noop.c makes them up */
 
     /* options: resolved. *state: the task's own. Errors name the option and the nearest valid
      * thing. */

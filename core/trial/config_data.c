@@ -121,6 +121,23 @@ static int read_sources(const struct hy_value *list, const struct hy_option *own
     return rc;
 }
 
+/* A task that trains nothing cannot share a run with one that does. */
+static int check_alone(const struct hy_config *c, const struct hy_value *data, struct hy_err *e)
+{
+    const struct hy_task *first = c->data.train[0].task;
+    for (int i = 0; i < c->data.train_count + c->data.eval_count; i++) {
+        const int evaluates = i >= c->data.train_count;
+        const struct hy_task *other =
+            evaluates ? c->data.eval[i - c->data.train_count].task : c->data.train[i].task;
+        if (other == first || !(other->trains_nothing || first->trains_nothing))
+            continue;
+        return hy_fail(e, HY_E_USAGE,
+                       "%stask %s trains nothing: it cannot stand beside another task",
+                       hy_place_of(data).text, (other->trains_nothing ? other : first)->name);
+    }
+    return HY_OK;
+}
+
 int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
     static const char *const keys[] = {"train", "eval"};
@@ -146,6 +163,8 @@ int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct
         rc = read_sources(expanded, eval_entry, c->train.seq_len, c->data.eval, &c->data.eval_count,
                           &evaluated, e);
     hy_value_free(expanded);
+    if (!rc)
+        rc = check_alone(c, data, e);
     if (!rc) {
         rc = hy_value_put(c->tree, "data.train", trained, e);
         trained = NULL;

@@ -70,6 +70,8 @@ static const struct hy_option run_options[] = {
     {"retries", HY_OPT_INT, .def = 1, .min = 0, .max = 100, .help = "new attempts after a failure"},
     {"checkpoint_every", HY_OPT_INT, .def = 0, .min = 0, .max = 2147483647,
      .help = "steps between checkpoints; 0: only when stopped"},
+    {"isolate", HY_OPT_CHOICE, .text = "process", .choices = "process|none",
+     .help = "none: runs are threads of their rank, begin at once, and may take it along"},
     {"keep_checkpoint", HY_OPT_BOOL, .def = 0, .help = "keep the checkpoint of a finished run"},
     {0},
 };

@@ -1,0 +1,14 @@
+/* noop.h - runs of a task that trains nothing: the rows of a run without its work. Seen by
+ * core/trial only. */
+#ifndef HY_TRIAL_NOOP_H
+#define HY_TRIAL_NOOP_H
+
+#include "core/trial/trial.h"
+
+int hy_is_noop(const struct hy_config *c);
+
+/* As hy_trial_run: heeds io->stop and eval.every. It writes no checkpoint, so that a run that was
+ * stopped begins again. */
+int hy_noop_run(const struct hy_config *c, const struct hy_trial_io *io, struct hy_err *e);
+
+#endif

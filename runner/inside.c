@@ -1,0 +1,95 @@
+#include "runner/inside.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runner/serve.h"
+
+struct hy_inside {
+    pthread_t thread;
+    char *config, *checkpoint;
+    int rows_fd, words_fd;
+    volatile int stop;
+    atomic_int ended;
+    int code; /* of hy_serve */
+    struct rusage usage;
+};
+
+static void *serve(void *argument)
+{
+    struct hy_inside *i = argument;
+    struct hy_err e;
+    const struct hy_service service = {
+        .config = i->config, .checkpoint = i->checkpoint, .stop = &i->stop, .rows_fd = i->rows_fd};
+    i->code = hy_serve(&service, &e);
+    if (i->code)
+        dprintf(i->words_fd, "%s\n", e.text);
+    getrusage(RUSAGE_THREAD, &i->usage);
+    i->usage.ru_maxrss = 0; /* the rank's, not the run's */
+    /* The end of the rows wakes the rank, which then asks. */
+    atomic_store(&i->ended, 1);
+    close(i->rows_fd);
+    close(i->words_fd);
+    return NULL;
+}
+
+static void destroy(struct hy_inside *i)
+{
+    free(i->checkpoint);
+    free(i->config);
+    free(i);
+}
+
+int hy_inside_start(const char *config, const char *checkpoint, int rows_fd, int words_fd,
+                    struct hy_inside **out, struct hy_err *e)
+{
+    struct hy_inside *i = calloc(1, sizeof *i);
+    int rc = i ? HY_OK : hy_fail_memory(e);
+    if (!rc) {
+        i->rows_fd = rows_fd;
+        i->words_fd = words_fd;
+        i->config = strdup(config);
+        i->checkpoint = checkpoint ? strdup(checkpoint) : NULL;
+        if (!i->config || (checkpoint && !i->checkpoint))
+            rc = hy_fail_memory(e);
+    }
+    const int error = rc ? 0 : pthread_create(&i->thread, NULL, serve, i);
+    if (error)
+        rc = hy_fail(e, HY_E_ENV, "cannot start a trial's thread: %s", strerror(error));
+    if (rc) {
+        if (i)
+            destroy(i);
+        close(rows_fd);
+        close(words_fd);
+        return rc;
+    }
+    *out = i;
+    return HY_OK;
+}
+
+void hy_inside_stop(struct hy_inside *i)
+{
+    i->stop = 1;
+}
+
+int hy_inside_poll(struct hy_inside *i, int *status, struct rusage *usage)
+{
+    if (!atomic_load(&i->ended))
+        return 0;
+    pthread_join(i->thread, NULL);
+    *status = i->code << 8; /* as wait4 tells of an exit */
+    *usage = i->usage;
+    destroy(i);
+    return 1;
+}
+
+void hy_inside_free(struct hy_inside *i)
+{
+    hy_inside_stop(i);
+    pthread_join(i->thread, NULL);
+    destroy(i);
+}

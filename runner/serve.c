@@ -1,0 +1,71 @@
+#include "runner/serve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "core/trial/trial.h"
+
+struct listener {
+    const struct hy_service *service;
+    struct hy_buf line;
+};
+
+static void write_row(struct listener *l, const struct hy_row *row)
+{
+    l->line.size = 0;
+    hy_row_encode(row, &l->line);
+    for (size_t at = 0; at < l->line.size;) {
+        const ssize_t size = write(l->service->rows_fd, l->line.data + at, l->line.size - at);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0 && l->service->owns_process)
+            _exit(HY_E_ENV); /* the rank is gone, and with it all use of this process */
+        if (size < 0)
+            return; /* the rank closed its end, and has asked to stop */
+        at += (size_t)size;
+    }
+}
+
+/* The process's own peak, from the kernel: unlike getrusage it never counts the parent's pages. */
+static double peak_bytes(void)
+{
+    double kilobytes = 0;
+    char line[256];
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %lf", &kilobytes) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return 1024 * kilobytes;
+}
+
+static void emit(void *context, const struct hy_row *row)
+{
+    struct listener *l = context;
+    const double peak = row->type == HY_ROW_END && l->service->owns_process ? peak_bytes() : 0;
+    if (peak > 0)
+        write_row(l,
+                  &(struct hy_row){.type = HY_ROW_FACT, .name = "peak_rss_bytes", .value = peak});
+    write_row(l, row);
+}
+
+int hy_serve(const struct hy_service *s, struct hy_err *e)
+{
+    struct listener listener = {.service = s};
+    struct hy_value *tree = NULL;
+    struct hy_config config;
+    int rc = hy_value_from_json(s->config, "configuration", &tree, e);
+    if (!rc)
+        rc = hy_config_resolve(tree, &config, e);
+    hy_value_free(tree);
+    if (rc)
+        return rc;
+    const struct hy_trial_io io = {
+        .emit = emit, .context = &listener, .stop = s->stop, .checkpoint = s->checkpoint};
+    rc = hy_trial_run(&config, &io, e);
+    hy_config_release(&config);
+    hy_buf_release(&listener.line);
+    return rc;
+}

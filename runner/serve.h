@@ -1,0 +1,19 @@
+/* serve.h - the other end of child.h: trains the run that a rank asked for and writes its rows,
+ * whether in a process of its own or in a thread of the rank. Local. */
+#ifndef HY_RUNNER_SERVE_H
+#define HY_RUNNER_SERVE_H
+
+#include "core/base/err.h"
+
+struct hy_service {
+    const char *config;       /* JSON */
+    const char *checkpoint;   /* a path, or NULL */
+    const volatile int *stop; /* as in core/trial/trial.h */
+    int rows_fd;              /* rows go there as JSON lines */
+    int owns_process;         /* the process's peak memory is the run's */
+};
+
+/* Fails as hy_trial_run does, and with HY_E_ENV when nobody reads the rows any more. */
+int hy_serve(const struct hy_service *s, struct hy_err *e);
+
+#endif
