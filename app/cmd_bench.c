@@ -52,12 +52,11 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
     const double rows = (double)p->batch * p->tokens;
     struct training t = {0};
     int rc = hy_trainer_init(&t.trainer, spec, &shape, (int64_t)rows, 0, e);
-    if (rc)
+    if (rc || (rc = hy_slab_draw(&t.trainer.params, 0, 0, e)))
         goto out;
     t.trainer.optimizer.beta1 = .9;
     t.trainer.optimizer.beta2 = .95;
     t.trainer.optimizer.eps = 1e-8;
-    hy_slab_draw(&t.trainer.params, 0, 0);
     fill(&t.trainer, spec->vocab);
     if (profile) {
         train(&t);
@@ -85,9 +84,8 @@ static int measure_decoding(const struct hy_model_spec *spec, const struct hy_be
     struct hy_decoder d;
     hy_slab_init(&weights, 1);
     int rc = hy_decoder_init(&d, spec, &weights, p->batch, p->tokens, 0, e);
-    if (rc)
+    if (rc || (rc = hy_slab_draw(&weights, 0, 0, e)))
         goto out;
-    hy_slab_draw(&weights, 0, 0);
     if (profile) {
         hy_decoder_rate(&d, 0);
         d.graph->timed = 1;

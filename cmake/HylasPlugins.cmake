@@ -33,6 +33,34 @@ ${rows}    0,
     set(${var} ${out} PARENT_SCOPE)
 endfunction()
 
+# hylas_cuda_table(VAR): a C file that defines hy_cuda_ops (core/graph/device.h) from the .cu files that
+# say HY_CUDA_KIND(<name>) for their own name.
+function(hylas_cuda_table var)
+    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/graph/*.cu core/ops/*.cu)
+    set(declarations "")
+    set(rows "")
+    foreach(file ${files})
+        get_filename_component(name ${file} NAME_WE)
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+        file(STRINGS ${file} hit REGEX "^HY_CUDA_KIND\\(${name}\\)")
+        if(hit)
+            string(APPEND declarations "extern const struct hy_cuda_kind hy_cuda_${name};\n")
+            string(APPEND rows "    {\"${name}\", &hy_cuda_${name}},\n")
+        endif()
+    endforeach()
+    set(out ${PROJECT_BINARY_DIR}/generated/hy_cuda_ops.c)
+    file(CONFIGURE OUTPUT ${out} @ONLY CONTENT
+"/* Generated from the .cu files of operators. */
+#include \"core/graph/device.h\"
+
+${declarations}
+const struct hy_cuda_op hy_cuda_ops[] = {
+${rows}    {0, 0},
+};
+")
+    set(${var} ${out} PARENT_SCOPE)
+endfunction()
+
 # hylas_embed(VAR file symbol): a C file that defines `const char symbol[]` with the text of file.
 function(hylas_embed var file symbol)
     set(out ${PROJECT_BINARY_DIR}/generated/${symbol}.c)

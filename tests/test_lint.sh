@@ -11,7 +11,7 @@ done
 mapfile -t sources < <(find "${folders[@]}" -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | sort)
 ((${#sources[@]})) || { echo "no sources in $PWD"; exit 1; }
 mapfile -t texts < <(find . \( -name .git -o -name 'build*' -o -name golden \) -prune -o \
-    -type f \( -name '*.[ch]' -o -name '*.cu' -o -name '*.sh' -o -name '*.md' -o -name '*.txt' \
+    -type f \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.sh' -o -name '*.md' -o -name '*.txt' \
     -o -name '*.cmake' -o -name '*.yaml' -o -name '*.json' -o -name '*.sql' -o -name check \
     -o -name demo -o -name run \) -print | sort)
 
@@ -37,6 +37,7 @@ includes() {
         only["yaml.h"] = "runner/sweep.c"
         only["sqlite3.h"] = "db/"
         only["jansson.h"] = "core/base/ core/model/"
+        only["cuda_runtime.h"] = only["cublas_v2.h"] = "core/graph/cuda.cuh"
         only["dnnl.h"] = only["oneapi/dnnl/dnnl.h"] = "core/ops/support/"
     }
     function begins(path, list,   n, i, entries) {
@@ -54,7 +55,7 @@ includes() {
         where = FILENAME ":" FNR ": "
         if (name in only && FILENAME !~ /^(tests|bench)\// && !begins(FILENAME, only[name]))
             print where name " belongs to " only[name]
-        if (name ~ /^cuda|^cublas/ && FILENAME !~ /\.cuh?$/)
+        if (name ~ /^(cuda|cublas|mma)[a-z0-9_]*\.h/ && FILENAME !~ /\.cuh?$/)
             print where name " outside CUDA sources"
         if (!quoted)
             next

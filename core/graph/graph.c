@@ -32,13 +32,16 @@ void hy_graph_free(struct hy_graph *g)
 {
     if (!g)
         return;
+    if (g->device)
+        hy_cuda_close_run(g);
+    else
+        free(g->arena);
     for (struct hy_chunk *c = g->memory, *next; c; c = next) {
         next = c->next;
         free(c);
     }
     free(g->ops);
     free(g->tensors);
-    free(g->arena);
     free(g);
 }
 
@@ -141,6 +144,7 @@ struct hy_tensor *hy_graph_input(struct hy_graph *g, const char *name, enum hy_d
     if (t) {
         t->name = keep_name(g, name);
         t->pinned = 1;
+        t->input = 1;
     }
     return t;
 }

@@ -12,7 +12,8 @@
  * The outermost axis of every tensor is the replica r: `replicas` models of one architecture that
  * differ in seed, rate, decay or data. No op crosses it. On the CPU a kernel is called for one
  * replica at a time (activations are shared by all of them), so a replica's numbers cannot depend
- * on others.
+ * on others. On a device (`device`, core/graph/device.h) one launch serves all replicas, and
+ * activations have a copy for each.
  *
  * Errors while building stick to the graph: a builder that fails, or is given NULL, returns NULL,
  * and hy_graph_plan reports the first failure. So models are written as plain compositions. */
@@ -23,6 +24,7 @@
 #include <stdint.h>
 
 #include "core/base/err.h"
+#include "core/graph/device.h"
 #include "core/graph/real.h"
 #include "core/graph/slab.h"
 
@@ -56,10 +58,13 @@ struct hy_tensor {
     int first_op, last_op;  /* life in op indices, for the planner */
     int split;              /* only its views are read */
     int pinned;             /* lives as long as the graph (inputs, outputs that are read later) */
+    int input;              /* filled by hy_input() */
+    int filled;             /* on a device: since the last run */
+    size_t staged;          /* on a device: byte offset among the inputs that are sent to it */
     int64_t consumers;      /* forward ops that read it */
     double lo, hi;          /* leaves: the range that law tests draw from */
     int64_t place;          /* byte offset in the arena, -1 before planning */
-    void *data;             /* replica 0, NULL before planning */
+    void *data;             /* replica 0, NULL before planning; the device's if there is one */
     size_t replica_stride;  /* elements between replicas; 0: shared by all */
 };
 
@@ -105,8 +110,9 @@ struct hy_op {
     uint32_t adds;                          /* backward: bit i: add to din[i] */
     const void *attr;                       /* the op's own struct, copied into the graph */
     struct hy_tensor *scratch;
-    int replaced;   /* a forward op whose backward computes its outputs: not run */
-    double seconds; /* time spent, when the graph is timed */
+    const struct hy_cuda_kind *cuda; /* on a device: the kind's twin */
+    int replaced;                    /* a forward op whose backward computes its outputs: not run */
+    double seconds;                  /* time spent, when the graph is timed */
     int64_t calls;
 };
 
@@ -118,6 +124,13 @@ struct hy_graph {
     int position;                   /* HY_CACHED: tokens already in the cache before this run */
     int dry;                        /* plan without allocating: for estimates; cannot run */
     int timed;                      /* measure seconds per op */
+    struct hy_device *device;       /* borrowed; where slabs and activations lie. NULL: the CPU. Set
+                                     * before       anything is built. */
+    int eager;                      /* on a device: launch op by op, replay nothing */
+    /* On a device: launched behind the ops of every run, captured with them. */
+    void (*tail)(void *context, const struct hy_launch *at);
+    void *tail_context;
+    struct hy_cuda_run *cuda; /* on a device: what runs the graph there */
     struct hy_op **ops;
     int op_count, op_room, forward_ops;
     struct hy_tensor **tensors;
@@ -125,7 +138,7 @@ struct hy_graph {
     struct hy_chunk *memory; /* of tensors, ops and attributes */
     unsigned char *arena;
     size_t arena_bytes; /* of activations, known after hy_graph_plan */
-    struct hy_err err;  /* the first failure while building */
+    struct hy_err err;  /* the first failure while building; on a device also while running */
 };
 
 /* params, grads and cache are borrowed and must outlive the graph. NULL when memory is out. */
@@ -135,7 +148,7 @@ void hy_graph_free(struct hy_graph *g);
 
 /* ---- For those who compose ops ---- */
 
-/* Data from outside, filled before each run; has one copy per replica. */
+/* Data from outside, filled through hy_input(); has one copy per replica. */
 struct hy_tensor *hy_graph_input(struct hy_graph *g, const char *name, enum hy_dtype dtype,
                                  int64_t rows, int64_t cols);
 /* An input that gradients are taken of (tests, golden vectors). lo, hi: range that law tests draw
@@ -198,10 +211,19 @@ static inline int hy_adds(const struct hy_op *op, int i)
  */
 int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
                       struct hy_tensor *const *dy, struct hy_err *e);
-/* Lays out and allocates the arena. Reports what went wrong while building. */
+/* Lays out and allocates the arena. Reports what went wrong while building; on a device also an op
+ * without a CUDA twin. */
 int hy_graph_plan(struct hy_graph *g, struct hy_err *e);
-/* Runs all ops for each replica r with active[r] != 0 (active NULL: all). */
+/* Where the host fills an input of a replica: valid until the next run. What is not filled again
+ * keeps its value; on a device, filling one replica means filling all of them. */
+void *hy_input(struct hy_tensor *t, int replica);
+/* Runs all ops for each replica r with active[r] != 0 (active NULL: all). On a device all replicas
+ * run, and the call returns before they have; a failure stays in g->err, later runs do nothing, and
+ * hy_graph_read() reports it. */
 void hy_graph_run(struct hy_graph *g, const unsigned char *active);
+/* Copies a replica's rows of t (a parameter, an input's or kept output's data or gradient), without
+ * gaps, once all runs before are done. */
+int hy_graph_read(const struct hy_tensor *t, int replica, void *out, struct hy_err *e);
 /* Sums the costs of all ops. */
 struct hy_cost hy_graph_cost(const struct hy_graph *g);
 

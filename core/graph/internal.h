@@ -15,4 +15,11 @@ struct hy_tensor *hy_graph_view(struct hy_graph *g, struct hy_tensor *base, int6
 struct hy_tensor *hy_graph_in_slab(struct hy_graph *g, struct hy_slab *slab, const char *name,
                                    int64_t offset, int64_t rows, int64_t cols);
 
+/* On a device (run_cuda.cu): allocates a planned graph's arena and what running it takes; closed
+ * also after a failure. */
+int hy_cuda_open_run(struct hy_graph *g, struct hy_err *e);
+void hy_cuda_close_run(struct hy_graph *g);
+void hy_cuda_run_graph(struct hy_graph *g);
+void *hy_cuda_staged(struct hy_tensor *t, int replica);
+
 #endif

@@ -7,7 +7,7 @@
 
 #include "core/base/clock.h"
 
-enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
+enum { ALIGN = 64, DEVICE_ALIGN = 256, HUGE_PAGE = 2 << 20 };
 
 static size_t bytes_of(const struct hy_tensor *t)
 {
@@ -93,11 +93,28 @@ static int64_t place_all(struct hy_tensor **list, int count, struct hy_tensor **
     return top;
 }
 
+/* Finds the operators' twins on the graph's device. */
+static int find_twins(struct hy_graph *g)
+{
+    for (int i = 0; g->device && i < g->op_count; i++) {
+        struct hy_op *op = g->ops[i];
+        const struct hy_cuda_op *twin = hy_cuda_ops;
+        while (twin->name && strcmp(twin->name, op->kind->name) != 0)
+            twin++;
+        op->cuda = twin->kind;
+        if (!op->cuda || !(op->pass == HY_FORWARD ? op->cuda->forward : op->cuda->backward))
+            hy_graph_fail(g, "%s: operator %s has no CUDA kernel", hy_device_name(g->device),
+                          op->kind->name);
+    }
+    return g->err.code;
+}
+
 static int add_scratch(struct hy_graph *g)
 {
     for (int i = 0; i < g->op_count; i++) {
         struct hy_op *op = g->ops[i];
-        const size_t bytes = op->kind->scratch && !op->replaced ? op->kind->scratch(op) : 0;
+        size_t (*scratch)(const struct hy_op *) = op->cuda ? op->cuda->scratch : op->kind->scratch;
+        const size_t bytes = scratch && !op->replaced ? scratch(op) : 0;
         if (bytes)
             op->scratch =
                 hy_graph_tensor(g, 1, (int64_t)((bytes + sizeof(hy_real) - 1) / sizeof(hy_real)));
@@ -105,8 +122,21 @@ static int add_scratch(struct hy_graph *g)
     return g->err.code;
 }
 
-/* Inputs and kept outputs have a place of their own, a copy per replica, behind the shared arena.
- */
+/* On a device every replica has its own copy of the arena. */
+static size_t spread_replicas(struct hy_graph *g, size_t top)
+{
+    if (!g->device)
+        return top;
+    const size_t stride = (top + DEVICE_ALIGN - 1) / DEVICE_ALIGN * DEVICE_ALIGN;
+    for (int i = 0; i < g->tensor_count; i++) {
+        struct hy_tensor *t = g->tensors[i];
+        if (!t->base && !t->slab && !t->pinned)
+            t->replica_stride = stride / hy_element_bytes(t);
+    }
+    return stride * (size_t)g->shape.replicas;
+}
+
+/* Inputs and kept outputs have a place of their own, a copy per replica, behind the arena. */
 static size_t place_pinned(struct hy_graph *g, size_t top)
 {
     for (int i = 0; i < g->tensor_count; i++) {
@@ -145,6 +175,8 @@ int hy_graph_plan(struct hy_graph *g, struct hy_err *e)
     struct hy_tensor **lists = NULL;
     int rc = g->err.code;
     if (!rc)
+        rc = find_twins(g);
+    if (!rc)
         rc = add_scratch(g);
     if (rc) {
         if (e)
@@ -164,9 +196,14 @@ int hy_graph_plan(struct hy_graph *g, struct hy_err *e)
     size_t bytes =
         (size_t)place_all(lists, count, lists + g->tensor_count, lists + 2 * g->tensor_count);
     free(lists);
-    bytes = place_pinned(g, bytes);
+    bytes = place_pinned(g, spread_replicas(g, bytes));
     g->arena_bytes = bytes;
-    if (!g->dry) {
+    if (g->device && !g->dry) {
+        rc = hy_cuda_open_run(g, e);
+        if (rc)
+            return rc;
+        point_into_memory(g);
+    } else if (!g->dry) {
         /* Large pages: the matrix products of a step walk over more 4 KiB pages than the TLB holds.
          */
         const size_t room = (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE;
@@ -180,8 +217,41 @@ int hy_graph_plan(struct hy_graph *g, struct hy_err *e)
     return HY_OK;
 }
 
+void *hy_input(struct hy_tensor *t, int replica)
+{
+    return t->graph->device ? hy_cuda_staged(t, replica) : hy_data(t, replica);
+}
+
+int hy_graph_read(const struct hy_tensor *t, int replica, void *out, struct hy_err *e)
+{
+    const struct hy_graph *g = t->graph;
+    const size_t row = (size_t)t->cols * hy_element_bytes(t);
+    const size_t step = (size_t)t->ld * hy_element_bytes(t);
+    const char *from = hy_data(t, replica);
+    if (g->device && g->err.code) {
+        *e = g->err;
+        return e->code;
+    }
+    if (g->device && row == step)
+        return hy_device_read(g->device, out, from, row * (size_t)t->rows, e);
+    for (int64_t i = 0; i < t->rows; i++) {
+        char *to = (char *)out + (size_t)i * row;
+        const int rc =
+            g->device ? hy_device_read(g->device, to, from + (size_t)i * step, row, e) : HY_OK;
+        if (rc)
+            return rc;
+        if (!g->device)
+            memcpy(to, from + (size_t)i * step, row);
+    }
+    return HY_OK;
+}
+
 void hy_graph_run(struct hy_graph *g, const unsigned char *active)
 {
+    if (g->device) {
+        hy_cuda_run_graph(g);
+        return;
+    }
     for (int r = 0; r < g->shape.replicas; r++) {
         if (active && !active[r])
             continue;

@@ -7,6 +7,11 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
+static size_t bytes_of(const struct hy_slab *s)
+{
+    return (size_t)s->count * (size_t)s->replicas * sizeof *s->data;
+}
+
 void hy_slab_init(struct hy_slab *s, int replicas)
 {
     *s = (struct hy_slab){.replicas = replicas};
@@ -15,7 +20,10 @@ void hy_slab_init(struct hy_slab *s, int replicas)
 void hy_slab_release(struct hy_slab *s)
 {
     free(s->entries);
-    free(s->data);
+    if (s->device)
+        hy_device_free(s->device, s->data, bytes_of(s));
+    else
+        free(s->data);
     *s = (struct hy_slab){0};
 }
 
@@ -64,7 +72,14 @@ int hy_slab_add(struct hy_slab *s, const struct hy_entry *entry, struct hy_err *
 
 int hy_slab_allocate(struct hy_slab *s, struct hy_err *e)
 {
-    const size_t bytes = (size_t)s->count * (size_t)s->replicas * sizeof *s->data;
+    const size_t bytes = bytes_of(s);
+    if (s->device) {
+        void *data;
+        const int rc = hy_device_alloc(s->device, bytes, "parameters", &data, e);
+        if (!rc)
+            s->data = data;
+        return rc;
+    }
     const size_t room = (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE;
     s->data = aligned_alloc(bytes < HUGE_PAGE ? 64 : HUGE_PAGE, room);
     if (!s->data)
@@ -78,6 +93,7 @@ int hy_slab_allocate(struct hy_slab *s, struct hy_err *e)
 int hy_slab_like(struct hy_slab *s, const struct hy_slab *model, struct hy_err *e)
 {
     hy_slab_init(s, model->replicas);
+    s->device = model->device;
     s->entries = malloc((size_t)(model->entry_count + 1) * sizeof *s->entries);
     if (!s->entries)
         return hy_fail_memory(e);
@@ -88,9 +104,8 @@ int hy_slab_like(struct hy_slab *s, const struct hy_slab *model, struct hy_err *
     return hy_slab_allocate(s, e);
 }
 
-void hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed)
+static void draw(const struct hy_slab *s, uint64_t seed, hy_real *data)
 {
-    hy_real *data = s->data + (int64_t)replica * s->count;
     for (int i = 0; i < s->entry_count; i++) {
         const struct hy_entry *entry = &s->entries[i];
         /* Keyed by name: a parameter starts alike whatever else the model holds. */
@@ -105,4 +120,39 @@ void hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed)
             data[entry->offset + k] = (hy_real)value;
         }
     }
+}
+
+int hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed, struct hy_err *e)
+{
+    if (!s->device) {
+        draw(s, seed, s->data + (int64_t)replica * s->count);
+        return HY_OK;
+    }
+    hy_real *data = malloc((size_t)s->count * sizeof *data);
+    if (!data)
+        return hy_fail_memory(e);
+    draw(s, seed, data);
+    const int rc = hy_slab_write(s, replica, data, e);
+    free(data);
+    return rc;
+}
+
+int hy_slab_read(const struct hy_slab *s, int replica, hy_real *out, struct hy_err *e)
+{
+    const size_t bytes = (size_t)s->count * sizeof *s->data;
+    const hy_real *from = s->data + (int64_t)replica * s->count;
+    if (s->device)
+        return hy_device_read(s->device, out, from, bytes, e);
+    memcpy(out, from, bytes);
+    return HY_OK;
+}
+
+int hy_slab_write(struct hy_slab *s, int replica, const hy_real *data, struct hy_err *e)
+{
+    const size_t bytes = (size_t)s->count * sizeof *s->data;
+    hy_real *to = s->data + (int64_t)replica * s->count;
+    if (s->device)
+        return hy_device_write(s->device, to, data, bytes, e);
+    memcpy(to, data, bytes);
+    return HY_OK;
 }

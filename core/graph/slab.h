@@ -11,6 +11,7 @@
 
 #include "core/base/err.h"
 #include "core/base/rng.h"
+#include "core/graph/device.h"
 #include "core/graph/real.h"
 
 enum { HY_MAX_DIMS = 4, HY_NAME_SIZE = 96 };
@@ -36,8 +37,9 @@ struct hy_slab {
     int replicas;
     struct hy_entry *entries;
     int entry_count, entry_room;
-    int64_t count; /* elements per replica */
-    hy_real *data; /* NULL while open */
+    int64_t count;            /* elements per replica */
+    struct hy_device *device; /* borrowed; where data lies. NULL: the CPU. Set while open. */
+    hy_real *data;            /* NULL while open; the host may use it only where device is NULL */
 };
 
 void hy_slab_init(struct hy_slab *s, int replicas);
@@ -50,9 +52,14 @@ int hy_slab_find(const struct hy_slab *s, const char *name); /* -1 where absent 
 
 /* Closes and allocates, zeroed. */
 int hy_slab_allocate(struct hy_slab *s, struct hy_err *e);
-/* A zeroed slab of the same layout (gradients, moments). */
+/* A zeroed slab of the same layout, in the same place (gradients, moments). */
 int hy_slab_like(struct hy_slab *s, const struct hy_slab *model, struct hy_err *e);
 /* Draws a replica's initial values: a function of (seed, entry name, element) alone. */
-void hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed);
+int hy_slab_draw(struct hy_slab *s, int replica, uint64_t seed, struct hy_err *e);
+
+/* Copies the `count` elements of a replica to and from the host's memory, wherever the slab lies.
+ */
+int hy_slab_read(const struct hy_slab *s, int replica, hy_real *out, struct hy_err *e);
+int hy_slab_write(struct hy_slab *s, int replica, const hy_real *data, struct hy_err *e);
 
 #endif

@@ -260,8 +260,7 @@ static int start(struct run *r, struct hy_err *e)
         .warmup = (int64_t)warmup,
         .cosine = c->train.cosine,
     };
-    hy_slab_draw(&r->engine.trainer.params, 0, (uint64_t)c->train.seed);
-    return HY_OK;
+    return hy_slab_draw(&r->engine.trainer.params, 0, (uint64_t)c->train.seed, e);
 }
 
 int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, struct hy_err *e)

@@ -73,7 +73,7 @@ struct hy_graph *kit_graph(struct kit *k, enum hy_mode mode, int batch, int toke
     if (!k->params.data) {
         assert_int_equal(hy_slab_allocate(&k->params, &e), HY_OK);
         for (int r = 0; r < shape.replicas; r++)
-            hy_slab_draw(&k->params, r, seed + (uint64_t)r);
+            assert_int_equal(hy_slab_draw(&k->params, r, seed + (uint64_t)r, &e), HY_OK);
     }
     if (train) {
         if (!k->grads.data) {

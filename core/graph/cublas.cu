@@ -1,0 +1,79 @@
+/* cublas.cu - cuBLAS, found when it is needed, and the products of all replicas in one call. */
+#include "core/graph/cuda.cuh"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+
+/* Loads one of the versions whose calls are those of the header: by the loader's own search, then
+ * from the toolkit that hylas was built with. */
+static void *open_library(void)
+{
+    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12",
+                                        HY_CUDA_LIBRARIES "/libcublas.so.13",
+                                        HY_CUDA_LIBRARIES "/libcublas.so.12"};
+    for (const char *name : names)
+        if (void *library = dlopen(name, RTLD_NOW))
+            return library;
+    return NULL;
+}
+
+template <typename F>
+static int find(const struct hy_cublas *b, const char *name, F *out, struct hy_err *e)
+{
+    *out = (F)dlsym(b->library, name);
+    return *out ? HY_OK : hy_fail(e, HY_E_ENV, "this cuBLAS lacks %s", name);
+}
+
+int hy_cublas_load(struct hy_cublas *b, struct hy_err *e)
+{
+    int rc, version = 0;
+    b->library = open_library();
+    if (!b->library)
+        return hy_fail(e, HY_E_ENV,
+                       "cuBLAS is not found: neither libcublas.so.13 nor libcublas.so.12 is in the "
+                       "loader's path (LD_LIBRARY_PATH)");
+    if ((rc = find(b, "cublasCreate_v2", &b->create, e)) ||
+        (rc = find(b, "cublasDestroy_v2", &b->destroy, e)) ||
+        (rc = find(b, "cublasGetVersion_v2", &b->get_version, e)) ||
+        (rc = find(b, "cublasSetStream_v2", &b->set_stream, e)) ||
+        (rc = find(b, "cublasSetWorkspace_v2", &b->set_workspace, e)) ||
+        (rc = find(b, "cublasGemmStridedBatchedEx", &b->gemm, e)))
+        return rc;
+    b->get_version(NULL, &version);
+    snprintf(b->version, sizeof b->version, "cuBLAS %d.%d.%d", version / 10000, version / 100 % 100,
+             version % 100);
+    return HY_OK;
+}
+
+void hy_cublas_unload(struct hy_cublas *b)
+{
+    if (b->library)
+        dlclose(b->library);
+    *b = {};
+}
+
+void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t m, int64_t n,
+                  int64_t k, float alpha, struct hy_span a, struct hy_span b, float beta,
+                  struct hy_span c)
+{
+    struct hy_err *e = &at->graph->err;
+    if (e->code)
+        return;
+    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || a.ld > INT_MAX || b.ld > INT_MAX ||
+        c.ld > INT_MAX) {
+        hy_fail(e, HY_E_USAGE, "a product of [%lld, %lld] by [%lld, %lld] is too large for cuBLAS",
+                (long long)m, (long long)k, (long long)k, (long long)n);
+        return;
+    }
+    /* cuBLAS counts by columns: row-major C = A B is C' = B' A' to it, every matrix as it lies. */
+    const cublasStatus_t status = at->device->cublas.gemm(
+        at->device->blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+        (int)n, (int)m, (int)k, &alpha, b.data, CUDA_R_32F, (int)b.ld, b.stride, a.data, CUDA_R_32F,
+        (int)a.ld, a.stride, &beta, c.data, CUDA_R_32F, (int)c.ld, c.stride, at->replicas,
+        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        hy_fail(e, HY_E_RUN, "%s: cuBLAS refused a product of [%lld, %lld] by [%lld, %lld]: %d",
+                at->device->name, (long long)m, (long long)k, (long long)k, (long long)n,
+                (int)status);
+}
