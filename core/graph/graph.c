@@ -284,10 +284,22 @@ struct hy_op *hy_graph_append(struct hy_graph *g, const struct hy_op_kind *kind,
     return op;
 }
 
+/* Sees to the bf16 copies of the inputs that an op of this kind multiplies. */
+static void narrow_operands(struct hy_graph *g, const struct hy_op_kind *kind, int inputs,
+                            struct hy_tensor *const *in)
+{
+    if (g->shape.precision != HY_PRECISION_BF16 || g->shape.mode == HY_CACHED)
+        return;
+    for (int i = 0; i < inputs; i++)
+        if (kind->operands >> i & 1 && in[i] && !in[i]->narrow)
+            hy_graph_narrow(g, in[i]);
+}
+
 struct hy_op *hy_graph_op(struct hy_graph *g, const struct hy_op_kind *kind, int inputs,
                           struct hy_tensor *const *in, int outputs, struct hy_tensor *const *out,
                           const void *attr, size_t size)
 {
+    narrow_operands(g, kind, inputs, in);
     if (g->err.code)
         return NULL;
     struct hy_op *op = hy_graph_append(g, kind, HY_FORWARD);

@@ -30,7 +30,14 @@
 
 enum { HY_MAX_INPUTS = 12, HY_MAX_OUTPUTS = 8 };
 
-enum hy_dtype { HY_REAL, HY_INT32 };
+enum hy_dtype { HY_REAL, HY_INT32, HY_BF16 };
+
+/* How the large products are computed; what they add up, and all else, is hy_real. HY_CACHED graphs
+ * compute in float32 whatever is asked: a token's products wait for the weights. */
+enum hy_precision {
+    HY_PRECISION_FLOAT32,
+    HY_PRECISION_BF16 /* operands rounded to bfloat16, to nearest even */
+};
 
 enum hy_mode {
     HY_TRAIN, /* whole sequences, backward follows */
@@ -42,6 +49,7 @@ struct hy_shape {
     int replicas, batch, tokens;
     int context; /* HY_CACHED: tokens that a cache of keys and values can hold */
     enum hy_mode mode;
+    enum hy_precision precision;
 };
 
 struct hy_tensor {
@@ -66,6 +74,8 @@ struct hy_tensor {
     int64_t place;          /* byte offset in the arena, -1 before planning */
     void *data;             /* replica 0, NULL before planning; the device's if there is one */
     size_t replica_stride;  /* elements between replicas; 0: shared by all */
+    /* Its bf16 copy, where ops multiply it in bf16; else NULL. */
+    struct hy_tensor *narrow;
 };
 
 struct hy_op;
@@ -86,6 +96,9 @@ struct hy_op_kind {
     /* Optional: bytes of scratch for op->pass. */
     size_t (*scratch)(const struct hy_op *op);
     uint32_t backward_in, backward_out; /* bit i: backward reads in[i], out[i] */
+    /* Bit i: in[i] is the operand of a product and read for nothing else. Where the graph's
+     * precision is bf16 the kernel reads in[i]->narrow instead, in either pass. */
+    uint32_t operands;
     /* Backward also computes the outputs: in a training graph forward is not run. */
     int backward_is_forward;
     /* The gradients of in[0] and in[1] are equal (y = a + b), so autograd may use one tensor: then
@@ -189,7 +202,9 @@ void *hy_graph_fail(struct hy_graph *g, const char *format, ...)
 
 static inline size_t hy_element_bytes(const struct hy_tensor *t)
 {
-    return t->dtype == HY_REAL ? sizeof(hy_real) : sizeof(int32_t);
+    return t->dtype == HY_REAL   ? sizeof(hy_real)
+           : t->dtype == HY_BF16 ? sizeof(hy_bf16)
+                                 : sizeof(int32_t);
 }
 static inline void *hy_data(const struct hy_tensor *t, int replica)
 {
@@ -198,6 +213,16 @@ static inline void *hy_data(const struct hy_tensor *t, int replica)
 static inline hy_real *hy_real_data(const struct hy_tensor *t, int replica)
 {
     return t ? (hy_real *)hy_data(t, replica) : NULL;
+}
+static inline hy_bf16 *hy_bf16_data(const struct hy_tensor *t, int replica)
+{
+    return t ? (hy_bf16 *)hy_data(t, replica) : NULL;
+}
+/* What a pass of op reads of in[i]. */
+static inline struct hy_tensor *hy_operand(const struct hy_op *op, int i)
+{
+    struct hy_tensor *t = op->in[i];
+    return t && t->narrow && op->kind->operands >> i & 1 ? t->narrow : t;
 }
 static inline int hy_adds(const struct hy_op *op, int i)
 {

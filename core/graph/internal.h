@@ -14,6 +14,8 @@ struct hy_tensor *hy_graph_view(struct hy_graph *g, struct hy_tensor *base, int6
 /* A tensor over [offset, offset + rows*cols) of a slab. */
 struct hy_tensor *hy_graph_in_slab(struct hy_graph *g, struct hy_slab *slab, const char *name,
                                    int64_t offset, int64_t rows, int64_t cols);
+/* Records the op that makes t->narrow. */
+void hy_graph_narrow(struct hy_graph *g, struct hy_tensor *t);
 
 /* On a device (run_cuda.cu): allocates a planned graph's arena and what running it takes; closed
  * also after a failure. */

@@ -35,7 +35,7 @@ static void find_lives(struct hy_graph *g)
         const int backward = op->pass == HY_BACKWARD;
         for (int k = 0; k < op->inputs; k++)
             if (!backward || op->kind->backward_in >> k & 1)
-                touch(op->in[k], i);
+                touch(hy_operand(op, k), i);
         for (int k = 0; k < op->outputs; k++)
             if (!backward || op->kind->backward_is_forward || op->kind->backward_out >> k & 1)
                 touch(op->out[k], i);

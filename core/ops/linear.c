@@ -2,17 +2,22 @@
 
 #include "core/ops/support/build.h"
 #include "core/ops/support/gemm.h"
+#include "core/ops/support/operand.h"
 #include "core/ops/support/rows.h"
 
 static void linear_forward(const struct hy_op *op, int r)
 {
-    const struct hy_tensor *x = op->in[0], *w = op->in[1], *y = op->out[0];
+    const struct hy_tensor *x = hy_operand(op, 0), *w = hy_operand(op, 1), *y = op->out[0];
     const struct hy_rows to = hy_rows_of(y, r);
     const hy_real *bias = hy_real_data(op->in[2], r);
     for (int64_t i = 0; bias && i < y->rows; i++)
         memcpy(hy_row(&to, i), bias, (size_t)y->cols * sizeof *bias);
-    hy_gemm(0, 1, x->rows, w->rows, x->cols, 1, hy_real_data(x, r), x->ld, hy_real_data(w, r),
-            w->ld, bias != NULL, to.data, y->ld);
+    if (x->dtype == HY_BF16)
+        hy_gemm_bf16(0, 1, x->rows, w->rows, x->cols, hy_bf16_data(x, r), x->ld, hy_bf16_data(w, r),
+                     w->ld, bias != NULL, to.data, y->ld);
+    else
+        hy_gemm(0, 1, x->rows, w->rows, x->cols, 1, hy_real_data(x, r), x->ld, hy_real_data(w, r),
+                w->ld, bias != NULL, to.data, y->ld);
 }
 
 static void backward_bias(const struct hy_op *op, int r)
@@ -25,7 +30,31 @@ static void backward_bias(const struct hy_op *op, int r)
             sums[c] += hy_row(&dy, i)[c];
 }
 
-static void linear_backward(const struct hy_op *op, int r)
+/* In bf16, backward's scratch: dy rounded, and transposed where dw is wanted. */
+static size_t linear_scratch(const struct hy_op *op)
+{
+    const struct hy_tensor *dy = op->dout[0];
+    if (op->pass == HY_FORWARD || hy_operand(op, 0)->dtype != HY_BF16)
+        return 0;
+    const int64_t turned = op->din[1] ? dy->cols * hy_turned_ld(dy->rows) : 0;
+    return (size_t)(dy->rows * dy->cols + turned) * sizeof(hy_bf16);
+}
+
+static void backward_bf16(const struct hy_op *op, int r)
+{
+    const struct hy_tensor *x = hy_operand(op, 0), *w = hy_operand(op, 1), *dy = op->dout[0];
+    const struct hy_tensor *dx = op->din[0], *dw = op->din[1];
+    hy_bf16 *given = hy_data(op->scratch, r), *turned = given + dy->rows * dy->cols;
+    hy_operand_round(dy->rows, dy->cols, hy_real_data(dy, r), dy->ld, given, dw ? turned : NULL);
+    if (dx)
+        hy_gemm_bf16(0, 0, x->rows, x->cols, w->rows, given, dy->cols, hy_bf16_data(w, r), w->ld,
+                     hy_adds(op, 0), hy_real_data(dx, r), dx->ld);
+    if (dw)
+        hy_gemm_bf16(0, 0, w->rows, x->cols, x->rows, turned, hy_turned_ld(dy->rows),
+                     hy_bf16_data(x, r), x->ld, hy_adds(op, 1), hy_real_data(dw, r), dw->ld);
+}
+
+static void backward_real(const struct hy_op *op, int r)
 {
     const struct hy_tensor *x = op->in[0], *w = op->in[1], *dy = op->dout[0];
     const struct hy_tensor *dx = op->din[0], *dw = op->din[1];
@@ -35,6 +64,14 @@ static void linear_backward(const struct hy_op *op, int r)
     if (dw)
         hy_gemm(1, 0, w->rows, x->cols, x->rows, 1, hy_real_data(dy, r), dy->ld, hy_real_data(x, r),
                 x->ld, (hy_real)hy_adds(op, 1), hy_real_data(dw, r), dw->ld);
+}
+
+static void linear_backward(const struct hy_op *op, int r)
+{
+    if (hy_operand(op, 0)->dtype == HY_BF16)
+        backward_bf16(op, r);
+    else
+        backward_real(op, r);
     if (op->din[2])
         backward_bias(op, r);
 }
@@ -63,7 +100,9 @@ const struct hy_op_kind hy_op_linear = {
     .forward = linear_forward,
     .backward = linear_backward,
     .cost = linear_cost,
+    .scratch = linear_scratch,
     .backward_in = 1u << 0 | 1u << 1,
+    .operands = 1u << 0 | 1u << 1,
     .example = linear_example,
 };
 

@@ -23,8 +23,7 @@ struct hy_tensor *hy_record(struct hy_graph *g, const struct hy_op_kind *kind, i
 
 static double bytes_of(const struct hy_tensor *t)
 {
-    const size_t width = t && t->dtype == HY_INT32 ? sizeof(int32_t) : sizeof(hy_real);
-    return t ? (double)(t->rows * t->cols) * (double)width : 0;
+    return t ? (double)(t->rows * t->cols) * (double)hy_element_bytes(t) : 0;
 }
 
 double hy_op_bytes(const struct hy_op *op)
@@ -34,7 +33,7 @@ double hy_op_bytes(const struct hy_op *op)
     double sum = 0;
     for (int i = 0; i < op->inputs; i++) {
         if (!backward || kind->backward_in >> i & 1)
-            sum += bytes_of(op->in[i]);
+            sum += bytes_of(hy_operand(op, i));
         sum += bytes_of(op->din[i]) * (1 + hy_adds(op, i));
     }
     for (int i = 0; i < op->outputs; i++) {

@@ -14,6 +14,14 @@ void hy_gemm(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, hy_real 
              const hy_real *a, int64_t lda, const hy_real *b, int64_t ldb, hy_real beta, hy_real *c,
              int64_t ldc);
 
+/* Whether the processor multiplies bf16 and the library knows how: what hy_gemm_bf16 needs. The
+ * library heeds DNNL_MAX_CPU_ISA, so this does too. */
+int hy_gemm_has_bf16(void);
+/* C = op(A) op(B), added to C where add is not 0: operands in bf16, products and sums in float32.
+ * The first product of a shape compiles its kernel, the later ones allocate nothing of ours. */
+void hy_gemm_bf16(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, const hy_bf16 *a,
+                  int64_t lda, const hy_bf16 *b, int64_t ldb, int add, hy_real *c, int64_t ldc);
+
 /* How many threads a product may use, from now on; without a call the library decides. */
 void hy_gemm_set_threads(int threads);
 
