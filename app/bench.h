@@ -13,7 +13,8 @@ struct hy_bench {
     int lengths[HY_BENCH_LENGTHS], length_count; /* tokens per sequence; decoding: contexts */
     int decode;                                  /* one-token steps, else training */
     double seconds;                              /* per variant and length */
-    double peak;                                 /* FLOP/s of matrix products */
+    enum hy_precision precision;
+    double peak; /* FLOP/s of matrix products in it */
 };
 
 /* One variant at one length. */

@@ -47,8 +47,11 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
                             struct hy_bench_point *p, int64_t *params, struct hy_grid *profile,
                             struct hy_err *e)
 {
-    const struct hy_shape shape = {
-        .replicas = 1, .batch = p->batch, .tokens = p->tokens, .mode = HY_TRAIN};
+    const struct hy_shape shape = {.replicas = 1,
+                                   .batch = p->batch,
+                                   .tokens = p->tokens,
+                                   .mode = HY_TRAIN,
+                                   .precision = b->precision};
     const double rows = (double)p->batch * p->tokens;
     struct training t = {0};
     int rc = hy_trainer_init(&t.trainer, spec, &shape, (int64_t)rows, 0, e);
@@ -171,24 +174,29 @@ static int read_lengths(const char *text, struct hy_bench *b, struct hy_err *e)
     return HY_OK;
 }
 
+static int read_precision(const char *name, struct hy_bench *b, struct hy_err *e)
+{
+    const int precision = hy_precision_parse(name);
+    if (precision < 0)
+        return hy_fail(e, HY_E_USAGE, "--precision takes %s, not %s", hy_precision_choices, name);
+    b->precision = (enum hy_precision)precision;
+    return hy_gemm_check(b->precision, e);
+}
+
 static int read_options(int argc, char **argv, struct hy_bench *b, const struct hy_format **format,
                         int *profile, struct hy_err *e)
 {
     int *const numbers[] = {&b->d_model, &b->layers, &b->heads,  &b->mlp,
                             &b->vocab,   &b->batch,  &b->threads};
-    static const struct option options[] = {{"d-model", 1, NULL, 0},
-                                            {"layers", 1, NULL, 1},
-                                            {"heads", 1, NULL, 2},
-                                            {"mlp", 1, NULL, 3},
-                                            {"vocab", 1, NULL, 4},
-                                            {"batch", 1, NULL, 5},
-                                            {"threads", 1, NULL, 6},
-                                            {"seconds", 1, NULL, 's'},
-                                            {"tokens", 1, NULL, 't'},
-                                            {"decode", 0, NULL, 'd'},
-                                            {"format", 1, NULL, 'f'},
-                                            {"profile", 0, NULL, 'p'},
-                                            {0}};
+    static const struct option options[] = {
+        {"d-model", 1, NULL, 0},     {"layers", 1, NULL, 1},
+        {"heads", 1, NULL, 2},       {"mlp", 1, NULL, 3},
+        {"vocab", 1, NULL, 4},       {"batch", 1, NULL, 5},
+        {"threads", 1, NULL, 6},     {"seconds", 1, NULL, 's'},
+        {"tokens", 1, NULL, 't'},    {"decode", 0, NULL, 'd'},
+        {"format", 1, NULL, 'f'},    {"profile", 0, NULL, 'p'},
+        {"precision", 1, NULL, 'P'}, {0},
+    };
     int c, rc = HY_OK;
     hy_args_begin();
     while (!rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1) {
@@ -203,6 +211,8 @@ static int read_options(int argc, char **argv, struct hy_bench *b, const struct 
             b->decode = 1;
         else if (c == 'p')
             *profile = 1;
+        else if (c == 'P')
+            rc = read_precision(optarg, b, e);
         else if (c == 'f')
             rc = (*format = hy_format_find(optarg, e)) ? HY_OK : HY_E_USAGE;
         else if (!(rc = hy_args_int(options[c].name, optarg, 1, 1 << 24, &value, e)))
@@ -210,6 +220,9 @@ static int read_options(int argc, char **argv, struct hy_bench *b, const struct 
     }
     if (rc)
         return rc;
+    if (b->decode && b->precision)
+        return hy_fail(e, HY_E_USAGE, "--decode computes in float32, not in %s",
+                       hy_precision_name(b->precision));
     if (!b->mlp)
         b->mlp = 256 * ((b->d_model * 4 * 2 / 3 + 255) / 256);
     if (!b->batch)
@@ -248,7 +261,7 @@ static int run(int argc, char **argv, struct hy_err *e)
     if (rc)
         return rc;
     hy_gemm_set_threads(b.threads);
-    b.peak = hy_gemm_peak();
+    b.peak = hy_gemm_peak(b.precision);
     hy_bench_begin(&table, &b);
     hy_bench_begin_profile(&profile);
     for (int i = 0; hy_variants[i] && !rc; i++)
@@ -281,6 +294,7 @@ const struct hy_command hy_command_bench = {
         "  --vocab N     vocabulary (256)\n"
         "  --threads N   threads (1)\n"
         "  --seconds S   time per variant and length (5)\n"
+        "  --precision P float32 or bf16, of the operands of products in training (float32)\n"
         "  --format F    text, md, csv or latex\n"
         "  --profile     also the time of each kind of op\n",
     .run = run,

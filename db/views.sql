@@ -123,6 +123,9 @@ leaf AS MATERIALIZED (
 varying AS (
     SELECT sweep, variant, path FROM leaf GROUP BY sweep, variant, path
     HAVING count(DISTINCT value) > 1
+        -- A setting of training that some leave at its default without naming it.
+        OR path LIKE 'train.%' AND count(*) < (SELECT count(*) FROM cell
+            WHERE cell.sweep = leaf.sweep AND cell.variant = leaf.variant)
 ),
 shown AS (
     SELECT leaf.sweep, leaf.cell,

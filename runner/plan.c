@@ -141,7 +141,7 @@ int hy_plan_time(struct hy_plan *p, double seconds_per_flop, struct hy_err *e)
 {
     if (seconds_per_flop <= 0) {
         hy_gemm_set_threads(1);
-        const double peak = hy_gemm_peak();
+        const double peak = hy_gemm_peak(HY_PRECISION_FLOAT32);
         if (peak <= 0)
             return hy_fail_memory(e);
         seconds_per_flop = 1 / (usual_share * peak);

@@ -297,7 +297,8 @@ enum { OPERATORS = sizeof operators / sizeof *operators };
 
 static int build_graph(struct run *r, const struct vector_op *op, struct hy_err *e)
 {
-    const struct hy_shape shape = {1, r->batch, r->tokens, 0, HY_TRAIN};
+    const struct hy_shape shape = {
+        .replicas = 1, .batch = r->batch, .tokens = r->tokens, .mode = HY_TRAIN};
     r->graph = hy_graph_new(&shape, NULL, NULL, NULL);
     if (!r->graph)
         return hy_fail_memory(e);

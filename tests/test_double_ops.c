@@ -37,7 +37,8 @@ static void fill(struct hy_tensor *t, double lo, double hi, uint32_t index)
 /* Returns 0 where kind has no such example. */
 static int open_trial(const struct hy_op_kind *kind, int index, struct trial *trial)
 {
-    const struct hy_shape shape = {1, BATCH, TOKENS, 0, HY_TRAIN};
+    const struct hy_shape shape = {
+        .replicas = 1, .batch = BATCH, .tokens = TOKENS, .mode = HY_TRAIN};
     struct hy_err e;
     *trial = (struct trial){.graph = hy_graph_new(&shape, NULL, NULL, NULL)};
     struct hy_graph *g = trial->graph;

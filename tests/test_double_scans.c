@@ -52,7 +52,7 @@ static struct hy_tensor *leaf(struct scan *s, const char *name, int64_t rows, in
 static struct scan open_scan(const struct variant *variant, enum hy_mode mode, int first,
                              int tokens, int chunk, struct hy_slab *cache)
 {
-    const struct hy_shape shape = {1, BATCH, tokens, 0, mode};
+    const struct hy_shape shape = {.replicas = 1, .batch = BATCH, .tokens = tokens, .mode = mode};
     const struct hy_scan attr = {HEADS, KEY, VALUE, 0.4, chunk, HEADS};
     const int64_t rows = (int64_t)BATCH * tokens;
     struct scan s = {.graph = hy_graph_new(&shape, NULL, NULL, cache)};
@@ -231,7 +231,7 @@ static void test_shapes_that_do_not_fit_are_refused(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        const struct hy_shape shape = {1, 2, 3, 0, HY_EVAL};
+        const struct hy_shape shape = {.replicas = 1, .batch = 2, .tokens = 3, .mode = HY_EVAL};
         struct hy_graph *g = hy_graph_new(&shape, NULL, NULL, NULL);
         struct hy_tensor *keys = hy_graph_leaf(g, "k", 6, 6, -1, 1);
         struct hy_tensor *values = hy_graph_leaf(g, "v", 6, 8, -1, 1);

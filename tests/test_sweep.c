@@ -187,6 +187,7 @@ static void keys_ignore_spelling_and_what_does_not_change_results(void **state)
         GLA "matrix: {train.lr: [0.001]}\n",
         GLA "matrix: {train.steps: [1e1], train.weight_decay: [1.0e-1]}\n",
         GLA "matrix: {mixer.gate_rank: [16.0]}\n",
+        GLA "matrix: {train.precision: [float32]}\n",
         GLA "eval: {contexts: 16}\nfull: {variant: softmax}\n",
         BASE "mixer: {variant: gla, layers: [1, 3]}\n",
         "model: {d_model: 32, layers: 4, heads: 2, mlp: 64}\n"
@@ -202,6 +203,7 @@ static void keys_ignore_spelling_and_what_does_not_change_results(void **state)
     static const char *const other_sets[] = {
         "train.lr=2e-3",     "train.seed=1",          "train.steps=11",   "model.d_model=64",
         "mixer.gate_rank=8", "mixer.placement=first", "eval.contexts=32", "train.clip=0",
+        "train.precision=bf16",
     };
     for (size_t i = 0; i < sizeof other_sets / sizeof *other_sets; i++) {
         struct hy_plan other = {0};
@@ -283,6 +285,7 @@ static void a_resolved_configuration_resolves_to_itself(void **state)
         GLA,
         BASE "mixer: {variant: gla, ratio: pure}\n",
         BASE "mixer: {ratio: full}\n",
+        GLA "matrix: {train.precision: [bf16]}\n",
         BASE "mixer: {variant: softmax, ratio: \"1:1\"}\n",
         BASE "mixer: {variant: gla, layers: [0]}\nrun: {timeout: 90s, keep_checkpoint: true}\n",
     };

@@ -81,7 +81,7 @@ static void bounds_begin_at_the_layers_share_of_the_depth(void **state)
     enum { LAYERS = 5 };
     (void)state;
     for (int layer = 0; layer < LAYERS; layer++) {
-        const struct hy_shape shape = {1, 1, 1, 0, HY_EVAL};
+        const struct hy_shape shape = {.replicas = 1, .batch = 1, .tokens = 1, .mode = HY_EVAL};
         struct hy_graph *g = hy_graph_new(&shape, NULL, NULL, NULL);
         struct hy_err e;
         struct hy_tensor *logits = hy_graph_input(g, "logits", HY_REAL, LAYERS, 3);

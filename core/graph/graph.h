@@ -32,13 +32,6 @@ enum { HY_MAX_INPUTS = 12, HY_MAX_OUTPUTS = 8 };
 
 enum hy_dtype { HY_REAL, HY_INT32, HY_BF16 };
 
-/* How the large products are computed; what they add up, and all else, is hy_real. HY_CACHED graphs
- * compute in float32 whatever is asked: a token's products wait for the weights. */
-enum hy_precision {
-    HY_PRECISION_FLOAT32,
-    HY_PRECISION_BF16 /* operands rounded to bfloat16, to nearest even */
-};
-
 enum hy_mode {
     HY_TRAIN, /* whole sequences, backward follows */
     HY_EVAL,  /* whole sequences, forward only */
@@ -49,7 +42,7 @@ struct hy_shape {
     int replicas, batch, tokens;
     int context; /* HY_CACHED: tokens that a cache of keys and values can hold */
     enum hy_mode mode;
-    enum hy_precision precision;
+    enum hy_precision precision; /* HY_CACHED computes in float32: a token waits for the weights */
 };
 
 struct hy_tensor {

@@ -64,6 +64,10 @@ static int read_train(const struct hy_value *tree, struct hy_config *c, struct h
     c->train.beta2 = hy_get_real(s, "beta2");
     c->train.eps = hy_get_real(s, "eps");
     c->train.seed = hy_get_int(s, "seed");
+    c->train.precision = (enum hy_precision)hy_precision_parse(hy_get_string(s, "precision"));
+    /* As long as float32 was the only one, configurations did not name it. */
+    if (c->train.precision == HY_PRECISION_FLOAT32)
+        hy_value_remove(s, "precision");
     const double warmup = c->train.warmup < 1 ? 0 : c->train.warmup;
     if (warmup > (double)c->train.steps) {
         const struct hy_place at = hy_place_of(hy_value_get(s, "warmup"));

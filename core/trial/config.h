@@ -45,6 +45,7 @@ struct hy_config {
         int cosine;        /* schedule: cosine, else constant after warm-up */
         double weight_decay, clip, beta1, beta2, eps;
         int64_t seed;
+        enum hy_precision precision;
     } train;
     struct {
         int64_t every; /* steps between evaluations on the validation split; 0: at the end only */
@@ -63,7 +64,7 @@ struct hy_config {
 /* tree: borrowed. e names file, line, column and the nearest valid key. What a run does not use is
  * checked and then dropped from out->tree: the linear variant of a full model, the full one of a
  * pure model. A linear variant that is itself full attention makes a full model, whatever the
- * ratio. out->tree resolves to an equal configuration. */
+ * ratio; precision where it is float32. out->tree resolves to an equal configuration. */
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 void hy_config_release(struct hy_config *c);
 

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "core/ops/support/gemm.h"
+#include "core/trial/config_read.h"
+
 #include "core/model/decoder.h"
 
 struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab)
@@ -36,8 +39,11 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
     int rc;
     for (int s = 0; s < hy_data_eval_count(x->data); s++) {
         const int seq_len = hy_data_eval_seq_len(x->data, s);
-        const struct hy_shape shape = {
-            .replicas = 1, .batch = eval_batch(c, seq_len), .tokens = seq_len, .mode = HY_EVAL};
+        const struct hy_shape shape = {.replicas = 1,
+                                       .batch = eval_batch(c, seq_len),
+                                       .tokens = seq_len,
+                                       .mode = HY_EVAL,
+                                       .precision = c->train.precision};
         if (hy_engine_evaluator(x, s))
             continue;
         struct hy_evaluator *v = &x->evaluators[x->evaluator_count];
@@ -55,12 +61,22 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
     return HY_OK;
 }
 
+static int check_precision(const struct hy_config *c, struct hy_err *e)
+{
+    const struct hy_place at = hy_place_of(hy_value_at(c->tree, "train.precision"));
+    return hy_gemm_check(c->train.precision, e) ? hy_err_wrap(e, "%strain.precision", at.text)
+                                                : HY_OK;
+}
+
 int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, struct hy_err *e)
 {
     const struct hy_task_env env = {.seq_len = c->train.seq_len, .seed = (uint64_t)c->train.seed};
     memset(x, 0, sizeof *x);
-    int rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval, c->data.eval_count,
-                          &env, &x->data, e);
+    int rc = check_precision(c, e);
+    if (rc)
+        return rc;
+    rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval, c->data.eval_count, &env,
+                      &x->data, e);
     if (rc)
         return rc;
     const int needed = hy_data_vocab(x->data), vocab = c->model.vocab;
@@ -68,8 +84,11 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, stru
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
     x->spec = hy_engine_spec(c, vocab ? vocab : needed);
-    const struct hy_shape shape = {
-        .replicas = 1, .batch = c->train.batch, .tokens = c->train.seq_len, .mode = HY_TRAIN};
+    const struct hy_shape shape = {.replicas = 1,
+                                   .batch = c->train.batch,
+                                   .tokens = c->train.seq_len,
+                                   .mode = HY_TRAIN,
+                                   .precision = c->train.precision};
     rc = hy_trainer_init(&x->trainer, &x->spec, &shape,
                          hy_data_max_train_labels(x->data, shape.batch), dry, e);
     if (rc)

@@ -51,6 +51,8 @@ static const struct hy_option train_options[] = {
     {"eps", HY_OPT_REAL, .def = 1e-8, .min = 1e-30, .max = 1, .help = "AdamW's epsilon"},
     {"seed", HY_OPT_INT, .def = 0, .min = 0, .max = 0x1p53,
      .help = "of initial weights and training data"},
+    {"precision", HY_OPT_CHOICE, .text = "float32", .choices = hy_precision_choices,
+     .help = "of the operands of large products; sums, weights, states and losses are float32"},
     {0},
 };
 

@@ -7,9 +7,12 @@
 
 #if defined(HY_DOUBLE) || defined(HY_WITHOUT_DNNL)
 
-int hy_gemm_has_bf16(void)
+int hy_gemm_check(enum hy_precision p, struct hy_err *e)
 {
-    return 0;
+    if (p == HY_PRECISION_FLOAT32)
+        return HY_OK;
+    return hy_fail(e, HY_E_USAGE, "%s needs oneDNN, which this build is without",
+                   hy_precision_name(p));
 }
 
 void hy_gemm_bf16(int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, const hy_bf16 *a,
@@ -47,10 +50,15 @@ static struct {
     size_t scratch_bytes;
 } library;
 
-int hy_gemm_has_bf16(void)
+int hy_gemm_check(enum hy_precision p, struct hy_err *e)
 {
-    const unsigned needed = dnnl_cpu_isa_avx512_core_bf16;
-    return ((unsigned)dnnl_get_effective_cpu_isa() & needed) == needed;
+    const unsigned needed = dnnl_cpu_isa_avx512_core_bf16, has = dnnl_get_effective_cpu_isa();
+    if (p == HY_PRECISION_FLOAT32 || (has & needed) == needed)
+        return HY_OK;
+    return hy_fail(e, HY_E_USAGE,
+                   "%s needs a processor with AVX512_BF16, which this one is not (or "
+                   "DNNL_MAX_CPU_ISA says so)",
+                   hy_precision_name(p));
 }
 
 static void check(dnnl_status_t status, const struct shape *s)

@@ -1,7 +1,26 @@
-/* narrow.c - the op that rounds an operand to bfloat16, once for all who multiply it. No gradient
- * passes it: the product's own backward gives that of the unrounded tensor. */
+/* precision.c - the names of precisions, and the op that rounds an operand to bfloat16 once for all
+ * who multiply it. */
+#include <string.h>
+
 #include "core/graph/bf16.h"
 #include "core/graph/internal.h"
+
+const char hy_precision_choices[] = "float32|bf16";
+
+static const char *const names[] = {"float32", "bf16"};
+
+const char *hy_precision_name(enum hy_precision p)
+{
+    return names[p];
+}
+
+int hy_precision_parse(const char *name)
+{
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (!strcmp(name, names[i]))
+            return i;
+    return -1;
+}
 
 static void narrow_forward(const struct hy_op *op, int replica)
 {
@@ -15,6 +34,7 @@ static void narrow_cost(const struct hy_op *op, struct hy_cost *cost)
     cost->bytes = (double)(op->in[0]->rows * op->in[0]->cols) * (sizeof(hy_real) + sizeof(hy_bf16));
 }
 
+/* No gradient passes it: the product's own backward gives that of the unrounded tensor. */
 static const struct hy_op_kind narrow = {
     .name = "narrow", .forward = narrow_forward, .cost = narrow_cost};
 
