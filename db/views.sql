@@ -89,8 +89,10 @@ WITH member AS (
     SELECT
         sweep.name AS sweep,
         run.*,
-        json_remove(config, '$.name', '$.run', '$.eval.every', '$.train.seed', '$.train.lr',
-            CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END) AS setting
+        json_patch(
+            json_remove(config, '$.name', '$.run', '$.eval.every', '$.train.seed', '$.train.lr',
+                CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END),
+            json_object('stop', json_extract(config, '$.run.stop'))) AS setting
     FROM sweep_run
     JOIN sweep ON sweep.id = sweep_run.sweep
     JOIN run ON run.id = sweep_run.run

@@ -7,7 +7,7 @@
  *     {"row":"fact","name":"params","value":115008}
  *     {"row":"fact","name":"host","text":"n01"}
  *     {"row":"progress","step":100,"steps":2000,"value":17231.0}       value: tokens per second
- *     {"row":"end","name":"done"}        or diverged, interrupted, failed; text: the reason
+ *     {"row":"end","name":"done"}        or paused, diverged, interrupted; text: the reason
  * A value that is not finite is written as null and read back as NaN. */
 #ifndef HY_BASE_ROW_H
 #define HY_BASE_ROW_H

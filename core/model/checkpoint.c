@@ -1,6 +1,7 @@
 #include "core/model/checkpoint.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,7 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
     enum { NAME = HY_NAME_SIZE + 16 };
     const int entries = params->entry_count, count = FAMILIES * entries;
     struct family families[FAMILIES];
-    char step[32], seconds[32], sum[HY_HASH_TEXT];
+    char step[32], seconds[32], judged[32], best[32], stale[16], sum[HY_HASH_TEXT];
     struct hy_st_tensor *tensors = calloc((size_t)count, sizeof *tensors);
     char(*names)[NAME] = calloc((size_t)count, sizeof *names);
     hy_real *packed = malloc(FAMILIES * family_bytes(params));
@@ -97,8 +98,12 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
     checksum(families, family_bytes(params), sum);
     snprintf(step, sizeof step, "%" PRId64, trained->step);
     snprintf(seconds, sizeof seconds, "%.17g", trained->seconds);
-    const struct hy_st_pair pairs[] = {
-        {"format", "pt"}, {"key", key}, {"step", step}, {"seconds", seconds}, {"checksum", sum}};
+    snprintf(judged, sizeof judged, "%" PRId64, trained->judged);
+    snprintf(best, sizeof best, "%.17g", trained->best);
+    snprintf(stale, sizeof stale, "%d", trained->stale);
+    const struct hy_st_pair pairs[] = {{"format", "pt"},     {"key", key},       {"step", step},
+                                       {"seconds", seconds}, {"judged", judged}, {"best", best},
+                                       {"stale", stale},     {"checksum", sum}};
     rc = hy_st_write(path, tensors, (size_t)count, pairs, sizeof pairs / sizeof *pairs, e);
 out:
     free(packed);
@@ -165,6 +170,12 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
         memcpy(old[f].data, loaded[f].data, bytes);
     trained->step = strtoll(step, NULL, 10);
     trained->seconds = strtod(seconds, NULL);
+    /* Files of before there were rules for stopping lack these. */
+    const char *judged = hy_st_value(&file, "judged"), *best = hy_st_value(&file, "best");
+    const char *stale = hy_st_value(&file, "stale");
+    trained->judged = judged ? strtoll(judged, NULL, 10) : trained->step;
+    trained->best = best ? strtod(best, NULL) : NAN;
+    trained->stale = stale ? (int)strtol(stale, NULL, 10) : 0;
 out:
     hy_st_release(&file);
     free(memory);

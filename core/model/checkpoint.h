@@ -2,8 +2,8 @@
  *
  * Parameters stand under their public names, so that the file loads elsewhere as a state dict;
  * moments as optimizer.m.<name> and optimizer.v.<name>; with several replicas every shape has the
- * replica as its first axis. Metadata: step, key (of the run), seconds (spent so far), checksum (of
- * all tensors). A file appears as a whole or not at all (written beside, synced, renamed). */
+ * replica as its first axis. Metadata: the fields of hy_trained, key (of the run), checksum (of all
+ * tensors). A file appears as a whole or not at all (written beside, synced, renamed). */
 #ifndef HY_MODEL_CHECKPOINT_H
 #define HY_MODEL_CHECKPOINT_H
 
@@ -12,6 +12,11 @@
 struct hy_trained {
     int64_t step;   /* steps done */
     double seconds; /* of training, all attempts together */
+    /* Evaluations during training: the last one's step; the best score that a rule for stopping
+     * has seen (NaN: none) and how many evaluations have followed it. */
+    int64_t judged;
+    double best;
+    int stale;
 };
 
 /* HY_E_ENV when it cannot be written (no space, no permission); an older checkpoint is then intact.

@@ -6,15 +6,16 @@
 
 #include "core/trial/config_read.h"
 
-/* Resolves a section and adds it to the canonical tree; *out is borrowed from there. */
-static int read_section(const struct hy_value *tree, const char *name, struct hy_config *c,
-                        struct hy_value **out, struct hy_err *e)
+/* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
+ * that the caller reads itself, or NULL. */
+static int read_section(const struct hy_value *tree, const char *name, const char *const *ignore,
+                        struct hy_config *c, struct hy_value **out, struct hy_err *e)
 {
     struct hy_value *section = NULL;
     char where[64];
     snprintf(where, sizeof where, "section %s", name);
     int rc = hy_options_resolve(hy_section_find(name)->options, hy_value_get(tree, name), where,
-                                NULL, &section, e);
+                                ignore, &section, e);
     if (rc)
         return rc;
     *out = section;
@@ -24,7 +25,7 @@ static int read_section(const struct hy_value *tree, const char *name, struct hy
 static int read_model(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
     struct hy_value *s;
-    int rc = read_section(tree, "model", c, &s, e);
+    int rc = read_section(tree, "model", NULL, c, &s, e);
     if (rc)
         return rc;
     c->model.d_model = (int)hy_get_int(s, "d_model");
@@ -48,7 +49,7 @@ static int read_model(const struct hy_value *tree, struct hy_config *c, struct h
 static int read_train(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
     struct hy_value *s;
-    const int rc = read_section(tree, "train", c, &s, e);
+    const int rc = read_section(tree, "train", NULL, c, &s, e);
     if (rc)
         return rc;
     c->train.steps = hy_get_int(s, "steps");
@@ -81,7 +82,7 @@ static int read_train(const struct hy_value *tree, struct hy_config *c, struct h
 static int read_eval(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
     struct hy_value *s;
-    int rc = read_section(tree, "eval", c, &s, e);
+    int rc = read_section(tree, "eval", NULL, c, &s, e);
     if (rc)
         return rc;
     if (!hy_value_at(tree, "eval.contexts")) {
@@ -112,7 +113,8 @@ static int read_run(const struct hy_value *tree, struct hy_config *c, struct hy_
 {
     static const char *const devices[] = {"auto", "cpu"};
     struct hy_value *s;
-    const int rc = read_section(tree, "run", c, &s, e);
+    static const char *const rules[] = {"stop", "halving", NULL};
+    const int rc = read_section(tree, "run", rules, c, &s, e);
     if (rc)
         return rc;
     const struct hy_value *device = hy_value_get(s, "device");
@@ -132,7 +134,7 @@ static int read_run(const struct hy_value *tree, struct hy_config *c, struct hy_
     c->run.retries = (int)hy_get_int(s, "retries");
     c->run.checkpoint_every = hy_get_int(s, "checkpoint_every");
     c->run.keep_checkpoint = hy_get_bool(s, "keep_checkpoint");
-    return HY_OK;
+    return hy_config_read_rules(hy_value_get(tree, "run"), s, c, e);
 }
 
 static int check_sections(const struct hy_value *tree, struct hy_err *e)

@@ -19,6 +19,28 @@ enum { HY_ENGINE_REVISION = 1 };
 
 enum { HY_MAX_CONTEXTS = 16 };
 
+/* Scores that rules look at, on validation data: as hy_scores and results have them. */
+enum hy_metric { HY_METRIC_NONE, HY_METRIC_RECALL, HY_METRIC_PPL };
+const char *hy_metric_name(enum hy_metric metric); /* "recall"; in history "valid.recall" */
+int hy_metric_is_better(enum hy_metric metric, double a, double b);
+
+/* A run ends once its metric is as good as `at`, or after `patience` evaluations (each eval.every
+ * steps) without a better one. */
+struct hy_stop_rule {
+    enum hy_metric metric; /* HY_METRIC_NONE: no rule */
+    double at;             /* 0: not looked at */
+    int patience;          /* 0: without end */
+};
+
+/* Successive halving: runs are compared after min_steps * factor^k steps, and one in factor goes on
+ * (runner/halving.h). */
+struct hy_halving_rule {
+    enum hy_metric metric; /* HY_METRIC_NONE: no rule */
+    int64_t min_steps;
+    int factor;
+    int among_cell; /* compared with the runs that differ in lr and seed alone */
+};
+
 struct hy_config {
     char *name; /* of the sweep */
     struct {
@@ -57,6 +79,8 @@ struct hy_config {
         double timeout;           /* seconds, 0: none */
         int64_t checkpoint_every; /* steps; 0: only when stopped by a signal */
         int keep_checkpoint;
+        struct hy_stop_rule stop;
+        struct hy_halving_rule halving;
     } run;
     struct hy_value *tree; /* canonical: every key present; what hy_config_json() prints */
 };
@@ -69,9 +93,9 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
 void hy_config_release(struct hy_config *c);
 
 /* The run's key: hash of the canonical configuration without what does not change its results
- * (name, section run, eval.every), the layout in place of ratio and placement, weights as shares,
- * the corpora's content in place of their paths, and the engine revision. known:
- * NULL, or a map that remembers the hashes of corpora from call to call. */
+ * (name, section run but for run.stop, eval.every unless run.stop looks at it), the layout in place
+ * of ratio and placement, weights as shares, the corpora's content in place of their paths, and the
+ * engine revision. known: NULL, or a map that remembers the hashes of corpora from call to call. */
 int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],
                   struct hy_err *e);
 

@@ -127,6 +127,19 @@ static int sources_identity(const struct hy_source *sources, int count, double w
     return rc;
 }
 
+/* The rule that may end the run early, with the distance of the evaluations that it looks at. A run
+ * without one keeps the key that it had before there were rules. */
+static int add_stop(const struct hy_config *c, struct hy_value *map, struct hy_err *e)
+{
+    if (!c->run.stop.metric)
+        return HY_OK;
+    struct hy_value *stop = hy_value_copy(hy_value_at(c->tree, "run.stop"));
+    int rc = stop ? hy_value_set(stop, "every", hy_value_int(c->eval.every), e) : hy_fail_memory(e);
+    if (rc)
+        hy_value_free(stop);
+    return rc ? rc : hy_value_set(map, "stop", stop, e);
+}
+
 static int identity(const struct hy_config *c, struct hy_value *known, struct hy_value *map,
                     struct hy_err *e)
 {
@@ -156,7 +169,7 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
         rc = sources_identity(c->data.eval, c->data.eval_count, 0, known, &eval, e);
     if (!rc)
         rc = hy_value_set(map, "evaluated", eval, e);
-    return rc;
+    return rc ? rc : add_stop(c, map, e);
 }
 
 int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],

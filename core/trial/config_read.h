@@ -26,6 +26,10 @@ int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy
 
 /* Sections mixer and full into c->mixer and c->tree; needs c->model. */
 int hy_config_read_mixers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* The rules of section run, as given there, into c->run and the resolved section; needs c->data,
+ * c->train and c->eval. */
+int hy_config_read_rules(const struct hy_value *given, struct hy_value *section,
+                         struct hy_config *c, struct hy_err *e);
 /* Section data into c->data and c->tree; needs c->train. */
 int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 

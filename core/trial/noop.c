@@ -1,8 +1,11 @@
 #include "core/trial/noop.h"
 
+#include <math.h>
+#include <string.h>
 #include <time.h>
 
 #include "core/base/clock.h"
+#include "core/trial/stopping.h"
 
 struct noop {
     const struct hy_config *config;
@@ -10,6 +13,9 @@ struct noop {
     int64_t steps, points;
     double seconds, recall;
     double began, reported;
+    struct hy_trained trained;
+    struct hy_row end; /* what it ends with */
+    char reason[128];
 };
 
 static void emit(const struct noop *n, const struct hy_row *row)
@@ -60,12 +66,33 @@ static double recall_at(const struct noop *n, int64_t step)
 static void take_step(struct noop *n, int64_t step)
 {
     const int64_t every = n->config->eval.every;
+    const int regular = every && step % every == 0;
     if (n->seconds > 0)
         wait_for_step(n, step);
+    n->trained.step = step;
     if (step * n->points / n->steps > (step - 1) * n->points / n->steps)
         emit_history(n, step, "train.loss", 1 - recall_at(n, step));
-    if ((every && step % every == 0) || step == n->steps)
+    if (regular || step == n->io->until || step == n->steps)
         emit_history(n, step, "valid.recall", recall_at(n, step));
+    if (regular && step < n->steps)
+        hy_stopping_see(&n->config->run.stop, recall_at(n, step), &n->trained);
+}
+
+/* Whether it goes on, and if not, as what it ends. */
+static int goes_on(struct noop *n)
+{
+    const int64_t step = n->trained.step;
+    if (is_stopped(n))
+        n->end = (struct hy_row){HY_ROW_END, .name = "interrupted", .text = "stopped by a signal"};
+    else if (step == n->steps)
+        n->end = (struct hy_row){HY_ROW_END, .name = "done"};
+    else if (hy_stopping_now(&n->config->run.stop, &n->trained, n->reason, sizeof n->reason))
+        n->end = (struct hy_row){HY_ROW_END, .name = "done", .text = n->reason};
+    else if (n->io->until && step >= n->io->until)
+        n->end = (struct hy_row){HY_ROW_END, .name = "paused"};
+    else
+        return 1;
+    return 0;
 }
 
 int hy_is_noop(const struct hy_config *c)
@@ -85,21 +112,18 @@ int hy_noop_run(const struct hy_config *c, const struct hy_trial_io *io, struct 
         .seconds = hy_get_real(options, "seconds"),
         .recall = hy_get_real(options, "recall"),
         .began = hy_now(),
+        .trained.best = NAN,
     };
     (void)e;
-    int64_t step = 0;
     emit_progress(&n, 0, 1);
-    while (step < n.steps && !is_stopped(&n))
-        take_step(&n, ++step);
-    emit_progress(&n, step, 1);
+    while (goes_on(&n))
+        take_step(&n, n.trained.step + 1);
+    emit_progress(&n, n.trained.step, 1);
     emit_fact(&n, "wall_s", hy_now() - n.began);
-    if (is_stopped(&n)) {
-        emit(&n, &(struct hy_row){
-                     .type = HY_ROW_END, .name = "interrupted", .text = "stopped by a signal"});
-        return HY_OK;
+    if (!strcmp(n.end.name, "done")) {
+        emit_fact(&n, "recall_valid", recall_at(&n, n.trained.step));
+        emit_fact(&n, "recall_test", recall_at(&n, n.trained.step));
     }
-    emit_fact(&n, "recall_valid", recall_at(&n, step));
-    emit_fact(&n, "recall_test", recall_at(&n, step));
-    emit(&n, &(struct hy_row){.type = HY_ROW_END, .name = "done"});
+    emit(&n, &n.end);
     return HY_OK;
 }

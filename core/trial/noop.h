@@ -7,8 +7,8 @@
 
 int hy_is_noop(const struct hy_config *c);
 
-/* As hy_trial_run: heeds io->stop and eval.every. It writes no checkpoint, so that a run that was
- * stopped begins again. */
+/* As hy_trial_run, but for checkpoints: it writes none, so that a run that was stopped or paused
+ * begins again. */
 int hy_noop_run(const struct hy_config *c, const struct hy_trial_io *io, struct hy_err *e);
 
 #endif

@@ -11,6 +11,7 @@
 #include "core/ops/support/gemm.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
+#include "core/trial/stopping.h"
 
 enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
 
@@ -25,8 +26,10 @@ struct run {
     float *weights;
     double train_seconds; /* this attempt, evaluation apart */
     int64_t first_step;   /* this attempt's */
-    int diverged;
-    double reported; /* when the last progress row went out */
+    int diverged, paused;
+    int complete;     /* the last step that it takes is taken */
+    char reason[128]; /* why it stopped before the last of train.steps, else "" */
+    double reported;  /* when the last progress row went out */
 };
 
 static int64_t step_tokens(const struct run *r)
@@ -132,42 +135,79 @@ static int resume(struct run *r)
     return 1;
 }
 
-/* Trains to the last step. HY_E_INTERRUPTED: stopped and saved; r->diverged: e tells how. */
-static int train(struct run *r, struct hy_err *e)
+/* The evaluations that are due after the last step, unless they were made before. */
+static int look(struct run *r, struct hy_err *e)
+{
+    const struct hy_config *c = r->config;
+    const int64_t step = r->trained.step;
+    const int regular = c->eval.every && step % c->eval.every == 0;
+    struct hy_scores scores;
+    if (step >= c->train.steps || step <= r->trained.judged || !(regular || step == r->io->until))
+        return HY_OK;
+    const int rc = validate(r, &scores, e);
+    if (rc)
+        return rc;
+    r->trained.judged = step;
+    /* Where a run is paused must not change where it stops. */
+    if (regular)
+        hy_stopping_see(&c->run.stop,
+                        c->run.stop.metric == HY_METRIC_PPL ? scores.ppl : scores.recall,
+                        &r->trained);
+    return HY_OK;
+}
+
+/* One step with its rows; r->diverged: e tells how. */
+static int advance(struct run *r, struct hy_err *e)
 {
     const struct hy_config *c = r->config;
     const int64_t spacing = (c->train.steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
-    struct hy_scores scores;
-    int rc;
-    for (int64_t step = r->trained.step + 1; step <= c->train.steps; step++) {
-        double loss, norm;
-        const double start = hy_now();
-        const int good = train_step(r, step, &loss, &norm);
-        const double spent = hy_now() - start;
-        r->train_seconds += spent;
-        r->trained.seconds += spent;
-        if (!good) {
-            emit_history(r, step, "train.loss", loss);
-            r->diverged = 1;
-            return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
-                           isfinite(loss) ? "the gradient" : "the loss", (long long)step);
-        }
-        r->trained.step = step;
-        if (step % spacing == 0 || step == 1 || step == c->train.steps) {
-            emit_history(r, step, "train.loss", loss);
-            emit_history(r, step, "train.grad_norm", norm);
-            emit_history(r, step, "train.lr", hy_schedule_lr(&r->schedule, step));
-        }
-        emit_progress(r, 0);
-        if (c->eval.every && step % c->eval.every == 0 && step < c->train.steps &&
-            (rc = validate(r, &scores, e)) && rc != HY_E_INTERRUPTED)
+    const int64_t step = r->trained.step + 1;
+    double loss, norm;
+    const double start = hy_now();
+    const int good = train_step(r, step, &loss, &norm);
+    const double spent = hy_now() - start;
+    r->train_seconds += spent;
+    r->trained.seconds += spent;
+    if (!good) {
+        emit_history(r, step, "train.loss", loss);
+        r->diverged = 1;
+        return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
+                       isfinite(loss) ? "the gradient" : "the loss", (long long)step);
+    }
+    r->trained.step = step;
+    if (step % spacing == 0 || step == 1 || step == c->train.steps) {
+        emit_history(r, step, "train.loss", loss);
+        emit_history(r, step, "train.grad_norm", norm);
+        emit_history(r, step, "train.lr", hy_schedule_lr(&r->schedule, step));
+    }
+    emit_progress(r, 0);
+    return HY_OK;
+}
+
+/* Trains until a rule, a pause or the last step ends it. HY_E_INTERRUPTED: stopped and saved. */
+static int train(struct run *r, struct hy_err *e)
+{
+    const struct hy_config *c = r->config;
+    const int64_t steps = c->train.steps, every = c->run.checkpoint_every;
+    for (;;) {
+        int rc = look(r, e);
+        if (rc && rc != HY_E_INTERRUPTED)
             return rc;
+        const int64_t step = r->trained.step;
         if (r->io->stop && *r->io->stop)
             return (rc = save(r, e)) ? rc : hy_fail(e, HY_E_INTERRUPTED, "stopped by a signal");
-        if (c->run.checkpoint_every && step % c->run.checkpoint_every == 0 && (rc = save(r, e)))
+        r->complete = step == steps ||
+                      hy_stopping_now(&c->run.stop, &r->trained, r->reason, sizeof r->reason);
+        if (r->complete)
+            return HY_OK;
+        r->paused = r->io->until && step >= r->io->until;
+        if (r->paused)
+            return save(r, e);
+        if (every && step > r->first_step && step % every == 0 && (rc = save(r, e)))
+            return rc;
+        if ((rc = advance(r, e)))
             return rc;
     }
-    return HY_OK;
 }
 
 static int measure_caches(struct run *r, struct hy_err *e)
@@ -267,7 +307,7 @@ int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, s
 {
     if (hy_is_noop(config))
         return hy_noop_run(config, io, e);
-    struct run r = {.config = config, .io = io};
+    struct run r = {.config = config, .io = io, .trained.best = NAN};
     const double began = hy_now();
     int rc = start(&r, e);
     if (rc)
@@ -278,20 +318,20 @@ int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, s
     r.first_step = r.trained.step;
     emit_progress(&r, 1);
     rc = train(&r, e);
-    if (!rc)
+    if (r.complete)
         rc = finish(&r, e);
-    if (rc == HY_E_INTERRUPTED && r.trained.step == config->train.steps)
+    if (rc == HY_E_INTERRUPTED && r.complete)
         rc = save(&r, e) ? HY_E_ENV : rc; /* trained, but not yet evaluated */
     emit_progress(&r, 1);
     emit_fact(&r, "wall_s", hy_now() - began);
-    if (rc == HY_OK) {
+    if (rc == HY_OK && r.complete) {
         if (io->checkpoint && !config->run.keep_checkpoint)
             unlink(io->checkpoint);
         else
             rc = save(&r, e);
     }
     if (rc == HY_OK) {
-        emit_end(&r, "done", NULL);
+        emit_end(&r, r.paused ? "paused" : "done", *r.reason ? r.reason : NULL);
     } else if (rc == HY_E_INTERRUPTED) {
         emit_end(&r, "interrupted", e->text);
         rc = HY_OK;

@@ -13,10 +13,13 @@ struct hy_trial_io {
     const volatile int *stop;
     /* Where the checkpoint lies or is to lie; NULL: no checkpoints. An existing one is resumed. */
     const char *checkpoint;
+    /* Below train.steps: after so many steps evaluate, checkpoint and end as "paused". 0: never. */
+    int64_t until;
 };
 
-/* Runs the trial to its end. The last row is HY_ROW_END with name done, diverged or interrupted; it
- * is not emitted when the function fails (the caller reports the run as failed with e's text). */
+/* Runs the trial to its end. The last row is HY_ROW_END with name done (with a reason where
+ * run.stop ended it), paused, diverged or interrupted; it is not emitted when the function fails
+ * (the caller reports the run as failed with e's text). */
 int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, struct hy_err *e);
 
 /* What a run will need, from its graphs alone; trains nothing. */
