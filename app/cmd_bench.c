@@ -295,7 +295,7 @@ const struct hy_command hy_command_bench = {
         "  --threads N   threads (1)\n"
         "  --seconds S   time per variant and length (5)\n"
         "  --precision P float32 or bf16, of the operands of products in training (float32)\n"
-        "  --format F    text, md, csv or latex\n"
+        "  --format F    text, md, csv, latex or html\n"
         "  --profile     also the time of each kind of op\n",
     .run = run,
 };

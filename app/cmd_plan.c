@@ -258,7 +258,7 @@ const struct hy_command hy_command_plan = {
     .help = "  -o, --output DB     the database whose finished runs count (default: the sweep's\n"
             "                      name with .db)\n"
             "  -n, --ranks N       ranks that the time is estimated for (default: processors)\n"
-            "  --format F          text, md, csv or latex\n"
+            "  --format F          text, md, csv, latex or html\n"
             "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
             "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
             "memory: what training takes. Times come from the database's finished runs, else from\n"

@@ -48,6 +48,21 @@ static int find_name(const char *kind, const char *name, const char *(*get_name)
     return rc;
 }
 
+static int refuse_plot(const struct request *r, struct hy_err *e)
+{
+    struct hy_buf names = {0};
+    for (int i = 0; hy_tables[i]; i++)
+        if (hy_tables[i]->plots)
+            hy_buf_printf(&names, "%s%s", names.size ? ", " : "", hy_tables[i]->name);
+    const int rc =
+        hy_buf_failed(&names)
+            ? hy_fail_memory(e)
+            : hy_fail(e, HY_E_USAGE, "table %s has no plot for format %s; those with one: %s",
+                      r->table->name, r->format->name, names.data);
+    hy_buf_release(&names);
+    return rc;
+}
+
 static int read_arguments(int argc, char **argv, struct request *r, struct hy_err *e)
 {
     static const struct option options[] = {
@@ -90,9 +105,10 @@ static int read_arguments(int argc, char **argv, struct request *r, struct hy_er
     rc = hy_args_one(argc, argv, "the database", usage, &r->db, e);
     if (!rc)
         rc = find_name("table", table, get_table_name, &found, e);
-    if (!rc)
-        r->table = hy_tables[found];
-    return rc;
+    if (rc)
+        return rc;
+    r->table = hy_tables[found];
+    return r->format->draws && !r->table->plots ? refuse_plot(r, e) : 0;
 }
 
 static int check_sweep(struct hy_store *store, const char *name, struct hy_err *e)
@@ -176,9 +192,9 @@ static int run(int argc, char **argv, struct hy_err *e)
 const struct hy_command hy_command_report = {
     .name = "report",
     .usage = usage,
-    .summary = "turns a database into tables",
+    .summary = "turns a database into tables and plots",
     .help = "  TABLE            what to show; ratio-vs-recall unless given\n"
-            "  -f, --format F   text, md, csv or latex; text unless given\n"
+            "  -f, --format F   text, md, csv, latex, html or svg; text unless given\n"
             "  -s, --sweep NAME only the runs of that sweep\n"
             "  -o, --output FILE  write there instead of to standard output\n"
             "  -l, --list       list the tables and the formats\n",

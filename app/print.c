@@ -9,6 +9,8 @@ const struct hy_format *hy_format_find(const char *name, struct hy_err *e)
     const char *names[16];
     size_t count = 0;
     for (const struct hy_format *f = hy_formats; f->name; f++) {
+        if (f->draws)
+            continue;
         if (!strcmp(f->name, name))
             return f;
         if (count < sizeof names / sizeof *names)

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/html.h"
+#include "report/svg.h"
+
 static const char *or_empty(const char *text)
 {
     return text ? text : "";
@@ -244,10 +247,17 @@ static void write_latex(const struct hy_grid *g, struct hy_buf *out)
     hy_buf_text(out, g->note_count ? "\n\\end{table}\n" : "\\end{table}\n");
 }
 
+static void write_svg(const struct hy_grid *g, struct hy_buf *out)
+{
+    hy_svg_write(&g->plot, or_empty(g->title), out);
+}
+
 const struct hy_format hy_formats[] = {
-    {"text", "for a terminal", write_text},
-    {"md", "Markdown, for a README", write_markdown},
-    {"csv", "one row per figure with plain numbers, for pandas", write_csv},
-    {"latex", "booktabs, for a paper", write_latex},
+    {"text", "for a terminal", .write = write_text},
+    {"md", "Markdown, for a README", .write = write_markdown},
+    {"csv", "one row per figure with plain numbers, for pandas", .write = write_csv},
+    {"latex", "booktabs, for a paper", .write = write_latex},
+    {"html", "a page that stands alone, with the plot where there is one", .write = hy_html_write},
+    {"svg", "the plot, of tables that have one", .draws = 1, .write = write_svg},
     {0},
 };

@@ -1,4 +1,4 @@
-/* format.h - how a grid is written: text, md, csv, latex. */
+/* format.h - how a grid is written: text, md, csv, latex, html, svg. */
 #ifndef HY_REPORT_FORMAT_H
 #define HY_REPORT_FORMAT_H
 
@@ -7,6 +7,7 @@
 
 struct hy_format {
     const char *name, *summary;
+    int draws; /* the plot alone: for tables that have one */
     void (*write)(const struct hy_grid *g, struct hy_buf *out);
 };
 

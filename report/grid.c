@@ -25,6 +25,7 @@ void hy_grid_release(struct hy_grid *g)
         free(g->notes[i].mark);
         free(g->notes[i].text);
     }
+    hy_plot_release(&g->plot);
     free(g->notes);
     free(g->title);
     *g = (struct hy_grid){0};
@@ -32,7 +33,7 @@ void hy_grid_release(struct hy_grid *g)
 
 int hy_grid_failed(const struct hy_grid *g)
 {
-    return g->failed;
+    return g->failed || g->plot.failed;
 }
 
 /* A copy of text; NULL, and the grid marked, when memory is out. */

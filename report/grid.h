@@ -1,4 +1,4 @@
-/* grid.h - what a table fills in: a page for people and the same as data for programs.
+/* grid.h - what a table fills in: a page for people, the same as data for programs, and a plot.
  *
  * The page holds text as it is to be read, with marks that lead to notes below it; the data holds
  * one row per figure with plain numbers (CSV). Cells are UTF-8 and are data: the formats escape
@@ -6,6 +6,8 @@
  * asked once, at the end. */
 #ifndef HY_REPORT_GRID_H
 #define HY_REPORT_GRID_H
+
+#include "report/plot.h"
 
 enum hy_align { HY_LEFT, HY_RIGHT };
 
@@ -28,6 +30,7 @@ struct hy_note {
 struct hy_grid {
     char *title;
     struct hy_sheet page, data;
+    struct hy_plot plot; /* of tables that have one (table.h) */
     struct hy_note *notes;
     int note_count;
     int failed;

@@ -144,28 +144,31 @@ static void add_notes(const struct pivot *p, int cell, int row, int column)
     }
 }
 
-static void set_head(const struct pivot *p, int row)
+static void print_head(const struct pivot *p, int row, char *head, size_t size)
 {
     const int leader = p->leaders[row];
     const char *label = text_of(p, leader, "label");
-    char head[512];
-    snprintf(head, sizeof head, "%s%s%s%s%s%s",
-             p->several_sweeps ? text_of(p, leader, "sweep") : "", p->several_sweeps ? ": " : "",
-             text_of(p, leader, "variant"), *label ? " " : "", label,
+    snprintf(head, size, "%s%s%s%s%s%s", p->several_sweeps ? text_of(p, leader, "sweep") : "",
+             p->several_sweeps ? ": " : "", text_of(p, leader, "variant"), *label ? " " : "", label,
              is_full(p, leader) ? " (full attention)" : "");
-    hy_grid_set(p->grid, &p->grid->page, row, 0, head);
+}
+
+/* The cell that stands there on the page, or -1. */
+static int find_cell(const struct pivot *p, int row, int column)
+{
+    for (int cell = 0; cell < p->rows->count; cell++)
+        if (!strcmp(text_of(p, cell, "ratio"), p->ratios[column - 1]) &&
+            belongs(p, cell, p->leaders[row]))
+            return cell;
+    return -1;
 }
 
 static void set_cell(const struct pivot *p, int row, int column)
 {
     const char *ratio = p->ratios[column - 1];
-    const int leader = p->leaders[row];
-    int cell = 0;
-    while (cell < p->rows->count &&
-           (strcmp(text_of(p, cell, "ratio"), ratio) != 0 || !belongs(p, cell, leader)))
-        cell++;
+    const int leader = p->leaders[row], cell = find_cell(p, row, column);
     char text[96] = "–";
-    if (cell == p->rows->count) {
+    if (cell < 0) {
         /* Nothing is missing where a linear variant meets the full model's column, or it theirs. */
         if (is_full(p, leader) || !strcmp(ratio, "full"))
             return;
@@ -184,10 +187,38 @@ static void fill_page(struct pivot *p)
     add_columns(p);
     add_rows(p);
     for (int row = 0; row < p->row_count; row++) {
+        char head[512];
         hy_grid_add_row(p->grid, &p->grid->page);
-        set_head(p, row);
+        print_head(p, row, head, sizeof head);
+        hy_grid_set(p->grid, &p->grid->page, row, 0, head);
         for (int column = 1; column <= p->ratio_count; column++)
             set_cell(p, row, column);
+    }
+}
+
+static void fill_plot(const struct pivot *p)
+{
+    struct hy_plot *plot = &p->grid->plot;
+    hy_plot_titles(plot, "linear layers to layers of full attention", p->metric->axis);
+    plot->is_fraction = p->metric->is_fraction;
+    for (int i = 0; i < p->ratio_count; i++)
+        hy_plot_add_place(plot, p->ratios[i]);
+    for (int row = 0; row < p->row_count; row++) {
+        char head[512];
+        print_head(p, row, head, sizeof head);
+        hy_plot_add_series(plot, is_full(p, p->leaders[row]) ? HY_SERIES_LEVEL : HY_SERIES_LINE,
+                           head);
+        for (int column = 1; column <= p->ratio_count; column++) {
+            const int cell = find_cell(p, row, column);
+            if (cell < 0 || isnan(hy_rows_number(p->rows, cell, p->metric->column)))
+                continue;
+            const struct hy_plot_point point = {
+                .x = column - 1,
+                .y = hy_rows_number(p->rows, cell, p->metric->column),
+                .interval = hy_rows_number(p->rows, cell, p->metric->interval),
+            };
+            hy_plot_add_point(plot, &point);
+        }
     }
 }
 
@@ -237,6 +268,7 @@ int hy_ratio_fill(struct hy_store *store, const char *sweep, const struct hy_rat
     hy_grid_title(grid, metric->title);
     fill_page(&p);
     fill_data(&p);
+    fill_plot(&p);
 out:
     free(p.leaders);
     free(p.ratios);

@@ -7,6 +7,7 @@
 
 struct hy_ratio_metric {
     const char *title;
+    const char *axis;              /* of the plot: "recall on test data" */
     const char *column, *interval; /* of the view ratio_recall */
     const char *missing;           /* why a finished cell may lack it */
     int is_fraction;               /* three decimals; else as many as its size asks for */

@@ -1,36 +1,6 @@
 /* Tables show what is in the database: the rate that validation chose, intervals over seeds, and
  * why a cell is empty. */
-#include "tests/support/results.h"
-
-#include "report/format.h"
-#include "report/table.h"
-
-/* The table in a format, malloc'd. sweep NULL: all. */
-static char *report(struct hy_store *s, const char *table, const char *sweep, const char *format)
-{
-    struct hy_grid grid = {0};
-    struct hy_buf out = {0};
-    struct hy_err e = {0};
-    int t = 0, f = 0;
-    while (strcmp(hy_tables[t]->name, table) != 0)
-        t++;
-    while (strcmp(hy_formats[f].name, format) != 0)
-        f++;
-    if (hy_tables[t]->fill(s, sweep, &grid, &e))
-        fail_msg("%s", e.text);
-    hy_formats[f].write(&grid, &out);
-    assert_false(hy_grid_failed(&grid) || hy_buf_failed(&out));
-    hy_grid_release(&grid);
-    return out.data;
-}
-
-static void check_shows(struct hy_store *s, const char *table, const char *format, const char *part)
-{
-    char *text = report(s, table, NULL, format);
-    if (!strstr(text, part))
-        fail_msg("no '%s' in\n%s", part, text);
-    free(text);
-}
+#include "tests/support/tables.h"
 
 static void check_value(struct hy_store *s, const char *sql, double value)
 {
@@ -69,7 +39,7 @@ static void validation_chooses_the_rate_and_test_data_report_it(void **state)
     check_value(s, "SELECT lr FROM ratio_recall", 3e-3);
     check_value(s, "SELECT recall_test FROM ratio_recall", 0.4);
     check_value(s, "SELECT n FROM ratio_recall", 3);
-    check_shows(s, "lr", "text", "chosen\n");
+    tables_check(s, "lr", "text", "chosen\n");
     hy_store_close(s);
 }
 
@@ -82,8 +52,8 @@ static void the_interval_is_students_over_seeds(void **state)
      */
     check_value(s, "SELECT recall_test_ci95 FROM ratio_recall", 0.248416);
     check_value(s, "SELECT ppl_test_ci95 FROM ratio_recall", 2.48416);
-    check_shows(s, "ratio-vs-recall", "text", "0.400 ± 0.248 (3)");
-    check_shows(s, "ratio-vs-perplexity", "text", "30.00 ± 2.48 (3)");
+    tables_check(s, "ratio-vs-recall", "text", "0.400 ± 0.248 (3)");
+    tables_check(s, "ratio-vs-perplexity", "text", "30.00 ± 2.48 (3)");
     hy_store_close(s);
 }
 
@@ -100,8 +70,8 @@ static void one_seed_has_no_interval(void **state)
                                     .ppl_test = NAN};
     results_add(s, results_sweep(s, "a"), &run);
     assert_string_equal(results_query(s, "SELECT recall_test_ci95 FROM ratio_recall"), "-");
-    check_shows(s, "ratio-vs-recall", "text", "0.250 (1)");
-    check_shows(s, "ratio-vs-perplexity", "text", "no perplexity was measured");
+    tables_check(s, "ratio-vs-recall", "text", "0.250 (1)");
+    tables_check(s, "ratio-vs-perplexity", "text", "no perplexity was measured");
     hy_store_close(s);
 }
 
@@ -137,7 +107,7 @@ static void a_rate_that_diverges_loses_to_one_that_holds(void **state)
     results_add(s, sweep, &diverged);
     check_value(s, "SELECT lr FROM ratio_recall", 1e-3);
     check_value(s, "SELECT failed FROM ratio_recall", 1);
-    check_shows(s, "ratio-vs-recall", "text", "1 of 7 runs gave no result; diverged");
+    tables_check(s, "ratio-vs-recall", "text", "1 of 7 runs gave no result; diverged");
     hy_store_close(s);
 }
 
@@ -160,8 +130,8 @@ static void a_pruned_run_is_counted_and_its_scores_are_not(void **state)
     check_value(s, "SELECT pruned FROM ratio_recall", 1);
     check_value(s, "SELECT failed + open FROM ratio_recall", 0);
     check_value(s, "SELECT sum(pruned) FROM rates WHERE n = 0", 1);
-    check_shows(s, "ratio-vs-recall", "text", "1 of 4 runs were pruned before their end");
-    check_shows(s, "runs", "text", "recall 0.1 at step 20");
+    tables_check(s, "ratio-vs-recall", "text", "1 of 4 runs were pruned before their end");
+    tables_check(s, "runs", "text", "recall 0.1 at step 20");
     hy_store_close(s);
 }
 
@@ -185,9 +155,9 @@ static void the_edge_of_a_grid_is_flagged_and_its_inside_is_not(void **state)
     assert_string_equal(results_query(s, "SELECT lr_edge FROM ratio_recall"), "-");
     add_rate(s, sweep, "pure", 3e-3, 0.6, 0.6);
     assert_string_equal(results_query(s, "SELECT lr_edge FROM ratio_recall"), "highest");
-    check_shows(s, "ratio-vs-recall", "text", "0.600 ± 0.248 (3) [†]\n");
-    check_shows(s, "ratio-vs-recall", "text",
-                "[†] the best learning rate is the lowest or highest");
+    tables_check(s, "ratio-vs-recall", "text", "0.600 ± 0.248 (3) [†]\n");
+    tables_check(s, "ratio-vs-recall", "text",
+                 "[†] the best learning rate is the lowest or highest");
     add_rate(s, sweep, "pure", 1e-2, 0.5, 0.5);
     assert_string_equal(results_query(s, "SELECT lr_edge FROM ratio_recall"), "-");
     hy_store_close(s);
@@ -219,19 +189,19 @@ static void columns_fall_in_linear_share_and_a_hole_has_its_reason(void **state)
     const struct results_run retnet = {
         .variant = "retnet", .ratio = "6:1", .status = "done", .recall_test = 0.25};
     results_add(s, 1, &retnet);
-    check_shows(s, "ratio-vs-recall", "md",
-                "| variant | pure | 12:1 | 6:1 | 3:1 | full |\n"
-                "|---|---:|---:|---:|---:|---:|\n"
-                "| gla | – <sup>1</sup> | – <sup>2</sup> | – <sup>3</sup> | 0.500 (1) |  |\n"
-                "| hgrn | – <sup>4</sup> | – <sup>1</sup> | – <sup>3</sup> | – <sup>5</sup> |  |\n"
-                "| retnet | – <sup>3</sup> | – <sup>3</sup> | 0.250 (1) | – <sup>3</sup> |  |\n"
-                "| softmax (full attention) |  |  |  |  | 1.000 (1) |\n"
-                "\n"
-                "<sup>1</sup> pending: 1 of 1 runs have not ended<br>\n"
-                "<sup>2</sup> 1 of 1 runs gave no result; failed: killed by SIGKILL<br>\n"
-                "<sup>3</sup> not planned<br>\n"
-                "<sup>4</sup> 1 of 1 runs gave no result; timeout: after 2 h<br>\n"
-                "<sup>5</sup> 1 of 1 runs gave no result; diverged\n");
+    tables_check(s, "ratio-vs-recall", "md",
+                 "| variant | pure | 12:1 | 6:1 | 3:1 | full |\n"
+                 "|---|---:|---:|---:|---:|---:|\n"
+                 "| gla | – <sup>1</sup> | – <sup>2</sup> | – <sup>3</sup> | 0.500 (1) |  |\n"
+                 "| hgrn | – <sup>4</sup> | – <sup>1</sup> | – <sup>3</sup> | – <sup>5</sup> |  |\n"
+                 "| retnet | – <sup>3</sup> | – <sup>3</sup> | 0.250 (1) | – <sup>3</sup> |  |\n"
+                 "| softmax (full attention) |  |  |  |  | 1.000 (1) |\n"
+                 "\n"
+                 "<sup>1</sup> pending: 1 of 1 runs have not ended<br>\n"
+                 "<sup>2</sup> 1 of 1 runs gave no result; failed: killed by SIGKILL<br>\n"
+                 "<sup>3</sup> not planned<br>\n"
+                 "<sup>4</sup> 1 of 1 runs gave no result; timeout: after 2 h<br>\n"
+                 "<sup>5</sup> 1 of 1 runs gave no result; diverged\n");
     hy_store_close(s);
 }
 
@@ -248,8 +218,8 @@ static void widths_are_rows_of_their_own(void **state)
                                         .recall_test = 0.01 * d};
         results_add(s, sweep, &run);
     }
-    check_shows(s, "ratio-vs-recall", "md",
-                "| gla d_model=32 | 0.320 (1) |\n| gla d_model=64 | 0.640");
+    tables_check(s, "ratio-vs-recall", "md",
+                 "| gla d_model=32 | 0.320 (1) |\n| gla d_model=64 | 0.640");
     hy_store_close(s);
 }
 
@@ -276,9 +246,9 @@ static void a_pure_model_stands_in_the_row_of_every_placement(void **state)
     };
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
         results_add(s, sweep, &runs[i]);
-    check_shows(s, "ratio-vs-recall", "md",
-                "| gla placement=interleave | 0.100 ± 0.000 (2) | 0.200 (1) |\n"
-                "| gla placement=last | 0.100 ± 0.000 (2) | 0.300 (1) |\n");
+    tables_check(s, "ratio-vs-recall", "md",
+                 "| gla placement=interleave | 0.100 ± 0.000 (2) | 0.200 (1) |\n"
+                 "| gla placement=last | 0.100 ± 0.000 (2) | 0.300 (1) |\n");
     check_value(s, "SELECT count(*) FROM ratio_recall", 3);
     hy_store_close(s);
 }
@@ -290,13 +260,13 @@ static void a_sweep_shows_its_own_runs(void **state)
     add_rate(s, results_sweep(s, "a"), "3:1", 1e-3, 0.5, 0.5);
     add_rate(s, results_sweep(s, "b"), "pure", 1e-3, 0.5, 0.5);
     for (int t = 0; hy_tables[t]; t++) {
-        char *text = report(s, hy_tables[t]->name, "b", "csv");
+        char *text = tables_write(s, hy_tables[t]->name, "b", "csv");
         assert_non_null(strstr(text, "pure"));
         assert_null(strstr(text, "3:1"));
         free(text);
     }
-    check_shows(s, "ratio-vs-recall", "text", "a: gla");
-    check_shows(s, "ratio-vs-recall", "text", "b: gla");
+    tables_check(s, "ratio-vs-recall", "text", "a: gla");
+    tables_check(s, "ratio-vs-recall", "text", "b: gla");
     hy_store_close(s);
 }
 
@@ -305,7 +275,7 @@ static void data_is_one_row_per_figure_with_plain_numbers(void **state)
     (void)state;
     struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
     add_rate(s, results_sweep(s, "a"), "3:1", 1e-3, 0.5, 0.25);
-    check_shows(
+    tables_check(
         s, "ratio-vs-recall", "csv",
         "sweep,variant,label,ratio,placement,linear_layers,full_layers,lr,lr_edge,n,recall_test,"
         "recall_test_ci95,cache_bytes,runs,failed,open,failure,pruned\n"
@@ -322,14 +292,14 @@ static void hostile_names_stay_data_in_every_format(void **state)
         .variant = "a|b\\_&%$#{}~^\"<,\n", .ratio = "3:1", .status = "done", .recall_test = 0.5};
     results_add(s, results_sweep(s, name), &run);
     for (int t = 0; hy_tables[t]; t++)
-        free(report(s, hy_tables[t]->name, name, "text"));
+        free(tables_write(s, hy_tables[t]->name, name, "text"));
     check_value(s, "SELECT count(*) FROM run", 1);
-    check_shows(s, "ratio-vs-recall", "md", "| a\\|b\\\\_&amp;%$#{}~^\"&lt;,  | 0.500 (1) |\n");
-    check_shows(s, "ratio-vs-recall", "latex",
-                "a\\textbar{}b\\textbackslash{}\\_\\&\\%\\$\\#\\{\\}\\textasciitilde{}"
-                "\\textasciicircum{}\\textquotedbl{}\\textless{},  & 0.500 (1) \\\\\n");
-    check_shows(s, "ratio-vs-recall", "csv", ",\"a|b\\_&%$#{}~^\"\"<,\n\",,3:1,");
-    check_shows(s, "ratio-vs-recall", "text", "\na|b\\_&%$#{}~^\"<,   0.500 (1)\n");
+    tables_check(s, "ratio-vs-recall", "md", "| a\\|b\\\\_&amp;%$#{}~^\"&lt;,  | 0.500 (1) |\n");
+    tables_check(s, "ratio-vs-recall", "latex",
+                 "a\\textbar{}b\\textbackslash{}\\_\\&\\%\\$\\#\\{\\}\\textasciitilde{}"
+                 "\\textasciicircum{}\\textquotedbl{}\\textless{},  & 0.500 (1) \\\\\n");
+    tables_check(s, "ratio-vs-recall", "csv", ",\"a|b\\_&%$#{}~^\"\"<,\n\",,3:1,");
+    tables_check(s, "ratio-vs-recall", "text", "\na|b\\_&%$#{}~^\"<,   0.500 (1)\n");
     hy_store_close(s);
 }
 
@@ -350,10 +320,10 @@ static void memory_has_a_column_per_context(void **state)
         assert_int_equal(hy_store_row(s, id, &row, NULL), 0);
     }
     results_fact(s, id, "params", 115008);
-    check_shows(s, "memory", "md", "| state | cache at 256 | cache at 2048 |");
-    check_shows(s, "memory", "md", "| 115008 | – | 1.5 KiB | 3.0 MiB |");
-    check_shows(s, "memory", "csv", "cache_bytes_256,cache_bytes_2048");
-    check_shows(s, "memory", "csv", ",115008,,1536.0,3145728.0,");
+    tables_check(s, "memory", "md", "| state | cache at 256 | cache at 2048 |");
+    tables_check(s, "memory", "md", "| 115008 | – | 1.5 KiB | 3.0 MiB |");
+    tables_check(s, "memory", "csv", "cache_bytes_256,cache_bytes_2048");
+    tables_check(s, "memory", "csv", ",115008,,1536.0,3145728.0,");
     hy_store_close(s);
 }
 
@@ -364,7 +334,7 @@ static void an_empty_database_has_every_table_in_every_format(void **state)
     struct hy_store *s = results_open("x.db", HY_STORE_READ);
     for (int t = 0; hy_tables[t]; t++)
         for (int f = 0; hy_formats[f].name; f++) {
-            char *text = report(s, hy_tables[t]->name, NULL, hy_formats[f].name);
+            char *text = tables_write(s, hy_tables[t]->name, NULL, hy_formats[f].name);
             const int is_csv = !strcmp(hy_formats[f].name, "csv");
             assert_non_null(strstr(text, is_csv ? "sweep," : "\n"));
             free(text);
@@ -376,9 +346,9 @@ static void every_run_is_listed_with_its_reason(void **state)
 {
     (void)state;
     struct hy_store *s = open_holes();
-    check_shows(s, "runs", "csv", ",failed,1,,,,,");
-    check_shows(s, "runs", "csv", "killed by SIGKILL\n");
-    check_shows(s, "runs", "csv", ",pending,0,,,,,,,\n");
+    tables_check(s, "runs", "csv", ",failed,1,,,,,");
+    tables_check(s, "runs", "csv", "killed by SIGKILL\n");
+    tables_check(s, "runs", "csv", ",pending,0,,,,,,,\n");
     hy_store_close(s);
 }
 

@@ -61,9 +61,12 @@ static void the_default_is_recall_by_ratio_as_text(void **state)
 static void every_table_and_format_is_listed(void **state)
 {
     (void)state;
+    make_database();
     assert_int_equal(hylas("report --list"), 0);
     check_shows("ratio-vs-perplexity");
     check_shows("latex");
+    assert_int_equal(hylas("report x.db pareto --format svg"), 0);
+    check_shows("<svg ");
 }
 
 static void bad_input_names_what_is_wrong_and_what_is_near(void **state)
@@ -77,7 +80,8 @@ static void bad_input_names_what_is_wrong_and_what_is_near(void **state)
         {"report", 2, "the database is missing; usage: hylas report DB"},
         {"report x.db runs more", 2, "unexpected argument 'more'"},
         {"report x.db ratio-vs-recal", 2, "did you mean 'ratio-vs-recall'?"},
-        {"report x.db qqqqqqqqqqqqqqqq", 2, "valid: lr, memory, ratio-vs-perplexity"},
+        {"report x.db qqqqqqqqqqqqqqqq", 2, "valid: lr, memory, pareto, ratio-vs-perplexity"},
+        {"report x.db memory --format svg", 2, "those with one: pareto, ratio-vs-perplexity"},
         {"report x.db --format latx", 2, "did you mean 'latex'?"},
         {"report x.db --format", 2, "option --format needs a value"},
         {"report x.db --colour", 2, "unknown option --"},
