@@ -310,12 +310,19 @@ static void a_resolved_configuration_resolves_to_itself(void **state)
     }
 }
 
-static void the_mlp_has_its_usual_width_by_default(void **state)
+static void the_mlp_has_its_usual_width_by_default_and_none_with_0(void **state)
 {
     (void)state;
     struct hy_plan p = plan_of("model: {d_model: 1024}\nmixer: {ratio: full}\n"
                                "data: {train: [{task: mqar}]}\n");
     assert_int_equal(p.runs[0].config.model.mlp, 2816);
+    hy_plan_release(&p);
+    p = plan_of("model: {d_model: 16, layers: 1, heads: 1, mlp: 0}\nmixer: {ratio: full}\n"
+                "data: {train: [{task: mqar, vocab: 16, pairs: 2}]}\n");
+    struct hy_err e;
+    assert_int_equal(hy_plan_estimate(&p, &e), HY_OK);
+    /* Embedding, head, two norms, queries, keys, values and output. */
+    assert_int_equal(p.runs[0].estimate.params, 2 * 16 * 16 + 2 * 16 + 4 * 16 * 16);
     hy_plan_release(&p);
 }
 
@@ -439,7 +446,7 @@ int main(void)
         cmocka_unit_test(set_values_win_over_file_and_matrix),
         cmocka_unit_test(evaluation_inherits_from_training),
         cmocka_unit_test(a_resolved_configuration_resolves_to_itself),
-        cmocka_unit_test(the_mlp_has_its_usual_width_by_default),
+        cmocka_unit_test(the_mlp_has_its_usual_width_by_default_and_none_with_0),
         cmocka_unit_test(what_is_wrong_is_named_with_its_place),
         cmocka_unit_test(wrong_set_values_are_named),
         cmocka_unit_test(a_deep_file_is_refused),

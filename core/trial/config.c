@@ -40,7 +40,7 @@ static int read_model(const struct hy_value *tree, struct hy_config *c, struct h
         return hy_fail(e, HY_E_USAGE, "%sd_model %d is not a multiple of heads %d", at.text,
                        c->model.d_model, c->model.heads);
     }
-    if (c->model.mlp)
+    if (c->model.mlp >= 0)
         return HY_OK;
     c->model.mlp = (c->model.d_model * 8 / 3 + 255) / 256 * 256;
     return hy_value_set(s, "mlp", hy_value_int(c->model.mlp), e);
