@@ -57,13 +57,18 @@ struct hy_launch {
 int hy_cuda_check(const struct hy_device *d, cudaError_t error, const char *doing,
                   struct hy_err *e);
 
-/* Launches a kernel. All launches are written so: a kernel's failure is noticed by the executor,
- * and a build for the CPU (tests) can put loops in its place. */
+/* Launches a kernel. All launches are written so; the executor notices a failure. (A call, not
+ * <<<>>>, so that a C++ compiler can build kernels for the tests that run them on the CPU.) */
 template <typename... P, typename... A>
 static inline void hy_start(const struct hy_launch *at, dim3 grid, dim3 block, size_t shared_bytes,
                             void (*kernel)(P...), A... args)
 {
-    kernel<<<grid, block, shared_bytes, at->stream>>>(static_cast<P>(args)...);
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = at->stream;
+    cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...);
 }
 
 /* The block's dynamic shared memory as an array of `type`. */
