@@ -17,15 +17,17 @@ static const char usage[] = "hylas bench [VARIANT...] [options]";
 struct training {
     struct hy_trainer trainer;
     int64_t step;
-    int diverged;
+    struct hy_err e; /* the first failure */
 };
 
 static void train(void *context)
 {
     static const struct hy_update update = {.lr = 1e-4, .weight_decay = .1, .clip = 1};
     struct training *t = context;
-    double loss, norm;
-    t->diverged |= !hy_trainer_step(&t->trainer, ++t->step, &update, &loss, &norm);
+    int steps;
+    hy_trainer_step(&t->trainer, ++t->step, &update);
+    if (hy_trainer_due(&t->trainer) && !t->e.code)
+        hy_trainer_collect(&t->trainer, &steps, &t->e);
 }
 
 /* Random text, every position scored. */
@@ -33,8 +35,8 @@ static void fill(struct hy_trainer *t, int vocab)
 {
     const int64_t rows = t->weights->rows;
     struct hy_rng rng = hy_rng_start(0, HY_RNG_CHECK, 0, 0);
-    int32_t *tokens = hy_data(t->ends.tokens, 0), *labels = hy_data(t->ends.labels, 0);
-    hy_real *weights = hy_real_data(t->weights, 0);
+    int32_t *tokens = hy_input(t->ends.tokens, 0), *labels = hy_input(t->ends.labels, 0);
+    hy_real *weights = hy_input(t->weights, 0);
     for (int64_t i = 0; i < rows; i++) {
         tokens[i] = (int32_t)hy_rng_below(&rng, (uint32_t)vocab);
         labels[i] = (int32_t)hy_rng_below(&rng, (uint32_t)vocab);
@@ -54,7 +56,7 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
                                    .precision = b->precision};
     const double rows = (double)p->batch * p->tokens;
     struct training t = {0};
-    int rc = hy_trainer_init(&t.trainer, spec, &shape, (int64_t)rows, 0, e);
+    int rc = hy_trainer_init(&t.trainer, spec, &shape, NULL, (int64_t)rows, 0, e);
     if (rc || (rc = hy_slab_draw(&t.trainer.params, 0, 0, e)))
         goto out;
     t.trainer.optimizer.beta1 = .9;
@@ -70,7 +72,9 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
     p->bytes = t.trainer.cost.bytes / rows;
     p->memory = (int64_t)t.trainer.graph->arena_bytes;
     *params = t.trainer.params.count;
-    if (t.diverged)
+    if (t.e.code)
+        rc = hy_fail(e, t.e.code, "%s", t.e.text);
+    else if (t.trainer.frozen[0])
         rc = hy_fail(e, HY_E_RUN, "%s diverged", spec->linear->name);
     else if (profile)
         hy_bench_add_profile(profile, spec->linear->name, p->tokens, t.trainer.graph);

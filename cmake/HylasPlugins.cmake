@@ -36,7 +36,8 @@ endfunction()
 # hylas_cuda_table(VAR): a C file that defines hy_cuda_ops (core/graph/device.h) from the .cu files that
 # say HY_CUDA_KIND(<name>) for their own name.
 function(hylas_cuda_table var)
-    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/graph/*.cu core/ops/*.cu)
+    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/graph/*.cu core/ops/*.cu
+        core/model/*.cu)
     set(declarations "")
     set(rows "")
     foreach(file ${files})

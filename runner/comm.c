@@ -40,6 +40,11 @@ int hy_comm_size(const struct hy_comm *c)
     return c->size;
 }
 
+int hy_comm_local_rank(const struct hy_comm *c)
+{
+    return c->local_rank;
+}
+
 uint64_t hy_comm_traffic(const struct hy_comm *c)
 {
     return c->traffic;

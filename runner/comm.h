@@ -21,6 +21,8 @@ void hy_comm_close(struct hy_comm *c);
 
 int hy_comm_rank(const struct hy_comm *c); /* local */
 int hy_comm_size(const struct hy_comm *c); /* local */
+/* Local: this rank's number among those on its machine. */
+int hy_comm_local_rank(const struct hy_comm *c);
 /* Local: messages that this rank has sent and received so far. */
 uint64_t hy_comm_traffic(const struct hy_comm *c);
 

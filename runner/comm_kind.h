@@ -13,7 +13,7 @@ struct hy_comm_kind {
 /* Comes first in each implementation's own struct. */
 struct hy_comm {
     const struct hy_comm_kind *kind;
-    int rank, size;
+    int rank, size, local_rank;
     uint64_t traffic;
 };
 

@@ -112,6 +112,11 @@ int hy_comm_mpi_open(struct hy_comm **out, struct hy_err *e)
     m->comm.kind = &kind;
     MPI_Comm_rank(MPI_COMM_WORLD, &m->comm.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &m->comm.size);
+    MPI_Comm machine;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, m->comm.rank, MPI_INFO_NULL,
+                        &machine);
+    MPI_Comm_rank(machine, &m->comm.local_rank);
+    MPI_Comm_free(&machine);
     *out = &m->comm;
     return HY_OK;
 }

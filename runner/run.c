@@ -5,6 +5,7 @@
 
 #include "core/base/log.h"
 #include "runner/coordinator.h"
+#include "runner/serve.h"
 #include "runner/stop.h"
 #include "runner/worker.h"
 
@@ -127,6 +128,9 @@ int hy_run_sweep(const struct hy_run_request *request, struct hy_err *e)
     if (rc)
         return rc;
     const int leads = hy_comm_rank(comm) == 0;
+    char number[16];
+    snprintf(number, sizeof number, "%d", hy_comm_local_rank(comm));
+    setenv(HY_LOCAL_RANK, number, 1); /* for the children */
     hy_stop_install();
     rc = hy_worker_new(comm, &worker, e);
     if (!rc && leads) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "core/trial/trial.h"
@@ -63,7 +64,12 @@ int hy_serve(const struct hy_service *s, struct hy_err *e)
     if (rc)
         return rc;
     const struct hy_trial_io io = {
-        .emit = emit, .context = &listener, .stop = s->stop, .checkpoint = s->checkpoint};
+        .emit = emit,
+        .context = &listener,
+        .stop = s->stop,
+        .checkpoint = s->checkpoint,
+        .local_rank = getenv(HY_LOCAL_RANK) ? atoi(getenv(HY_LOCAL_RANK)) : 0,
+    };
     rc = hy_trial_run(&config, &io, e);
     hy_config_release(&config);
     hy_buf_release(&listener.line);

@@ -5,6 +5,9 @@
 
 #include "core/base/err.h"
 
+/* The environment variable that tells a child its rank's number on the machine. */
+#define HY_LOCAL_RANK "HYLAS_LOCAL_RANK"
+
 struct hy_service {
     const char *config;       /* JSON */
     const char *checkpoint;   /* a path, or NULL */

@@ -224,11 +224,11 @@ int main(int argc, char **argv)
     struct hy_device *device;
     struct hy_err e = {0};
     int missed = 0, compared = 0;
-    if (!hy_device_count(&e)) {
+    if (hy_device_count(&e) < 1) {
         printf("nothing was compared: %s\n", e.text);
         return SKIPPED;
     }
-    if (hy_device_open(0, &device, &e))
+    if (hy_device_open(0, 0, &device, &e))
         stop("device", &e);
     printf("%s, %s\n%-6s%-14s%9s%10s%10s%10s  %s\n", hy_device_name(device),
            hy_device_library(device), "", "operator", "examples", "values", "gradients", "gang",

@@ -279,7 +279,7 @@ static void test_longer_sequences_come_in_smaller_batches(void **state)
     struct hy_err e;
     configure_lengths(&c, "{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 24},"
                           "{\"task\": \"mqar\", \"seq_len\": 200}, {\"task\": \"mqar\"}");
-    if (hy_engine_init(&x, &c, 1, &e))
+    if (hy_engine_init(&x, &c, NULL, 1, &e))
         fail_msg("%s", e.text);
     assert_int_equal(x.evaluator_count, 3);
     for (int s = 0; s < 4; s++) {

@@ -5,6 +5,18 @@
 #include <limits.h>
 #include <stdio.h>
 
+static cublasComputeType_t compute_type(const struct hy_launch *at)
+{
+    switch (at->graph->shape.precision) {
+    case HY_PRECISION_TF32:
+        return CUBLAS_COMPUTE_32F_FAST_TF32;
+    case HY_PRECISION_BF16:
+        return CUBLAS_COMPUTE_32F_FAST_16BF;
+    default:
+        return CUBLAS_COMPUTE_32F;
+    }
+}
+
 /* Loads one of the versions whose calls are those of the header: by the loader's own search, then
  * from the toolkit that hylas was built with. */
 static void *open_library(void)
@@ -71,7 +83,7 @@ void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t 
         at->device->blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
         (int)n, (int)m, (int)k, &alpha, b.data, CUDA_R_32F, (int)b.ld, b.stride, a.data, CUDA_R_32F,
         (int)a.ld, a.stride, &beta, c.data, CUDA_R_32F, (int)c.ld, c.stride, at->replicas,
-        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+        compute_type(at), CUBLAS_GEMM_DEFAULT);
     if (status != CUBLAS_STATUS_SUCCESS)
         hy_fail(e, HY_E_RUN, "%s: cuBLAS refused a product of [%lld, %lld] by [%lld, %lld]: %d",
                 at->device->name, (long long)m, (long long)k, (long long)k, (long long)n,

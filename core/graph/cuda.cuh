@@ -40,8 +40,9 @@ struct hy_device {
     cudaStream_t stream; /* all work, in order */
     struct hy_cublas cublas;
     cublasHandle_t blas;
-    void *workspace; /* cuBLAS's: it must not allocate while a step is captured */
-    size_t used, peak;
+    void *workspace;   /* cuBLAS's: it must not allocate while a step is captured */
+    size_t bytes;      /* of its memory */
+    size_t used, peak; /* by this process */
 };
 
 /* Where a twin launches: borrowed for the call. */

@@ -14,9 +14,9 @@ int hy_device_count(struct hy_err *why)
     return 0;
 }
 
-int hy_device_open(int ordinal, struct hy_device **out, struct hy_err *e)
+int hy_device_open(int ordinal, int dry, struct hy_device **out, struct hy_err *e)
 {
-    (void)ordinal, (void)out, (void)hy_device_count(e);
+    (void)ordinal, (void)dry, (void)out, (void)hy_device_count(e);
     return HY_E_ENV;
 }
 
@@ -30,12 +30,14 @@ void hy_device_close(struct hy_device *d)
     result name(__VA_ARGS__) { abort(); }
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NEVER(const char *, hy_device_name, const struct hy_device *d)
+NEVER(size_t, hy_device_bytes, const struct hy_device *d)
 NEVER(const char *, hy_device_library, const struct hy_device *d)
 NEVER(int, hy_device_memory, const struct hy_device *d, struct hy_device_memory *out,
       struct hy_err *e)
 NEVER(int, hy_device_alloc, struct hy_device *d, size_t bytes, const char *what, void **out,
       struct hy_err *e)
 NEVER(void, hy_device_free, struct hy_device *d, void *p, size_t bytes)
+NEVER(int, hy_device_wait, struct hy_device *d, struct hy_err *e)
 NEVER(int, hy_device_write, struct hy_device *d, void *to, const void *from, size_t bytes,
       struct hy_err *e)
 NEVER(int, hy_device_read, struct hy_device *d, void *to, const void *from, size_t bytes,

@@ -2,7 +2,7 @@
  *
  * A slab or a graph whose `device` is NULL lives on the CPU, which is the ordinary case. On a
  * device all work goes to one stream in the order of the calls, and the host does not wait for it
- * but in hy_device_read() and hy_graph_read(): there an error of earlier work comes to light. In a
+ * but in hy_device_wait() and where it reads: there an error of earlier work comes to light. In a
  * build without CUDA there is no device to open, and the rest is never called.
  *
  * No CUDA type stands here; core/graph/cuda.cuh has them. */
@@ -34,17 +34,20 @@ struct hy_cuda_op {
 /* Generated from the .cu files beside the operators; ended by a NULL name. Empty in a CPU build. */
 extern const struct hy_cuda_op hy_cuda_ops[];
 
-/* How many devices there are. 0: *why (may be NULL) says whether the build, the driver or the
- * machine lacks them. */
+/* How many devices there are; 0: none, and *why (may be NULL) says whether the build or the machine
+ * lacks them; -1: there is a driver, but it does not serve us, and *why says why. */
 int hy_device_count(struct hy_err *why);
 
-/* Opens device `ordinal` and cuBLAS. HY_E_ENV: no such device, no driver, no cuBLAS. Everything
- * that lives on a device is released before it is closed. */
-int hy_device_open(int ordinal, struct hy_device **out, struct hy_err *e);
+/* Opens device `ordinal` and cuBLAS. HY_E_ENV: no such device, no driver, no cuBLAS. dry: only asks
+ * what it is, for dry graphs and estimates. Everything that lives on a device is released before it
+ * is closed. */
+int hy_device_open(int ordinal, int dry, struct hy_device **out, struct hy_err *e);
 void hy_device_close(struct hy_device *d); /* accepts NULL */
 
 /* "cuda:0 NVIDIA H100 80GB HBM3" */
 const char *hy_device_name(const struct hy_device *d);
+/* Bytes of its memory. */
+size_t hy_device_bytes(const struct hy_device *d);
 /* "cuBLAS 13.0.2" */
 const char *hy_device_library(const struct hy_device *d);
 
@@ -58,6 +61,9 @@ int hy_device_memory(const struct hy_device *d, struct hy_device_memory *out, st
 int hy_device_alloc(struct hy_device *d, size_t bytes, const char *what, void **out,
                     struct hy_err *e);
 void hy_device_free(struct hy_device *d, void *p, size_t bytes); /* accepts NULL */
+
+/* Waits for all work given to the device. */
+int hy_device_wait(struct hy_device *d, struct hy_err *e);
 
 /* Copies between host and device, after all work given to the device before; both wait. */
 int hy_device_write(struct hy_device *d, void *to, const void *from, size_t bytes,

@@ -24,24 +24,29 @@ int hy_device_count(struct hy_err *why)
     (void)cudaGetLastError();
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
-    if (error == cudaErrorInsufficientDriver && !driver)
+    if (error == cudaErrorNoDevice || error == cudaSuccess) {
+        hy_fail(why, HY_E_ENV, "this machine has no CUDA device");
+        return 0;
+    }
+    if (error == cudaErrorInsufficientDriver && !driver) {
         hy_fail(why, HY_E_ENV, "this machine has no CUDA driver");
-    else if (error == cudaErrorInsufficientDriver)
+        return 0;
+    }
+    if (error == cudaErrorInsufficientDriver)
         hy_fail(why, HY_E_ENV,
                 "the driver serves CUDA up to %d.%d, but hylas was built with CUDA %d.%d",
                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    else if (error != cudaSuccess && error != cudaErrorNoDevice)
-        hy_fail(why, HY_E_ENV, "CUDA does not start: %s", cudaGetErrorString(error));
     else
-        hy_fail(why, HY_E_ENV, "this machine has no CUDA device");
-    return 0;
+        hy_fail(why, HY_E_ENV, "CUDA does not start: %s", cudaGetErrorString(error));
+    return -1;
 }
 
 /* Everything that opening can fail in once the device is known by name. */
 static int start(struct hy_device *d, struct hy_err *e)
 {
     int rc;
-    if ((rc = hy_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking),
+    if ((rc = hy_cuda_check(d, cudaSetDevice(d->ordinal), "opening it", e)) ||
+        (rc = hy_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking),
                             "opening a stream", e)) ||
         (rc = hy_cublas_load(&d->cublas, e)) ||
         (rc = hy_device_alloc(d, WORKSPACE, "the workspace of cuBLAS", &d->workspace, e)))
@@ -54,11 +59,11 @@ static int start(struct hy_device *d, struct hy_err *e)
     return HY_OK;
 }
 
-int hy_device_open(int ordinal, struct hy_device **out, struct hy_err *e)
+int hy_device_open(int ordinal, int dry, struct hy_device **out, struct hy_err *e)
 {
     const int count = hy_device_count(e);
     cudaDeviceProp properties;
-    if (!count)
+    if (count < 1)
         return HY_E_ENV;
     if (ordinal < 0 || ordinal >= count)
         return hy_fail(e, HY_E_ENV, "there is no cuda:%d; this machine has %d, from cuda:0",
@@ -68,14 +73,13 @@ int hy_device_open(int ordinal, struct hy_device **out, struct hy_err *e)
         return hy_fail_memory(e);
     d->ordinal = ordinal;
     snprintf(d->name, sizeof d->name, "cuda:%d", ordinal);
-    int rc = hy_cuda_check(d, cudaSetDevice(ordinal), "opening it", e);
-    if (!rc)
-        rc = hy_cuda_check(d, cudaGetDeviceProperties(&properties, ordinal), "asking its name", e);
+    int rc = hy_cuda_check(d, cudaGetDeviceProperties(&properties, ordinal), "asking its name", e);
     if (!rc) {
         snprintf(d->name, sizeof d->name, "cuda:%d %s", ordinal, properties.name);
+        d->bytes = properties.totalGlobalMem;
         d->processors = properties.multiProcessorCount;
         d->shared_most = (int)properties.sharedMemPerBlockOptin;
-        rc = start(d, e);
+        rc = dry ? HY_OK : start(d, e);
     }
     if (rc)
         hy_device_close(d);
@@ -102,6 +106,11 @@ void hy_device_close(struct hy_device *d)
 const char *hy_device_name(const struct hy_device *d)
 {
     return d->name;
+}
+
+size_t hy_device_bytes(const struct hy_device *d)
+{
+    return d->bytes;
 }
 
 const char *hy_device_library(const struct hy_device *d)
@@ -151,6 +160,11 @@ void hy_device_free(struct hy_device *d, void *p, size_t bytes)
     cudaStreamSynchronize(d->stream);
     cudaFree(p);
     d->used -= bytes;
+}
+
+int hy_device_wait(struct hy_device *d, struct hy_err *e)
+{
+    return hy_cuda_check(d, cudaStreamSynchronize(d->stream), "waiting for it", e);
 }
 
 /* Copies and waits: whatever failed before on the stream is reported here too. */

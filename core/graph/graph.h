@@ -130,12 +130,9 @@ struct hy_graph {
     int position;                   /* HY_CACHED: tokens already in the cache before this run */
     int dry;                        /* plan without allocating: for estimates; cannot run */
     int timed;                      /* measure seconds per op */
-    struct hy_device *device;       /* borrowed; where slabs and activations lie. NULL: the CPU. Set
-                                     * before       anything is built. */
-    int eager;                      /* on a device: launch op by op, replay nothing */
-    /* On a device: launched behind the ops of every run, captured with them. */
-    void (*tail)(void *context, const struct hy_launch *at);
-    void *tail_context;
+    /* Borrowed; where slabs and activations lie, NULL: the CPU. Set before anything is built. */
+    struct hy_device *device;
+    int eager;                /* on a device: launch op by op, replay nothing */
     struct hy_cuda_run *cuda; /* on a device: what runs the graph there */
     struct hy_op **ops;
     int op_count, op_room, forward_ops;
@@ -239,6 +236,8 @@ void *hy_input(struct hy_tensor *t, int replica);
  * run, and the call returns before they have; a failure stays in g->err, later runs do nothing, and
  * hy_graph_read() reports it. */
 void hy_graph_run(struct hy_graph *g, const unsigned char *active);
+/* Waits until all runs before are done; reports a failure of theirs. */
+int hy_graph_wait(const struct hy_graph *g, struct hy_err *e);
 /* Copies a replica's rows of t (a parameter, an input's or kept output's data or gradient), without
  * gaps, once all runs before are done. */
 int hy_graph_read(const struct hy_tensor *t, int replica, void *out, struct hy_err *e);

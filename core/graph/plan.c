@@ -222,28 +222,31 @@ void *hy_input(struct hy_tensor *t, int replica)
     return t->graph->device ? hy_cuda_staged(t, replica) : hy_data(t, replica);
 }
 
+int hy_graph_wait(const struct hy_graph *g, struct hy_err *e)
+{
+    if (g->device && g->err.code) {
+        *e = g->err;
+        return e->code;
+    }
+    return g->device ? hy_device_wait(g->device, e) : HY_OK;
+}
+
 int hy_graph_read(const struct hy_tensor *t, int replica, void *out, struct hy_err *e)
 {
     const struct hy_graph *g = t->graph;
     const size_t row = (size_t)t->cols * hy_element_bytes(t);
     const size_t step = (size_t)t->ld * hy_element_bytes(t);
     const char *from = hy_data(t, replica);
-    if (g->device && g->err.code) {
-        *e = g->err;
-        return e->code;
-    }
-    if (g->device && row == step)
-        return hy_device_read(g->device, out, from, row * (size_t)t->rows, e);
-    for (int64_t i = 0; i < t->rows; i++) {
+    int rc = hy_graph_wait(g, e);
+    for (int64_t i = 0; i < t->rows && !rc; i += row == step ? t->rows : 1) {
         char *to = (char *)out + (size_t)i * row;
-        const int rc =
-            g->device ? hy_device_read(g->device, to, from + (size_t)i * step, row, e) : HY_OK;
-        if (rc)
-            return rc;
-        if (!g->device)
-            memcpy(to, from + (size_t)i * step, row);
+        const size_t bytes = row == step ? row * (size_t)t->rows : row;
+        if (g->device)
+            rc = hy_device_read(g->device, to, from + (size_t)i * step, bytes, e);
+        else
+            memcpy(to, from + (size_t)i * step, bytes);
     }
-    return HY_OK;
+    return rc;
 }
 
 void hy_graph_run(struct hy_graph *g, const unsigned char *active)

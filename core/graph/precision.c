@@ -5,9 +5,9 @@
 #include "core/graph/bf16.h"
 #include "core/graph/internal.h"
 
-const char hy_precision_choices[] = "float32|bf16";
+const char hy_precision_choices[] = "float32|bf16|tf32";
 
-static const char *const names[] = {"float32", "bf16"};
+static const char *const names[] = {"float32", "bf16", "tf32"};
 
 const char *hy_precision_name(enum hy_precision p)
 {

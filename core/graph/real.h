@@ -17,10 +17,11 @@ typedef uint16_t hy_bf16;
 /* How large products are computed. What they sum up, and all else, is hy_real. */
 enum hy_precision {
     HY_PRECISION_FLOAT32,
-    HY_PRECISION_BF16 /* operands are rounded to bfloat16, to nearest even */
+    HY_PRECISION_BF16, /* operands are rounded to bfloat16, to nearest even */
+    HY_PRECISION_TF32  /* CUDA only: operands keep 10 bits of their significands */
 };
 
-extern const char hy_precision_choices[]; /* "float32|bf16" */
+extern const char hy_precision_choices[]; /* "float32|bf16|tf32" */
 const char *hy_precision_name(enum hy_precision p);
 int hy_precision_parse(const char *name); /* -1 where none is called that */
 

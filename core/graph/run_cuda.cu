@@ -150,10 +150,6 @@ static void launch_checked(struct hy_graph *g)
         op->seconds += milliseconds * 1e-3;
         op->calls++;
     }
-    if (g->tail && !g->err.code) {
-        g->tail(g->tail_context, at);
-        failed(g, cudaGetLastError(), "the update");
-    }
     if (g->timed) {
         cudaEventDestroy(start);
         cudaEventDestroy(end);
@@ -170,8 +166,6 @@ static void capture(struct hy_graph *g)
     for (int i = 0; i < g->op_count; i++)
         if (!g->ops[i]->replaced)
             launch_op(g->ops[i], &run->launch);
-    if (g->tail)
-        g->tail(g->tail_context, &run->launch);
     if (!failed(g, cudaStreamEndCapture(g->device->stream, &graph), "capturing a run"))
         failed(g, cudaGraphInstantiate(&run->replay, graph, 0), "preparing a captured run");
     if (graph)

@@ -10,19 +10,41 @@
 #include "core/base/hash.h"
 #include "core/model/safetensors.h"
 
-/* The families of tensors in a file: the prefix of their names and where they lie. */
+/* The families of tensors in a file: the prefix of their names and where they lie in the host's
+ * memory. */
 struct family {
     const char *prefix;
     hy_real *data;
 };
 enum { FAMILIES = 3 };
 
-static void list_families(struct family out[FAMILIES], const struct hy_slab *params,
-                          const struct hy_adamw *opt)
+static const char *const prefixes[FAMILIES] = {"", "optimizer.m.", "optimizer.v."};
+
+/* Reads all families into `memory`, one behind the other. */
+static int read_families(struct family out[FAMILIES], const struct hy_slab *params,
+                         const struct hy_adamw *opt, hy_real *memory, struct hy_err *e)
 {
-    out[0] = (struct family){"", params->data};
-    out[1] = (struct family){"optimizer.m.", opt->m.data};
-    out[2] = (struct family){"optimizer.v.", opt->v.data};
+    const struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
+    for (int f = 0; f < FAMILIES; f++) {
+        out[f] = (struct family){prefixes[f], memory};
+        for (int r = 0; r < params->replicas; r++, memory += params->count) {
+            const int rc = hy_slab_read(slabs[f], r, memory, e);
+            if (rc)
+                return rc;
+        }
+    }
+    return HY_OK;
+}
+
+static int write_families(const struct family from[FAMILIES], struct hy_slab *params,
+                          struct hy_adamw *opt, struct hy_err *e)
+{
+    struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
+    int rc = HY_OK;
+    for (int f = 0; f < FAMILIES; f++)
+        for (int r = 0; r < params->replicas && !rc; r++)
+            rc = hy_slab_write(slabs[f], r, from[f].data + (int64_t)r * params->count, e);
+    return rc;
 }
 
 /* Hashes all three families, in the order of memory. */
@@ -80,12 +102,14 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
     struct hy_st_tensor *tensors = calloc((size_t)count, sizeof *tensors);
     char(*names)[NAME] = calloc((size_t)count, sizeof *names);
     hy_real *packed = malloc(FAMILIES * family_bytes(params));
+    hy_real *memory = malloc(FAMILIES * family_bytes(params));
     int rc;
-    if (!tensors || !names || !packed) {
+    if (!tensors || !names || !packed || !memory) {
         rc = hy_fail_memory(e);
         goto out;
     }
-    list_families(families, params, opt);
+    if ((rc = read_families(families, params, opt, memory, e)))
+        goto out;
     hy_real *at = packed;
     for (int f = 0, n = 0; f < FAMILIES; f++) {
         for (int i = 0; i < entries; i++, n++) {
@@ -106,6 +130,7 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
                                        {"stale", stale},     {"checksum", sum}};
     rc = hy_st_write(path, tensors, (size_t)count, pairs, sizeof pairs / sizeof *pairs, e);
 out:
+    free(memory);
     free(packed);
     free(names);
     free(tensors);
@@ -134,7 +159,7 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
                        struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e)
 {
     const size_t bytes = family_bytes(params);
-    struct family old[FAMILIES], loaded[FAMILIES];
+    struct family loaded[FAMILIES];
     struct hy_st_file file = {0};
     char sum[HY_HASH_TEXT];
     hy_real *memory = malloc(FAMILIES * bytes);
@@ -149,11 +174,10 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
         rc = hy_fail(e, HY_E_USAGE, "%s is no checkpoint of run %s", path, key);
         goto out;
     }
-    list_families(old, params, opt);
     for (int f = 0; f < FAMILIES; f++) {
-        loaded[f] = (struct family){old[f].prefix, memory + (size_t)f * (bytes / sizeof *memory)};
+        loaded[f] = (struct family){prefixes[f], memory + (size_t)f * (bytes / sizeof *memory)};
         for (int i = 0; i < params->entry_count; i++) {
-            const struct hy_st_tensor *t = wanted(&file, path, params, i, old[f].prefix, e);
+            const struct hy_st_tensor *t = wanted(&file, path, params, i, prefixes[f], e);
             if (!t) {
                 rc = HY_E_USAGE;
                 goto out;
@@ -166,8 +190,8 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
         rc = hy_fail(e, HY_E_USAGE, "%s is damaged: its checksum is %s, not %s", path, sum, stored);
         goto out;
     }
-    for (int f = 0; f < FAMILIES; f++)
-        memcpy(old[f].data, loaded[f].data, bytes);
+    if ((rc = write_families(loaded, params, opt, e)))
+        goto out;
     trained->step = strtoll(step, NULL, 10);
     trained->seconds = strtod(seconds, NULL);
     /* Files of before there were rules for stopping lack these. */

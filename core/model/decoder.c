@@ -18,6 +18,7 @@ int hy_decoder_init(struct hy_decoder *d, const struct hy_model_spec *spec, stru
     d->graph = hy_graph_new(&shape, params, NULL, &d->cache);
     if (!d->graph)
         return hy_fail_memory(e);
+    d->graph->device = d->cache.device = params->device;
     d->graph->dry = dry;
     hy_model_build(spec, d->graph, 0, &d->ends);
     if (!dry && !d->graph->err.code &&
@@ -50,7 +51,7 @@ static void decode(void *graph)
 double hy_decoder_rate(struct hy_decoder *d, double seconds)
 {
     for (int r = 0; r < d->graph->shape.replicas; r++)
-        memset(hy_data(d->ends.tokens, r), 0, (size_t)d->ends.tokens->rows * sizeof(int32_t));
+        memset(hy_input(d->ends.tokens, r), 0, (size_t)d->ends.tokens->rows * sizeof(int32_t));
     d->graph->position = d->graph->shape.context - 1;
     return hy_rate(decode, d->graph, seconds);
 }

@@ -1,9 +1,25 @@
-/* trainer.h - a model in training: parameters, gradients, optimizer, and the graph of one step. */
+/* trainer.h - models in training: parameters, gradients, optimizer, and the graph of one step.
+ *
+ * A trainer holds a gang of replicas, which share the graph and nothing else; one is the ordinary
+ * case. A replica whose loss or gradient is not finite is frozen: its parameters stay as they are,
+ * the others go on. */
 #ifndef HY_MODEL_TRAINER_H
 #define HY_MODEL_TRAINER_H
 
 #include "core/model/model.h"
 #include "core/model/optimizer.h"
+
+/* Steps whose outcomes a trainer holds at most. */
+enum { HY_TRAINER_BACKLOG = 64 };
+
+struct hy_update {
+    double lr, weight_decay, clip; /* as for hy_adamw_step */
+};
+
+struct hy_outcome {
+    double loss; /* sum of weight times nll */
+    double norm; /* of the gradient, before clipping */
+};
 
 struct hy_trainer {
     struct hy_slab params, grads;
@@ -13,21 +29,34 @@ struct hy_trainer {
     struct hy_tensor *weights; /* [batch*tokens, 1] likewise: d loss / d nll of each position */
     struct hy_cost cost;       /* of one run of the graph */
     int64_t bytes;             /* parameters, gradients, moments, activations */
+    unsigned char *frozen;     /* [replicas]; the caller may freeze more */
+    unsigned char *active;     /* [replicas]: not frozen, in the current step */
+    struct hy_outcome
+        *outcomes; /* [HY_TRAINER_BACKLOG][replicas], of the steps not yet collected */
+    int pending;   /* their number */
+    /* On a device: core/model/update.h. */
+    struct hy_tensor *control, *segments, *log;
+    int described; /* segments are filled */
 };
 
-/* shape: batch and tokens of a step, in mode HY_TRAIN; max_labels: as for hy_model_build. dry:
- * plans without allocating, for estimates. Parameters start as zeros. Release also after a failure.
- */
+/* shape: replicas, batch and tokens of a step, in mode HY_TRAIN; max_labels: as for hy_model_build.
+ * device: where all of it lives, NULL: the CPU. dry: plans without allocating, for estimates.
+ * Parameters start as zeros. Release also after a failure. */
 int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
-                    const struct hy_shape *shape, int64_t max_labels, int dry, struct hy_err *e);
+                    const struct hy_shape *shape, struct hy_device *device, int64_t max_labels,
+                    int dry, struct hy_err *e);
 void hy_trainer_release(struct hy_trainer *t);
 
-struct hy_update {
-    double lr, weight_decay, clip; /* as for hy_adamw_step */
-};
-/* One optimizer step, counted from 1. *loss: sum of weight times nll; *norm: of the gradient. 0,
- * and nothing is updated, where either is not finite. */
-int hy_trainer_step(struct hy_trainer *t, int64_t step, const struct hy_update *u, double *loss,
-                    double *norm);
+/* One optimizer step, counted from 1, of all replicas that are not frozen; u: one per replica. On a
+ * device it is only begun. At most HY_TRAINER_BACKLOG steps are taken between two collections. */
+void hy_trainer_step(struct hy_trainer *t, int64_t step, const struct hy_update *u);
+
+/* Is it time to collect? On the CPU after each step, on a device when the backlog is full. */
+int hy_trainer_due(const struct hy_trainer *t);
+
+/* Waits for the steps taken since the last call. *steps: their number; replica r's outcome of the
+ * i-th of them is t->outcomes[i * replicas + r], NaN once it is frozen. Replicas that diverged are
+ * frozen from their step on. */
+int hy_trainer_collect(struct hy_trainer *t, int *steps, struct hy_err *e);
 
 #endif

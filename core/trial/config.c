@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/trial/config_read.h"
+#include "core/trial/device.h"
 
 /* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
  * that the caller reads itself, or NULL. */
@@ -111,7 +112,7 @@ static int read_eval(const struct hy_value *tree, struct hy_config *c, struct hy
 
 static int read_run(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
-    static const char *const devices[] = {"auto", "cpu"};
+    static const char *const devices[] = {"auto", "cpu", "cuda", "cuda:0"};
     struct hy_value *s;
     static const char *const rules[] = {"stop", "halving", NULL};
     const int rc = read_section(tree, "run", rules, c, &s, e);
@@ -119,13 +120,13 @@ static int read_run(const struct hy_value *tree, struct hy_config *c, struct hy_
         return rc;
     const struct hy_value *device = hy_value_get(s, "device");
     const struct hy_place at = hy_place_of(device);
-    if (!strncmp(device->string, "cuda", 4))
+    if (!hy_is_device(device->string))
+        return hy_refuse_name(device->mark, "device in section run:", device->string, devices, 4,
+                              e);
+    if (!strncmp(device->string, "cuda", 4) && !hy_cuda_ops[0].name)
         return hy_fail(e, HY_E_USAGE,
                        "%sdevice %s in section run: this build has no CUDA; use auto or cpu",
                        at.text, device->string);
-    if (strcmp(device->string, "auto") != 0 && strcmp(device->string, "cpu") != 0)
-        return hy_refuse_name(device->mark, "device in section run:", device->string, devices, 2,
-                              e);
     c->run.device = strdup(device->string);
     if (!c->run.device)
         return hy_fail_memory(e);

@@ -51,6 +51,7 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
         if (!v->graph)
             return hy_fail_memory(e);
         x->evaluator_count++;
+        v->graph->device = x->device;
         v->graph->dry = dry;
         hy_model_build(&x->spec, v->graph, hy_data_max_eval_labels(x->data, seq_len, shape.batch),
                        &v->ends);
@@ -61,18 +62,23 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
     return HY_OK;
 }
 
-static int check_precision(const struct hy_config *c, struct hy_err *e)
+static int check_precision(const struct hy_config *c, const struct hy_device *device,
+                           struct hy_err *e)
 {
     const struct hy_place at = hy_place_of(hy_value_at(c->tree, "train.precision"));
-    return hy_gemm_check(c->train.precision, e) ? hy_err_wrap(e, "%strain.precision", at.text)
-                                                : HY_OK;
+    /* Where a CUDA run is planned on a machine without a device, the device will tell. */
+    return !device && strncmp(c->run.device, "cuda", 4) != 0 && hy_gemm_check(c->train.precision, e)
+               ? hy_err_wrap(e, "%strain.precision", at.text)
+               : HY_OK;
 }
 
-int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, struct hy_err *e)
+int hy_engine_init(struct hy_engine *x, const struct hy_config *c, struct hy_device *device,
+                   int dry, struct hy_err *e)
 {
     const struct hy_task_env env = {.seq_len = c->train.seq_len, .seed = (uint64_t)c->train.seed};
     memset(x, 0, sizeof *x);
-    int rc = check_precision(c, e);
+    x->device = device;
+    int rc = check_precision(c, device, e);
     if (rc)
         return rc;
     rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval, c->data.eval_count, &env,
@@ -89,7 +95,7 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, stru
                                    .tokens = c->train.seq_len,
                                    .mode = HY_TRAIN,
                                    .precision = c->train.precision};
-    rc = hy_trainer_init(&x->trainer, &x->spec, &shape,
+    rc = hy_trainer_init(&x->trainer, &x->spec, &shape, device,
                          hy_data_max_train_labels(x->data, shape.batch), dry, e);
     if (rc)
         return rc;
@@ -114,6 +120,14 @@ struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source)
         if (x->evaluators[i].graph->shape.tokens == hy_data_eval_seq_len(x->data, source))
             return &x->evaluators[i];
     return NULL;
+}
+
+int64_t hy_engine_bytes(const struct hy_engine *x)
+{
+    int64_t sum = x->trainer.bytes;
+    for (int i = 0; i < x->evaluator_count; i++)
+        sum += (int64_t)x->evaluators[i].graph->arena_bytes;
+    return sum;
 }
 
 int hy_engine_cache_bytes(struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e)

@@ -16,6 +16,7 @@ struct hy_evaluator {
 struct hy_engine {
     struct hy_model_spec spec;
     struct hy_data *data;
+    struct hy_device *device; /* borrowed; NULL: the CPU */
     struct hy_trainer trainer;
     struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
     int evaluator_count;
@@ -24,10 +25,14 @@ struct hy_engine {
 /* The model that a configuration describes, for a vocabulary. */
 struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab);
 
-/* Opens the data and builds everything; dry: plans without allocating, for estimates. Release also
- * after a failure. */
-int hy_engine_init(struct hy_engine *x, const struct hy_config *c, int dry, struct hy_err *e);
+/* Opens the data and builds everything on the device, or where it is NULL on the CPU; dry: plans
+ * without allocating, for estimates. Release also after a failure. */
+int hy_engine_init(struct hy_engine *x, const struct hy_config *c, struct hy_device *device,
+                   int dry, struct hy_err *e);
 void hy_engine_release(struct hy_engine *x);
+
+/* Bytes that training and evaluation take together: of a device, or of the CPU's memory. */
+int64_t hy_engine_bytes(const struct hy_engine *x);
 
 /* Bytes of one sequence's cache at `context` tokens: measured by building the decoding graph, and
  * an error when they differ from what the variants declare. */

@@ -53,6 +53,7 @@ struct window {
     int32_t *local_tokens, *local_labels;
     float *nll;
     uint8_t *hit;
+    hy_real *all_nll, *all_hit; /* of the whole batch */
 };
 
 static int window_init(struct window *w, size_t sequences, size_t seq_len, struct hy_err *e)
@@ -64,7 +65,10 @@ static int window_init(struct window *w, size_t sequences, size_t seq_len, struc
     w->local_labels = calloc(seq_len, sizeof *w->local_labels);
     w->nll = calloc(seq_len, sizeof *w->nll);
     w->hit = calloc(seq_len, sizeof *w->hit);
-    if (!w->tokens || !w->labels || !w->local_tokens || !w->local_labels || !w->nll || !w->hit)
+    w->all_nll = calloc(n, sizeof *w->all_nll);
+    w->all_hit = calloc(n, sizeof *w->all_hit);
+    if (!w->tokens || !w->labels || !w->local_tokens || !w->local_labels || !w->nll || !w->hit ||
+        !w->all_nll || !w->all_hit)
         return hy_fail_memory(e);
     return HY_OK;
 }
@@ -77,6 +81,8 @@ static void window_release(struct window *w)
     free(w->local_labels);
     free(w->nll);
     free(w->hit);
+    free(w->all_nll);
+    free(w->all_hit);
 }
 
 /* Hands row `row` of the batch, as predicted, to the task's scorer. */
@@ -85,8 +91,7 @@ static void score(const struct hy_data *data, const struct hy_evaluator *v, stru
 {
     const int seq_len = v->graph->shape.tokens;
     const size_t first = (size_t)row * (size_t)seq_len;
-    const hy_real *nll = hy_real_data(v->ends.nll, 0) + first;
-    const hy_real *hit = hy_real_data(v->ends.hit, 0) + first;
+    const hy_real *nll = w->all_nll + first, *hit = w->all_hit + first;
     for (int t = 0; t < seq_len; t++) {
         const int32_t label = w->labels[first + (size_t)t];
         w->local_tokens[t] = w->tokens[first + (size_t)t] - shift;
@@ -127,9 +132,12 @@ static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
         for (int i = 0; i < rows; i++)
             hy_data_eval_fill(x->data, source, split, first + i, w.tokens + i * seq_len,
                               w.labels + i * seq_len, &shift);
-        memcpy(hy_data(v->ends.tokens, 0), w.tokens, bytes);
-        memcpy(hy_data(v->ends.labels, 0), w.labels, bytes);
+        memcpy(hy_input(v->ends.tokens, 0), w.tokens, bytes);
+        memcpy(hy_input(v->ends.labels, 0), w.labels, bytes);
         hy_graph_run(v->graph, NULL);
+        if ((rc = hy_graph_read(v->ends.nll, 0, w.all_nll, e)) ||
+            (rc = hy_graph_read(v->ends.hit, 0, w.all_hit, e)))
+            break;
         for (int i = 0; i < rows; i++)
             score(x->data, v, &w, source, scorer, i, first + i, shift);
         if (stop && *stop)

@@ -65,7 +65,8 @@ static const struct hy_option eval_options[] = {
 };
 
 static const struct hy_option run_options[] = {
-    {"device", HY_OPT_STRING, .text = "auto", .help = "auto or cpu"},
+    {"device", HY_OPT_STRING, .text = "auto",
+     .help = "auto, cpu, cuda or cuda:K; auto: a GPU where there is one"},
     {"threads", HY_OPT_INT, .def = 1, .min = 1, .max = 1024, .help = "CPU threads of a run"},
     {"timeout", HY_OPT_DURATION, .def = 0, .min = 0, .max = 1e9,
      .help = "longest time that a run may take; 0: no limit"},

@@ -9,6 +9,7 @@
 #include "core/base/clock.h"
 #include "core/model/checkpoint.h"
 #include "core/ops/support/gemm.h"
+#include "core/trial/device.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
 #include "core/trial/stopping.h"
@@ -19,6 +20,7 @@ struct run {
     const struct hy_config *config;
     const struct hy_trial_io *io;
     char key[HY_HASH_TEXT];
+    struct hy_device *device; /* NULL: the CPU */
     struct hy_engine engine;
     struct hy_schedule schedule;
     struct hy_trained trained;
@@ -77,21 +79,51 @@ static void emit_progress(struct run *r, int force)
     r->io->emit(r->io->context, &row);
 }
 
-/* One step on its batch; 0 where it diverged. */
-static int train_step(struct run *r, int64_t step, double *loss, double *norm)
+/* Begins one step on its batch. */
+static void train_step(struct run *r, int64_t step)
 {
     struct hy_trainer *t = &r->engine.trainer;
     const struct hy_config *c = r->config;
     const size_t n = (size_t)step_tokens(r);
     hy_data_batch(r->engine.data, step - 1, c->train.batch, r->tokens, r->labels, r->weights);
-    memcpy(hy_data(t->ends.tokens, 0), r->tokens, n * sizeof *r->tokens);
-    memcpy(hy_data(t->ends.labels, 0), r->labels, n * sizeof *r->labels);
-    hy_real *weights = hy_real_data(t->weights, 0);
+    memcpy(hy_input(t->ends.tokens, 0), r->tokens, n * sizeof *r->tokens);
+    memcpy(hy_input(t->ends.labels, 0), r->labels, n * sizeof *r->labels);
+    hy_real *weights = hy_input(t->weights, 0);
     for (size_t i = 0; i < n; i++)
         weights[i] = (hy_real)r->weights[i];
     const struct hy_update update = {hy_schedule_lr(&r->schedule, step), c->train.weight_decay,
                                      c->train.clip};
-    return hy_trainer_step(t, step, &update, loss, norm);
+    hy_trainer_step(t, step, &update);
+}
+
+/* Notes the outcomes of all steps up to this one. HY_E_RUN and r->diverged: one of them diverged.
+ */
+static int settle(struct run *r, int64_t step, struct hy_err *e)
+{
+    const struct hy_config *c = r->config;
+    const int64_t spacing = (c->train.steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
+    int count;
+    const int rc = hy_trainer_collect(&r->engine.trainer, &count, e);
+    if (rc)
+        return rc;
+    for (int i = 0; i < count; i++) {
+        const struct hy_outcome out = r->engine.trainer.outcomes[i];
+        const int64_t at = step - count + 1 + i;
+        if (!isfinite(out.loss) || !isfinite(out.norm)) {
+            emit_history(r, at, "train.loss", out.loss);
+            r->diverged = 1;
+            return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
+                           isfinite(out.loss) ? "the gradient" : "the loss", (long long)at);
+        }
+        r->trained.step = at;
+        if (at % spacing == 0 || at == 1 || at == c->train.steps) {
+            emit_history(r, at, "train.loss", out.loss);
+            emit_history(r, at, "train.grad_norm", out.norm);
+            emit_history(r, at, "train.lr", hy_schedule_lr(&r->schedule, at));
+        }
+    }
+    emit_progress(r, 0);
+    return HY_OK;
 }
 
 static int evaluate(struct run *r, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
@@ -156,32 +188,32 @@ static int look(struct run *r, struct hy_err *e)
     return HY_OK;
 }
 
-/* One step with its rows; r->diverged: e tells how. */
-static int advance(struct run *r, struct hy_err *e)
+/* Does something follow the step that needs its outcome? */
+static int halts(const struct run *r, int64_t step)
 {
     const struct hy_config *c = r->config;
-    const int64_t spacing = (c->train.steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
-    const int64_t step = r->trained.step + 1;
-    double loss, norm;
+    const int64_t every = c->run.checkpoint_every;
+    return step == c->train.steps || step == r->io->until || (r->io->stop && *r->io->stop) ||
+           (c->eval.every && step % c->eval.every == 0) || (every && step % every == 0);
+}
+
+/* Takes the next step, on a device all steps until an outcome is needed; r->diverged: e tells how.
+ */
+static int advance(struct run *r, struct hy_err *e)
+{
+    struct hy_trainer *t = &r->engine.trainer;
     const double start = hy_now();
-    const int good = train_step(r, step, &loss, &norm);
+    int64_t step = r->trained.step;
+    do
+        train_step(r, ++step);
+    while (!hy_trainer_due(t) && !halts(r, step));
+    int rc = hy_graph_wait(t->graph, e);
     const double spent = hy_now() - start;
     r->train_seconds += spent;
     r->trained.seconds += spent;
-    if (!good) {
-        emit_history(r, step, "train.loss", loss);
-        r->diverged = 1;
-        return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
-                       isfinite(loss) ? "the gradient" : "the loss", (long long)step);
-    }
-    r->trained.step = step;
-    if (step % spacing == 0 || step == 1 || step == c->train.steps) {
-        emit_history(r, step, "train.loss", loss);
-        emit_history(r, step, "train.grad_norm", norm);
-        emit_history(r, step, "train.lr", hy_schedule_lr(&r->schedule, step));
-    }
-    emit_progress(r, 0);
-    return HY_OK;
+    if (!rc)
+        rc = settle(r, step, e);
+    return rc;
 }
 
 /* Trains until a rule, a pause or the last step ends it. HY_E_INTERRUPTED: stopped and saved. */
@@ -243,8 +275,10 @@ static void emit_start(const struct run *r)
     char host[256] = "";
     gethostname(host, sizeof host - 1);
     emit_text(r, "host", host);
-    emit_text(r, "device", "cpu");
-    emit_text(r, "gemm", hy_gemm_library());
+    emit_text(r, "device", r->device ? hy_device_name(r->device) : "cpu");
+    emit_text(r, "gemm", r->device ? hy_device_library(r->device) : hy_gemm_library());
+    if (r->device)
+        emit_fact(r, "device_planned_bytes", (double)hy_engine_bytes(x));
     emit_fact(r, "threads", r->config->run.threads);
     emit_fact(r, "params", (double)x->trainer.params.count);
     emit_fact(r, "vocab", x->spec.vocab);
@@ -271,6 +305,9 @@ static int finish(struct run *r, struct hy_err *e)
         emit_fact(r, "recall_valid", valid.recall);
         emit_fact(r, "recall_test", test.recall);
     }
+    struct hy_device_memory memory;
+    if (r->device && !hy_device_memory(r->device, &memory, NULL))
+        emit_fact(r, "device_peak_bytes", (double)memory.peak);
     const double trained = (double)(r->trained.step * step_tokens(r));
     emit_fact(r, "tokens", trained);
     if (r->trained.seconds > 0)
@@ -282,9 +319,14 @@ static int start(struct run *r, struct hy_err *e)
 {
     const struct hy_config *c = r->config;
     const size_t n = (size_t)step_tokens(r);
+    struct hy_err note = {0};
     int rc = hy_config_key(c, NULL, r->key, e);
     hy_gemm_set_threads(c->run.threads);
-    if (rc || (rc = hy_engine_init(&r->engine, c, 0, e)))
+    if (rc || (rc = hy_trial_device(c, r->io->local_rank, 0, &r->device, &note, e)))
+        return rc;
+    if (note.code)
+        emit_text(r, "device_refused", note.text);
+    if ((rc = hy_engine_init(&r->engine, c, r->device, 0, e)))
         return rc;
     r->tokens = calloc(n, sizeof *r->tokens);
     r->labels = calloc(n, sizeof *r->labels);
@@ -344,6 +386,7 @@ out:
     free(r.labels);
     free(r.weights);
     hy_engine_release(&r.engine);
+    hy_device_close(r.device);
     return rc;
 }
 
@@ -354,7 +397,16 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
         return HY_OK;
     }
     struct hy_engine x;
-    int largest = 1, rc = hy_engine_init(&x, config, 1, e);
+    struct hy_device *device = NULL;
+    /* Where the device is another machine's the plan is the CPU's. */
+    (void)hy_trial_device(config, 0, 1, &device, NULL, NULL);
+    int largest = 1, rc = hy_engine_init(&x, config, device, 1, e);
+    if (!rc && device && hy_engine_bytes(&x) > (int64_t)hy_device_bytes(device))
+        rc = hy_fail(e, HY_E_USAGE,
+                     "the run needs %lld bytes on %s, which has %zu; a smaller train.batch or "
+                     "model.d_model takes less",
+                     (long long)hy_engine_bytes(&x), hy_device_name(device),
+                     hy_device_bytes(device));
     for (int i = 0; i < config->eval.context_count; i++)
         if (config->eval.contexts[i] > largest)
             largest = config->eval.contexts[i];
@@ -387,5 +439,6 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
         *out = estimate;
 out:
     hy_engine_release(&x);
+    hy_device_close(device);
     return rc;
 }

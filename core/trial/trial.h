@@ -15,6 +15,8 @@ struct hy_trial_io {
     const char *checkpoint;
     /* Below train.steps: after so many steps evaluate, checkpoint and end as "paused". 0: never. */
     int64_t until;
+    /* The number of this process among those on its machine: deals out the machine's devices. */
+    int local_rank;
 };
 
 /* Runs the trial to its end. The last row is HY_ROW_END with name done (with a reason where

@@ -5,12 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const char no_tf32[] = "tf32 is for CUDA devices; on the CPU take float32 or bf16";
+
 #if defined(HY_DOUBLE) || defined(HY_WITHOUT_DNNL)
 
 int hy_gemm_check(enum hy_precision p, struct hy_err *e)
 {
     if (p == HY_PRECISION_FLOAT32)
         return HY_OK;
+    if (p == HY_PRECISION_TF32)
+        return hy_fail(e, HY_E_USAGE, no_tf32);
     return hy_fail(e, HY_E_USAGE, "%s needs oneDNN, which this build is without",
                    hy_precision_name(p));
 }
@@ -53,6 +57,8 @@ static struct {
 int hy_gemm_check(enum hy_precision p, struct hy_err *e)
 {
     const unsigned needed = dnnl_cpu_isa_avx512_core_bf16, has = dnnl_get_effective_cpu_isa();
+    if (p == HY_PRECISION_TF32)
+        return hy_fail(e, HY_E_USAGE, no_tf32);
     if (p == HY_PRECISION_FLOAT32 || (has & needed) == needed)
         return HY_OK;
     return hy_fail(e, HY_E_USAGE,

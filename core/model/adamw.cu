@@ -1,0 +1,134 @@
+/* adamw.cu - the update of all parameters of all replicas: norm of the gradient and loss in two
+ * stages, each in a fixed order, then one launch for AdamW. As optimizer.c does it on the CPU. */
+#include "core/graph/cuda.cuh"
+
+extern "C" {
+#include "core/model/update.h"
+}
+
+enum { THREADS = 256, PARTS = 256 }; /* PARTS: blocks that share out a replica's gradients */
+
+/* Adds up x of all threads of the block, in a fixed order; every thread gets the sum. */
+__device__ static double block_sum(double x)
+{
+    __shared__ double sums[THREADS];
+    sums[threadIdx.x] = x;
+    __syncthreads();
+    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half)
+            sums[threadIdx.x] += sums[threadIdx.x + half];
+        __syncthreads();
+    }
+    const double sum = sums[0];
+    __syncthreads();
+    return sum;
+}
+
+/* parts[blockIdx.x]: sum of squares of every PARTS-th run of THREADS gradients. */
+__global__ static void square(struct hy_span grads, int64_t count, struct hy_span parts)
+{
+    const float *g = hy_row(grads, 0);
+    double sum = 0;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
+         i += (int64_t)PARTS * THREADS)
+        sum += (double)g[i] * (double)g[i];
+    sum = block_sum(sum);
+    if (!threadIdx.x)
+        reinterpret_cast<double *>(hy_row(parts, 0))[blockIdx.x] = sum;
+}
+
+/* One block per replica: adds up norm and loss, notes them, freezes what diverged. Leaves behind
+ * the parts the factor that clips the gradients, or NaN where nothing is to be updated. */
+__global__ static void judge(struct hy_span parts, struct hy_span nll, struct hy_span weights,
+                             struct hy_span control, struct hy_span log)
+{
+    double *part = reinterpret_cast<double *>(hy_row(parts, 0));
+    const float *c = hy_row(control, 0);
+    const double squares = block_sum(threadIdx.x < PARTS ? part[threadIdx.x] : 0);
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < nll.rows; i += THREADS)
+        sum += (double)*hy_row(weights, i) * (double)*hy_row(nll, i);
+    const double loss = block_sum(sum), norm = sqrt(squares);
+    if (threadIdx.x)
+        return;
+    float *own = hy_row(log, (int64_t)c[HY_CONTROL_SLOT]);
+    float *diverged = hy_row(log, HY_TRAINER_BACKLOG);
+    own[0] = (float)loss;
+    own[1] = (float)norm;
+    if (!isfinite(own[0]) || !isfinite(own[1]))
+        *diverged = 1;
+    const double clip = (double)c[HY_CONTROL_CLIP];
+    part[PARTS] = *diverged != 0 || c[HY_CONTROL_FROZEN] != 0 ? (double)NAN
+                  : clip > 0 && norm > clip                   ? clip / norm
+                                                              : 1;
+}
+
+/* The optimizer's constants. */
+struct rates {
+    float beta1, beta2, eps;
+};
+
+__global__ static void update(struct hy_span params, struct hy_span grads, struct hy_span m,
+                              struct hy_span v, int64_t count, struct hy_span parts,
+                              struct hy_span control, struct hy_column segments, struct rates o)
+{
+    const double factor = reinterpret_cast<const double *>(hy_row(parts, 0))[PARTS];
+    if (isnan(factor))
+        return;
+    const float scale = (float)factor;
+    const float *c = hy_row(control, 0);
+    const float rate = c[HY_CONTROL_RATE], root = c[HY_CONTROL_ROOT], keep = c[HY_CONTROL_KEEP];
+    float *w = hy_row(params, 0), *first = hy_row(m, 0), *second = hy_row(v, 0);
+    const float *g = hy_row(grads, 0);
+    int64_t segment = 0;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
+         i += (int64_t)gridDim.x * THREADS) {
+        while (i >= hy_at(segments, 2 * segment))
+            segment++;
+        const float slope = g[i] * scale;
+        const float mean = o.beta1 * first[i] + (1 - o.beta1) * slope;
+        const float square = o.beta2 * second[i] + (1 - o.beta2) * slope * slope;
+        first[i] = mean;
+        second[i] = square;
+        w[i] = (hy_at(segments, 2 * segment + 1) ? keep : 1) * w[i] -
+               rate * mean / (sqrtf(square) * root + o.eps);
+    }
+}
+
+static struct hy_span all_of(const struct hy_slab *s)
+{
+    struct hy_span span = {};
+    span.data = s->data;
+    span.rows = 1;
+    span.cols = span.ld = span.stride = s->count;
+    return span;
+}
+
+static size_t adamw_scratch(const struct hy_op *op)
+{
+    (void)op;
+    return (PARTS + 1) * sizeof(double);
+}
+
+static void adamw_forward(const struct hy_op *op, const struct hy_launch *at)
+{
+    const struct hy_update_attr *attr = (const struct hy_update_attr *)op->attr;
+    const struct hy_adamw *o = attr->optimizer;
+    const struct hy_span params = all_of(attr->params), grads = all_of(attr->grads);
+    const struct hy_span m = all_of(&o->m), v = all_of(&o->v);
+    const struct hy_span parts = hy_span_of(op->scratch);
+    const struct hy_span control = hy_span_of(op->in[HY_UPDATE_CONTROL]);
+    const struct hy_column segments = hy_column_of(op->in[HY_UPDATE_SEGMENTS]);
+    const struct rates rates = {(float)o->beta1, (float)o->beta2, (float)o->eps};
+    const int64_t count = attr->params->count;
+    const dim3 own(1, 1, (unsigned)at->replicas);
+    hy_start(at, dim3(PARTS, 1, own.z), dim3(THREADS), 0, square, grads, count, parts);
+    hy_start(at, own, dim3(THREADS), 0, judge, parts, hy_span_of(op->in[HY_UPDATE_NLL]),
+             hy_span_of(op->in[HY_UPDATE_WEIGHTS]), control, hy_span_of(op->out[0]));
+    /* Four runs of threads each: enough to keep the memory busy, few enough to walk the segments.
+     */
+    hy_start(at, hy_grid(at, count, 4 * THREADS), dim3(THREADS), 0, update, params, grads, m, v,
+             count, parts, control, segments, rates);
+}
+
+HY_CUDA_KIND(adamw) = {adamw_forward, NULL, adamw_scratch};

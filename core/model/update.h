@@ -1,0 +1,44 @@
+/* update.h - the optimizer's update as the last operator of a training graph on a device, so that
+ * it is captured and replayed with the step. Its kernels are in core/model/adamw.cu. */
+#ifndef HY_MODEL_UPDATE_H
+#define HY_MODEL_UPDATE_H
+
+#include "core/model/trainer.h"
+
+/* The operator's inputs. */
+enum {
+    HY_UPDATE_NLL,
+    HY_UPDATE_WEIGHTS,
+    HY_UPDATE_CONTROL, /* [1, HY_CONTROLS]: one step of one replica */
+    /* [n, 2] int32: parameters below the first column's index, and not below the row before, decay
+     * where the second is not 0 */
+    HY_UPDATE_SEGMENTS,
+    HY_UPDATE_INPUTS
+};
+
+enum {
+    HY_CONTROL_RATE, /* lr / (1 - beta1^step) */
+    HY_CONTROL_ROOT, /* 1 / sqrt(1 - beta2^step) */
+    HY_CONTROL_KEEP, /* 1 - lr * weight decay */
+    HY_CONTROL_CLIP,
+    HY_CONTROL_SLOT,   /* row of the log */
+    HY_CONTROL_FROZEN, /* not 0: no update */
+    HY_CONTROLS
+};
+
+/* Its one output, the log [HY_TRAINER_BACKLOG + 1, 2]: loss and norm of each step; the last row's
+ * first element is 1 once the replica has diverged, and then it is never updated again. */
+
+struct hy_update_attr {
+    const struct hy_slab *params, *grads;
+    const struct hy_adamw *optimizer;
+};
+
+/* Appends the operator to t->graph, whose backward ops are there already. */
+void hy_update_append(struct hy_trainer *t);
+/* Fills the operator's inputs for a step. */
+void hy_update_fill(struct hy_trainer *t, int64_t step, const struct hy_update *u);
+/* Reads the log of the pending steps into t->outcomes. */
+int hy_update_read(struct hy_trainer *t, struct hy_err *e);
+
+#endif
