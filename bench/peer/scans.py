@@ -1,0 +1,220 @@
+"""Causal attention and the recurrences of linear attention, in PyTorch, parallel within chunks.
+
+Shapes: queries and keys [B, T, H, K], values [B, T, H, V], results [B, T, H, V]; queries come
+scaled. Inside, a sequence is cut into N chunks of C tokens: [B, H, N, C, width]. G is the cumulative
+sum of the log decay within a chunk, its own token included, so exp(G_i - G_j) is what is left at
+token i of what token j wrote. The algorithms are those of docs/scans.md in the form that suits a
+library of matrix products: whole chunks of 64 tokens at a time.
+"""
+
+import torch
+import torch.nn.functional as F
+
+CHUNK = 64
+BLOCK = 16  # rows that share an anchor where every key channel decays at its own rate
+STEEPEST = 80.0  # exp of this is still a finite float32
+
+
+def chunks_of(x, size=CHUNK):
+    """[B, T, H, W] -> [B, H, N, C, W]; a last chunk that is not full ends in zeros, which write
+    nothing and do not decay."""
+    batch, tokens, heads, width = x.shape
+    if tokens % size:
+        x = F.pad(x, (0, 0, 0, 0, 0, -tokens % size))
+    return x.view(batch, -1, size, heads, width).permute(0, 3, 1, 2, 4)
+
+
+def tokens_of(x, tokens):
+    """The way back."""
+    batch, heads, _, _, width = x.shape
+    return x.permute(0, 2, 3, 1, 4).reshape(batch, -1, heads, width)[:, :tokens]
+
+
+def entering(written, kept):
+    """The state that enters each chunk: S[n+1] = kept[n] * S[n] + written[n], chunks along axis 2."""
+    state = torch.zeros_like(written[:, :, 0])
+    states = [state]
+    for n in range(written.shape[2] - 1):
+        state = torch.addcmul(written[:, :, n], kept[:, :, n], state)
+        states.append(state)
+    return torch.stack(states, 2)
+
+
+def between(total):
+    """exp(G_i - G_j) for i >= j, else 0; total: G [..., C]."""
+    size = total.shape[-1]
+    later = torch.ones(size, size, dtype=torch.bool, device=total.device).triu(1)
+    return (total[..., :, None] - total[..., None, :]).masked_fill(later, -torch.inf).exp()
+
+
+def decayed_products(lefts, right, total):
+    """For each left, sum_c left_ic right_jc exp(G_ic - G_jc) for i >= j, else 0: [..., C, C].
+
+    Each block of rows is anchored at its first row: exponents of rows and of earlier keys are at
+    most 0, those of the block's own keys at most what BLOCK - 1 tokens decay by."""
+    size = right.shape[-2]
+    rows = []
+    for i in range(0, size, BLOCK):
+        anchor = total[..., i : i + 1, :]
+        fall = (total[..., i : i + BLOCK, :] - anchor).exp()
+        rise = (anchor - total[..., : i + BLOCK, :]).clamp(max=STEEPEST).exp()
+        block = torch.cat([left[..., i : i + BLOCK, :] * fall for left in lefts], -2)
+        products = block @ (right[..., : i + BLOCK, :] * rise).mT
+        rows.append(F.pad(products, (0, size - i - BLOCK)).split(BLOCK, -2))
+    return [torch.cat(parts, -2).tril() for parts in zip(*rows)]
+
+
+def attention(q, k, v):
+    """Softmax attention to all earlier tokens."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0).transpose(1, 2)
+
+
+def window_attention(q, k, v, window):
+    """Softmax attention to the last `window` tokens: chunks of that size see themselves and the
+    chunk before."""
+    tokens = q.shape[1]
+    q, k, v = (chunks_of(x, window) for x in (q, k, v))
+    k, v = (torch.cat([F.pad(x, (0, 0, 0, 0, 1, 0))[:, :, :-1], x], -2) for x in (k, v))
+    age = torch.arange(window, 2 * window, device=q.device)[:, None]
+    age = age - torch.arange(2 * window, device=q.device)
+    seen = ((age >= 0) & (age < window)).expand(q.shape[2], -1, -1).clone()
+    seen[0, :, :window] = False
+    scores = (q @ k.mT).masked_fill(~seen, -torch.inf)
+    return tokens_of(scores.softmax(-1) @ v, tokens)
+
+
+def scalar_scan(q, k, v, log_decay):
+    """S = exp(g) S + k v', o = S' q, a decay per head: log_decay [B, T, H], or [H] for all tokens."""
+    tokens = q.shape[1]
+    q, k, v = (chunks_of(x) for x in (q, k, v))
+    if log_decay.dim() == 1:
+        total = log_decay[:, None, None] * torch.arange(1, CHUNK + 1, device=q.device)
+        total = total.expand(1, -1, q.shape[2], -1)
+    else:
+        total = chunks_of(log_decay[..., None])[..., 0].cumsum(-1)
+    last = total[..., -1:]
+    written = (k * (last - total).exp()[..., None]).mT @ v
+    states = entering(written, last.exp()[..., None])
+    inside = (q @ k.mT * between(total)) @ v
+    return tokens_of(inside + (q * total.exp()[..., None]) @ states, tokens)
+
+
+def shared_scan(q, k, v, log_decay):
+    """scalar_scan of heads that share one query and key (q, k [B, T, K]): what reads and writes the
+    states of all heads is one product."""
+    batch, tokens, heads, width = v.shape
+    chunk = lambda x: F.pad(x, (0, 0, 0, -tokens % CHUNK)).view(batch, -1, CHUNK, x.shape[-1])
+    q, k, total = chunk(q), chunk(k), chunk(log_decay).cumsum(2)
+    v = chunk(v.flatten(2)).unflatten(-1, (heads, width))
+    last = total[:, :, -1:]
+    written = k.mT @ (v * (last - total).exp()[..., None]).flatten(3)
+    kept = last.exp().repeat_interleave(width, -1)
+    states = entering(written[:, None], kept[:, None])[:, 0]
+    across = (q @ states).unflatten(-1, (heads, width)) * total.exp()[..., None]
+    scores = (q @ k.mT)[:, :, None] * between(total.mT)
+    inside = scores @ v.transpose(2, 3)
+    return (inside.transpose(2, 3) + across).reshape(batch, -1, heads, width)[:, :tokens]
+
+
+def channel_scan(q, k, v, log_decay):
+    """S = diag(exp g) S + k v', o = S' q, a decay per key channel: log_decay [B, T, H, K]."""
+    tokens = q.shape[1]
+    q, k, v, total = (chunks_of(x) for x in (q, k, v, log_decay))
+    total = total.cumsum(-2)
+    last = total[..., -1:, :]
+    written = (k * (last - total).exp()).mT @ v
+    states = entering(written, last.exp().mT)
+    (scores,) = decayed_products([q], k, total)
+    return tokens_of(scores @ v + (q * total.exp()) @ states, tokens)
+
+
+def delta_scan(q, k, v, beta, log_decay=None):
+    """S = decayed S + beta k (v - (decayed S)' k)', o = S' q; log_decay [B, T, H], [B, T, H, K] or
+    None; beta [B, T, H]. With the corrections V' of a chunk solved for first, it is a gated scan."""
+    tokens = q.shape[1]
+    q, k, v, beta = (chunks_of(x) for x in (q, k, v, beta[..., None]))
+    if log_decay is None:
+        fall, left_over, kept = 1, 1, q.new_ones(*q.shape[:3], 1, 1)
+        strength, scores = (k * beta) @ k.mT, (q @ k.mT).tril()
+    else:
+        per_head = log_decay.dim() == 3
+        total = chunks_of(log_decay[..., None] if per_head else log_decay).cumsum(-2)
+        last = total[..., -1:, :]
+        fall, left_over, kept = total.exp(), (last - total).exp(), last.exp().mT
+        if per_head:
+            decay = between(total[..., 0])
+            strength, scores = (k * beta) @ k.mT * decay, q @ k.mT * decay
+        else:
+            strength, scores = decayed_products([k * beta, q], k, total)
+    # Only what lies strictly below the diagonal is read of it.
+    both = torch.cat([k * (beta * fall), v * beta], -1)
+    both = torch.linalg.solve_triangular(strength, both, upper=False, unitriangular=True)
+    w, u = both.split([k.shape[-1], v.shape[-1]], -1)
+    writes = (k * left_over).mT
+    state = q.new_zeros(*q.shape[:2], k.shape[-1], v.shape[-1])
+    states, fresh = [], []
+    for n in range(q.shape[2]):
+        states.append(state)
+        fresh.append(u[:, :, n] - w[:, :, n] @ state)
+        state = kept[:, :, n] * state + writes[:, :, n] @ fresh[-1]
+    return tokens_of(scores @ torch.stack(fresh, 2) + (q * fall) @ torch.stack(states, 2), tokens)
+
+
+@torch.library.custom_op("peer::walk", mutates_args=())
+def walk(x: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+    """h_t = f_t h_{t-1} + x_t, token by token: [B, T, D]."""
+    h = torch.empty_like(x)
+    h[:, 0] = x[:, 0]
+    for t in range(1, x.shape[1]):
+        torch.addcmul(x[:, t], f[:, t], h[:, t - 1], out=h[:, t])
+    return h
+
+
+@walk.register_fake
+def _(x, f):
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("peer::walk_back", mutates_args=())
+def walk_back(dh: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+    """The gradient of x: dx_t = dh_t + f_{t+1} dx_{t+1}."""
+    dx = torch.empty_like(dh)
+    dx[:, -1] = dh[:, -1]
+    for t in range(dh.shape[1] - 2, -1, -1):
+        torch.addcmul(dh[:, t], f[:, t + 1], dx[:, t + 1], out=dx[:, t])
+    return dx
+
+
+@walk_back.register_fake
+def _(dh, f):
+    return torch.empty_like(dh)
+
+
+def _keep(ctx, inputs, output):
+    ctx.save_for_backward(inputs[1], output)
+
+
+def _back(ctx, dh):
+    f, h = ctx.saved_tensors
+    dx = walk_back(dh.contiguous(), f)
+    return dx, F.pad(dx[:, 1:] * h[:, :-1], (0, 0, 1, 0))
+
+
+walk.register_autograd(_back, setup_context=_keep)
+
+
+def vector_scan(x, f):
+    """h_t = f_t h_{t-1} + x_t: [B, T, D]. A CPU walks the tokens; elsewhere all chunks are walked at
+    once, then the states that pass from chunk to chunk, which makes T / BLOCK + BLOCK steps."""
+    if x.device.type == "cpu":
+        return walk(x.contiguous(), f.contiguous())
+    batch, tokens, width = x.shape
+    x, f = (F.pad(y, (0, 0, 0, -tokens % BLOCK)).view(batch, -1, BLOCK, width) for y in (x, f))
+    inside, passed = [x[:, :, 0]], [f[:, :, 0]]
+    for i in range(1, BLOCK):
+        inside.append(torch.addcmul(x[:, :, i], f[:, :, i], inside[-1]))
+        passed.append(f[:, :, i] * passed[-1])
+    states = entering(inside[-1][:, None], passed[-1][:, None])[:, 0]
+    h = torch.addcmul(torch.stack(inside, 2), torch.stack(passed, 2), states[:, :, None])
+    return h.reshape(batch, -1, width)[:, :tokens]
