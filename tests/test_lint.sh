@@ -11,8 +11,9 @@ done
 mapfile -t sources < <(find "${folders[@]}" -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | sort)
 ((${#sources[@]})) || { echo "no sources in $PWD"; exit 1; }
 mapfile -t texts < <(find . \( -name .git -o -name 'build*' -o -name golden \) -prune -o \
-    -type f \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.sh' -o -name '*.md' -o -name '*.txt' \
-    -o -name '*.cmake' -o -name '*.yaml' -o -name '*.json' -o -name '*.sql' -o -name check \
+    -type f \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.sh' \
+    -o -name '*.py' -o -name '*.md' -o -name '*.txt' -o -name '*.cmake' -o -name '*.yaml' \
+    -o -name '*.json' -o -name '*.sql' -o -name check \
     -o -name demo -o -name run \) -print | sort)
 
 # What each file includes. The longest folder that begins a file's path says what it may.

@@ -22,7 +22,7 @@ from models import MIXERS, Model
 from trainer import Trainer
 
 D, LAYERS, HEADS, HIDDEN, BATCH, TOKENS, STEPS = 32, 2, 2, 48, 2, 100, 4
-# eps: smaller gradients than this, which rounding moves about, do not move the weights at full rate.
+# eps: gradients below it, which rounding moves about, do not move the weights at full rate.
 ADAMW = {"lr": 1e-3, "eps": 1e-6, "clip": 0.5}
 SWEEP = f"""
 name: check

@@ -37,7 +37,7 @@ def fast_mkl(folder):
         return {}
     library = folder / "avx512.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "avx512.c"], check=True)
-    return {"LD_PRELOAD": str(library)}
+    return {"LD_PRELOAD": ":".join(filter(None, [os.environ.get("LD_PRELOAD"), str(library)]))}
 
 
 class Ours:
@@ -115,7 +115,7 @@ def describe(args, env):
     version = subprocess.run([args.hylas, "--version"], capture_output=True, text=True).stdout
     print(f"{version.splitlines()[0]} against PyTorch {torch.__version__} "
           f"(compiled: {args.compile}; MKL's AVX-512 kernels "
-          f"{'forced' if 'LD_PRELOAD' in env else 'as it chooses'}), float32, "
+          f"{'forced' if env else 'as it chooses'}), float32, "
           f"{args.processes} process{'es' if args.processes > 1 else ''} of one thread; {model}, "
           f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
           f"{platform.python_version()}\n")

@@ -1,10 +1,9 @@
 """Causal attention and the recurrences of linear attention, in PyTorch, parallel within chunks.
 
-Shapes: queries and keys [B, T, H, K], values [B, T, H, V], results [B, T, H, V]; queries come
-scaled. Inside, a sequence is cut into N chunks of C tokens: [B, H, N, C, width]. G is the cumulative
-sum of the log decay within a chunk, its own token included, so exp(G_i - G_j) is what is left at
-token i of what token j wrote. The algorithms are those of docs/scans.md in the form that suits a
-library of matrix products: whole chunks of 64 tokens at a time.
+Shapes: queries and keys [B, T, H, K], values and results [B, T, H, V]; queries come scaled. Inside,
+a sequence is cut into N chunks of C tokens: [B, H, N, C, width]. G is the cumulative sum of the log
+decay within a chunk, its own token included, so exp(G_i - G_j) is what is left at token i of what
+token j wrote.
 """
 
 import torch
@@ -31,7 +30,7 @@ def tokens_of(x, tokens):
 
 
 def entering(written, kept):
-    """The state that enters each chunk: S[n+1] = kept[n] * S[n] + written[n], chunks along axis 2."""
+    """The state that enters each chunk: S[n+1] = kept[n] * S[n] + written[n]; chunks: axis 2."""
     state = torch.zeros_like(written[:, :, 0])
     states = [state]
     for n in range(written.shape[2] - 1):
@@ -85,7 +84,7 @@ def window_attention(q, k, v, window):
 
 
 def scalar_scan(q, k, v, log_decay):
-    """S = exp(g) S + k v', o = S' q, a decay per head: log_decay [B, T, H], or [H] for all tokens."""
+    """S = exp(g) S + k v', o = S' q, a decay per head: log_decay [B, T, H], or [H] everywhere."""
     tokens = q.shape[1]
     q, k, v = (chunks_of(x) for x in (q, k, v))
     if log_decay.dim() == 1:
@@ -101,8 +100,8 @@ def scalar_scan(q, k, v, log_decay):
 
 
 def shared_scan(q, k, v, log_decay):
-    """scalar_scan of heads that share one query and key (q, k [B, T, K]): what reads and writes the
-    states of all heads is one product."""
+    """scalar_scan of heads that share queries and keys (q, k [B, T, K]): what reads and writes
+    the states of all heads is one product."""
     batch, tokens, heads, width = v.shape
     chunk = lambda x: F.pad(x, (0, 0, 0, -tokens % CHUNK)).view(batch, -1, CHUNK, x.shape[-1])
     q, k, total = chunk(q), chunk(k), chunk(log_decay).cumsum(2)
@@ -131,7 +130,7 @@ def channel_scan(q, k, v, log_decay):
 
 def delta_scan(q, k, v, beta, log_decay=None):
     """S = decayed S + beta k (v - (decayed S)' k)', o = S' q; log_decay [B, T, H], [B, T, H, K] or
-    None; beta [B, T, H]. With the corrections V' of a chunk solved for first, it is a gated scan."""
+    None; beta [B, T, H]. With a chunk's corrections V' solved for first, a gated scan."""
     tokens = q.shape[1]
     q, k, v, beta = (chunks_of(x) for x in (q, k, v, beta[..., None]))
     if log_decay is None:
@@ -205,8 +204,8 @@ walk.register_autograd(_back, setup_context=_keep)
 
 
 def vector_scan(x, f):
-    """h_t = f_t h_{t-1} + x_t: [B, T, D]. A CPU walks the tokens; elsewhere all chunks are walked at
-    once, then the states that pass from chunk to chunk, which makes T / BLOCK + BLOCK steps."""
+    """h_t = f_t h_{t-1} + x_t: [B, T, D]. A CPU walks the tokens. Elsewhere all blocks are walked
+    at once, then the states that pass from block to block: T / BLOCK + BLOCK steps."""
     if x.device.type == "cpu":
         return walk(x.contiguous(), f.contiguous())
     batch, tokens, width = x.shape

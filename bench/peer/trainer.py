@@ -8,7 +8,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 
 class Trainer:
-    """compiled: nothing; each layer and the loss, where layers share their code; or the whole model.
+    """compiled: nothing; each layer, which share their code, and the loss; or the whole model.
     precision: of operands of matrix products; weights, states and decays are float32."""
 
     def __init__(self, model, lr=1e-4, eps=1e-8, clip=1.0, compiled="no", precision="float32"):
