@@ -1,13 +1,16 @@
 #include "core/ops/head_loss.h"
 
+#include "core/graph/bf16.h"
 #include "core/ops/support/build.h"
 #include "core/ops/support/gemm.h"
+#include "core/ops/support/operand.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/tile.h"
 #include "core/ops/support/vec.h"
 
-/* Rows whose logits exist at a time. */
-enum { BLOCK = 256 };
+/* Rows whose logits exist at a time; in bf16 a block's rows come in multiples of STEP, since the
+ * library compiles a kernel for each number of rows. */
+enum { BLOCK = 256, STEP = 32 };
 
 struct head_loss {
     int64_t max_labels;
@@ -16,52 +19,96 @@ struct head_loss {
 /* The scored rows of a block, gathered. */
 struct block {
     int64_t count, room;
-    hy_real *x, *dx, *logits; /* [room, width], [room, width], [room, V] */
-    int32_t *rows;            /* where they come from */
+    hy_real *dx, *logits; /* [room, width], [room, V] */
+    hy_real *x;           /* [room, width] */
+    /* In bf16 in place of x: that rounded; d loss / d logits rounded [room, V], and transposed. */
+    hy_bf16 *x_bf16, *slopes, *turned;
+    int32_t *rows; /* where they come from */
 };
 
-static int64_t block_room(const struct hy_op *op)
+static int is_bf16(const struct hy_op *op)
 {
-    return hy_min(((const struct head_loss *)op->attr)->max_labels, BLOCK);
+    return hy_operand(op, 1)->dtype == HY_BF16;
+}
+
+static int64_t rows_up(const struct hy_op *op, int64_t rows)
+{
+    return is_bf16(op) ? (rows + STEP - 1) / STEP * STEP : rows;
+}
+
+/* Lays b out from base on; returns how many bytes it takes. */
+static size_t lay_out(const struct hy_op *op, unsigned char *base, struct block *b)
+{
+    const int64_t labels = ((const struct head_loss *)op->attr)->max_labels;
+    const int64_t room = rows_up(op, hy_min(labels, BLOCK));
+    const int64_t width = op->in[0]->cols, vocab = op->in[1]->rows;
+    const int backward = op->pass == HY_BACKWARD;
+    *b = (struct block){.room = room, .logits = (hy_real *)base};
+    b->dx = b->logits + room * vocab;
+    b->rows = (int32_t *)(b->dx + (backward ? room * width : 0));
+    b->x = (hy_real *)(b->rows + room);
+    b->x_bf16 = (hy_bf16 *)b->x;
+    b->slopes = b->x_bf16 + room * width;
+    b->turned = b->slopes + room * vocab;
+    const unsigned char *end = (const unsigned char *)(b->x + room * width);
+    if (is_bf16(op))
+        end =
+            (const unsigned char *)(backward ? b->turned + vocab * hy_turned_ld(room) : b->slopes);
+    return (size_t)(end - base);
 }
 
 static size_t head_loss_scratch(const struct hy_op *op)
 {
-    const int64_t width = op->in[0]->cols, vocab = op->in[1]->rows;
-    return (size_t)block_room(op) *
-           ((size_t)(2 * width + vocab) * sizeof(hy_real) + sizeof(int32_t));
+    static unsigned char origin[1];
+    struct block b;
+    return lay_out(op, origin, &b);
 }
 
 static struct block block_of(const struct hy_op *op, int r)
 {
-    const int64_t room = block_room(op), width = op->in[0]->cols, vocab = op->in[1]->rows;
-    hy_real *x = hy_real_data(op->scratch, r);
-    return (struct block){.room = room,
-                          .x = x,
-                          .dx = x + room * width,
-                          .logits = x + 2 * room * width,
-                          .rows = (int32_t *)(x + room * (2 * width + vocab))};
+    struct block b;
+    lay_out(op, hy_data(op->scratch, r), &b);
+    return b;
 }
 
-/* Gathers scored rows from *next on and computes their logits; 0 when none is left. */
-static int block_next(const struct hy_op *op, int r, struct block *b, int64_t *next)
+/* Gathers scored rows from *next on; 0 when none is left. */
+static int block_gather(const struct hy_op *op, int r, struct block *b, int64_t *next)
 {
     const int32_t *labels = hy_data(op->in[2], r);
     const struct hy_rows x = hy_rows_of(op->in[0], r);
-    const struct hy_tensor *table = op->in[1];
-    const int64_t width = op->in[0]->cols, vocab = table->rows;
-    b->count = 0;
-    for (; *next < op->in[0]->rows && b->count < b->room; (*next)++) {
+    const int64_t width = op->in[0]->cols;
+    for (b->count = 0; *next < op->in[0]->rows && b->count < hy_min(b->room, BLOCK); (*next)++) {
         if (labels[*next] < 0)
             continue;
-        hy_check_index("head_loss", labels[*next], vocab);
-        memcpy(b->x + b->count * width, hy_row(&x, *next), (size_t)width * sizeof *b->x);
+        hy_check_index("head_loss", labels[*next], op->in[1]->rows);
+        if (is_bf16(op))
+            hy_bf16_round(1, width, hy_row(&x, *next), x.ld, b->x_bf16 + b->count * width);
+        else
+            memcpy(b->x + b->count * width, hy_row(&x, *next), (size_t)width * sizeof *b->x);
         b->rows[b->count++] = (int32_t)*next;
     }
-    if (b->count)
+    return b->count > 0;
+}
+
+/* The next block with its logits; 0 when there is none. */
+static int block_next(const struct hy_op *op, int r, struct block *b, int64_t *next)
+{
+    const struct hy_tensor *table = hy_operand(op, 1);
+    const int64_t width = op->in[0]->cols, vocab = table->rows;
+    if (!block_gather(op, r, b, next))
+        return 0;
+    if (is_bf16(op)) {
+        /* Rows of zeros have logits of zero, and then slopes of zero. */
+        const int64_t rows = rows_up(op, b->count);
+        memset(b->x_bf16 + b->count * width, 0,
+               (size_t)((rows - b->count) * width) * sizeof *b->x_bf16);
+        hy_gemm_bf16(0, 1, rows, vocab, width, b->x_bf16, width, hy_bf16_data(table, r), table->ld,
+                     0, b->logits, vocab);
+    } else {
         hy_gemm(0, 1, b->count, vocab, width, 1, b->x, width, hy_real_data(table, r), table->ld, 0,
                 b->logits, vocab);
-    return b->count > 0;
+    }
+    return 1;
 }
 
 static hy_real largest(const hy_real *x, int64_t n)
@@ -129,25 +176,42 @@ static void block_gradient(const struct hy_op *op, int r, struct block *b)
     }
 }
 
+/* The logits have become their gradients: adds them up in the table's, and leaves x's in b->dx. */
+static void block_products(const struct hy_op *op, int r, const struct block *b)
+{
+    const struct hy_tensor *table = hy_operand(op, 1), *dtable = op->din[1];
+    const int64_t width = op->in[0]->cols, vocab = table->rows;
+    if (is_bf16(op)) {
+        const int64_t rows = rows_up(op, b->count);
+        hy_operand_round(rows, vocab, b->logits, vocab, b->slopes, dtable ? b->turned : NULL);
+        if (dtable)
+            hy_gemm_bf16(0, 0, vocab, width, rows, b->turned, hy_turned_ld(rows), b->x_bf16, width,
+                         1, hy_real_data(dtable, r), dtable->ld);
+        if (op->din[0])
+            hy_gemm_bf16(0, 0, rows, width, vocab, b->slopes, vocab, hy_bf16_data(table, r),
+                         table->ld, 0, b->dx, width);
+        return;
+    }
+    if (dtable)
+        hy_gemm(1, 0, vocab, width, b->count, 1, b->logits, vocab, b->x, width, 1,
+                hy_real_data(dtable, r), dtable->ld);
+    if (op->din[0])
+        hy_gemm(0, 0, b->count, width, vocab, 1, b->logits, vocab, hy_real_data(table, r),
+                table->ld, 0, b->dx, width);
+}
+
 static void head_loss_backward(const struct hy_op *op, int r)
 {
-    const struct hy_tensor *table = op->in[1], *dtable = op->din[1];
     const struct hy_rows dx = hy_rows_din(op, 0, r, NULL);
-    const int64_t width = op->in[0]->cols, vocab = table->rows;
+    const int64_t width = op->in[0]->cols;
     struct block b = block_of(op, r);
     clear_scores(op, r);
     hy_clear_din(op, 0, r);
     hy_clear_din(op, 1, r);
     for (int64_t next = 0; block_next(op, r, &b, &next);) {
         block_gradient(op, r, &b);
-        if (dtable)
-            hy_gemm(1, 0, vocab, width, b.count, 1, b.logits, vocab, b.x, width, 1,
-                    hy_real_data(dtable, r), dtable->ld);
-        if (!op->din[0])
-            continue;
-        hy_gemm(0, 0, b.count, width, vocab, 1, b.logits, vocab, hy_real_data(table, r), table->ld,
-                0, b.dx, width);
-        for (int64_t k = 0; k < b.count; k++) {
+        block_products(op, r, &b);
+        for (int64_t k = 0; op->din[0] && k < b.count; k++) {
             hy_real *to = hy_row(&dx, b.rows[k]);
 #pragma omp simd
             for (int64_t c = 0; c < width; c++)
@@ -186,6 +250,7 @@ const struct hy_op_kind hy_op_head_loss = {
     .scratch = head_loss_scratch,
     .backward_in = 1u << 0 | 1u << 1 | 1u << 2,
     .backward_is_forward = 1,
+    .operands = 1u << 1,
     .example = head_loss_example,
 };
 
