@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "core/ops/support/gemm.h"
 #include "tests/support/model_kit.h"
 
 enum { TOKENS = 150, BATCH = 2, CONTEXT = 160 }; /* TOKENS: two chunks and a ragged third */
@@ -16,6 +17,7 @@ struct subject {
     const struct hy_variant *variant;
     const char *options; /* JSON, NULL: the defaults */
     const char *layout;
+    enum hy_precision precision;
 };
 
 /* Options that take other paths than the defaults do. */
@@ -37,11 +39,28 @@ static const struct {
 static void for_all(void (*law)(const struct subject *))
 {
     for (int i = 0; hy_variants[i]; i++) {
-        law(&(struct subject){hy_variants[i], NULL, "LL"});
-        law(&(struct subject){hy_variants[i], NULL, "LF"});
+        law(&(struct subject){hy_variants[i], NULL, "LL", HY_PRECISION_FLOAT32});
+        law(&(struct subject){hy_variants[i], NULL, "LF", HY_PRECISION_FLOAT32});
     }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        law(&(struct subject){hy_variant_find(others[i].variant), others[i].options, "LL"});
+        law(&(struct subject){hy_variant_find(others[i].variant), others[i].options, "LL",
+                              HY_PRECISION_FLOAT32});
+}
+
+/* Likewise in bf16, where this machine has it. */
+static void for_all_bf16(void (*law)(const struct subject *))
+{
+    struct hy_err e;
+    if (hy_gemm_check(HY_PRECISION_BF16, &e))
+        skip();
+    for (int i = 0; hy_variants[i]; i++)
+        law(&(struct subject){hy_variants[i], NULL, "LF", HY_PRECISION_BF16});
+}
+
+static void open_kit(struct kit *k, const struct subject *s, int replicas)
+{
+    kit_init(k, s->variant, s->options, s->layout, replicas);
+    k->precision = s->precision;
 }
 
 static void fill_tokens(struct hy_graph *g, struct hy_tensor *t, uint64_t seed, int first)
@@ -80,8 +99,8 @@ static void check_close(const float *a, const float *b, int64_t count, double to
         worst = d > worst || isnan(d) ? d : worst;
     }
     if (!(worst <= tolerance))
-        fail_msg("%s %s %s: %s differs by %g", s->variant->name, s->options ? s->options : "",
-                 s->layout, law, worst);
+        fail_msg("%s %s %s %s: %s differs by %g", s->variant->name, s->options ? s->options : "",
+                 s->layout, hy_precision_name(s->precision), law, worst);
 }
 
 static void sees_no_future(const struct subject *s)
@@ -89,7 +108,7 @@ static void sees_no_future(const struct subject *s)
     const int cut = 70;
     struct kit k;
     struct hy_model_ends ends;
-    kit_init(&k, s->variant, s->options, s->layout, 1);
+    open_kit(&k, s, 1);
     float *before = parallel_logits(&k);
     struct hy_graph *g = kit_graph(&k, HY_EVAL, BATCH, TOKENS, 0, NULL, &ends, NULL, 7);
     fill_tokens(g, ends.tokens, 7, 0);
@@ -101,7 +120,7 @@ static void sees_no_future(const struct subject *s)
     const float *after = hy_data(ends.logits, 0);
     for (int b = 0; b < BATCH; b++) {
         const int64_t at = (int64_t)b * TOKENS * KIT_VOCAB;
-        check_close(before + at, after + at, (int64_t)cut * KIT_VOCAB, 1e-5, s,
+        check_close(before + at, after + at, (int64_t)cut * KIT_VOCAB, 0, s,
                     "the past of a changed token");
         /* The change is seen from its own position on: else the test would prove nothing. */
         assert_true(fabsf(before[at + cut * KIT_VOCAB] - after[at + cut * KIT_VOCAB]) > 1e-4f);
@@ -115,7 +134,7 @@ static void sees_no_future(const struct subject *s)
 static void continues(const struct subject *s, const int *pieces, const char *law)
 {
     struct kit k;
-    kit_init(&k, s->variant, s->options, s->layout, 1);
+    open_kit(&k, s, 1);
     float *whole = parallel_logits(&k);
     struct hy_slab cache;
     hy_slab_init(&cache, 1);
@@ -163,7 +182,7 @@ static void declares_its_cache(const struct subject *s)
         struct kit k;
         struct hy_slab cache;
         struct hy_model_ends ends;
-        kit_init(&k, s->variant, s->options, s->layout, 1);
+        open_kit(&k, s, 1);
         hy_slab_init(&cache, 1);
         hy_graph_free(kit_graph(&k, HY_CACHED, BATCH, 1, context, &cache, &ends, NULL, 7));
         assert_int_equal(cache.count, BATCH * hy_model_state_elements(&k.spec, context));
@@ -198,11 +217,11 @@ static void gang_equals_solo(const struct subject *s)
 {
     enum { GANG = 3, STEPS = 3 };
     struct kit gang;
-    kit_init(&gang, s->variant, s->options, s->layout, GANG);
+    open_kit(&gang, s, GANG);
     train(&gang, 0, STEPS);
     for (int r = 0; r < GANG; r++) {
         struct kit solo;
-        kit_init(&solo, s->variant, s->options, s->layout, 1);
+        open_kit(&solo, s, 1);
         train(&solo, r, STEPS);
         assert_memory_equal(solo.params.data, gang.params.data + r * gang.params.count,
                             (size_t)solo.params.count * sizeof(hy_real));
@@ -211,33 +230,85 @@ static void gang_equals_solo(const struct subject *s)
     kit_release(&gang);
 }
 
-static void learns(const struct subject *s)
+enum { LEARNING_STEPS = 60 };
+
+/* The losses of training on one batch. */
+static void learn(const struct subject *s, double losses[LEARNING_STEPS])
 {
     struct kit k;
     struct hy_model_ends ends;
     struct hy_tensor *weights;
     const int tokens = 40;
-    double first = 0, last = 0;
-    kit_init(&k, s->variant, s->options, s->layout, 1);
+    open_kit(&k, s, 1);
     struct hy_graph *g = kit_graph(&k, HY_TRAIN, BATCH, tokens, 0, NULL, &ends, &weights, 5);
-    for (int step = 1; step <= 60; step++) {
+    for (int step = 0; step < LEARNING_STEPS; step++) {
         fill_tokens(g, ends.tokens, 5, 0);
         fill_tokens(g, ends.labels, 5, 1);
-        last = 0;
+        losses[step] = 0;
         for (int i = 0; i < BATCH * tokens; i++)
             hy_real_data(weights, 0)[i] = 1.0f / (BATCH * tokens);
         hy_graph_run(g, NULL);
         for (int i = 0; i < BATCH * tokens; i++)
-            last += (double)hy_real_data(ends.nll, 0)[i] / (BATCH * tokens);
-        first = step == 1 ? last : first;
-        hy_adamw_step(&k.optimizer, &k.params, &k.grads, 0, step, 3e-3, 0, 1,
+            losses[step] += (double)hy_real_data(ends.nll, 0)[i] / (BATCH * tokens);
+        hy_adamw_step(&k.optimizer, &k.params, &k.grads, 0, step + 1, 3e-3, 0, 1,
                       hy_adamw_norm(&k.grads, 0));
     }
-    if (!(last < .5 * first))
-        fail_msg("%s %s %s: the loss on one batch went from %g to %g only", s->variant->name,
-                 s->options ? s->options : "", s->layout, first, last);
     hy_graph_free(g);
     kit_release(&k);
+}
+
+static void learns(const struct subject *s)
+{
+    double losses[LEARNING_STEPS];
+    learn(s, losses);
+    if (!(losses[LEARNING_STEPS - 1] < .5 * losses[0]))
+        fail_msg("%s %s %s: the loss on one batch went from %g to %g only", s->variant->name,
+                 s->options ? s->options : "", s->layout, losses[0], losses[LEARNING_STEPS - 1]);
+}
+
+static struct subject in_float32(const struct subject *s)
+{
+    struct subject other = *s;
+    other.precision = HY_PRECISION_FLOAT32;
+    return other;
+}
+
+/* The bound is three times the largest deviation of any variant. */
+static void learns_like_float32(const struct subject *s)
+{
+    const struct subject exact = in_float32(s);
+    double losses[LEARNING_STEPS], wanted[LEARNING_STEPS], worst = 0;
+    learn(s, losses);
+    learn(&exact, wanted);
+    for (int i = 0; i < LEARNING_STEPS; i++)
+        worst = fmax(worst, isnan(losses[i]) ? INFINITY : fabs(losses[i] - wanted[i]));
+    if (!(worst < .22))
+        fail_msg("%s: losses in bf16 and float32 differ by %g", s->variant->name, worst);
+}
+
+/* In the l2 norm: single elements can move more where a norm enlarges small numbers. The bound is
+ * three times the largest deviation of any variant. Cached graphs compute in float32, so this is
+ * also what decoding differs from a bf16 model's evaluation by. */
+static void computes_like_float32(const struct subject *s)
+{
+    const struct subject exact = in_float32(s);
+    struct kit k;
+    double apart = 0, size = 0;
+    open_kit(&k, s, 1);
+    float *logits = parallel_logits(&k);
+    kit_release(&k);
+    open_kit(&k, &exact, 1);
+    float *wanted = parallel_logits(&k);
+    kit_release(&k);
+    for (int i = 0; i < BATCH * TOKENS * KIT_VOCAB; i++) {
+        apart += pow((double)logits[i] - (double)wanted[i], 2);
+        size += pow((double)wanted[i], 2);
+    }
+    if (!(sqrt(apart / size) < .12))
+        fail_msg("%s: logits in bf16 and float32 differ by %g", s->variant->name,
+                 sqrt(apart / size));
+    free(wanted);
+    free(logits);
 }
 
 #define LAW(name)                         \
@@ -246,6 +317,12 @@ static void learns(const struct subject *s)
         (void)state;                      \
         for_all(name);                    \
     }
+#define BF16_LAW(name)                         \
+    static void test_bf16_##name(void **state) \
+    {                                          \
+        (void)state;                           \
+        for_all_bf16(name);                    \
+    }
 LAW(sees_no_future)
 LAW(cut_in_two)
 LAW(decodes)
@@ -253,6 +330,10 @@ LAW(prefills_and_decodes)
 LAW(declares_its_cache)
 LAW(gang_equals_solo)
 LAW(learns)
+BF16_LAW(sees_no_future)
+BF16_LAW(computes_like_float32)
+BF16_LAW(gang_equals_solo)
+BF16_LAW(learns_like_float32)
 
 int main(void)
 {
@@ -264,6 +345,10 @@ int main(void)
         cmocka_unit_test(test_declares_its_cache),
         cmocka_unit_test(test_gang_equals_solo),
         cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_bf16_sees_no_future),
+        cmocka_unit_test(test_bf16_computes_like_float32),
+        cmocka_unit_test(test_bf16_gang_equals_solo),
+        cmocka_unit_test(test_bf16_learns_like_float32),
     };
     return cmocka_run_group_tests_name("laws of the variants", tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "core/ops/support/gemm.h"
 #include "core/trial/engine.h"
 #include "core/trial/trial.h"
 
@@ -120,11 +121,11 @@ static void test_equal_runs_are_bit_equal(void **state)
     hy_config_release(&c);
 }
 
-static void test_resumed_equals_uninterrupted(void **state)
+static void resumed_equals_uninterrupted(enum hy_precision precision)
 {
-    (void)state;
     struct hy_config c;
     configure(&c, "gated_deltanet", 1e-2);
+    c.train.precision = precision;
     struct record whole = {0}, pieces = {0};
     run(&c, &whole, NULL);
     const int64_t stops[] = {7, 10, 15}; /* 10: during an evaluation */
@@ -149,6 +150,21 @@ static void test_resumed_equals_uninterrupted(void **state)
     hy_buf_release(&whole.rows);
     hy_buf_release(&pieces.rows);
     hy_config_release(&c);
+}
+
+static void test_resumed_equals_uninterrupted(void **state)
+{
+    (void)state;
+    resumed_equals_uninterrupted(HY_PRECISION_FLOAT32);
+}
+
+static void test_resumed_equals_uninterrupted_in_bf16(void **state)
+{
+    struct hy_err e;
+    (void)state;
+    if (hy_gemm_check(HY_PRECISION_BF16, &e))
+        skip();
+    resumed_equals_uninterrupted(HY_PRECISION_BF16);
 }
 
 static void test_divergence_is_a_result(void **state)
@@ -316,6 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equal_runs_are_bit_equal),
         cmocka_unit_test(test_resumed_equals_uninterrupted),
+        cmocka_unit_test(test_resumed_equals_uninterrupted_in_bf16),
         cmocka_unit_test(test_divergence_is_a_result),
         cmocka_unit_test(test_a_damaged_checkpoint_costs_only_time),
         cmocka_unit_test(test_estimate_equals_the_run),

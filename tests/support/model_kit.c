@@ -59,7 +59,8 @@ struct hy_graph *kit_graph(struct kit *k, enum hy_mode mode, int batch, int toke
                                    .batch = batch,
                                    .tokens = tokens,
                                    .context = context,
-                                   .mode = mode};
+                                   .mode = mode,
+                                   .precision = k->precision};
     const int64_t rows = (int64_t)batch * tokens;
     const int train = mode == HY_TRAIN;
     struct hy_err e = {0};

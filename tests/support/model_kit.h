@@ -9,6 +9,7 @@ enum { KIT_VOCAB = 13 };
 
 struct kit {
     struct hy_model_spec spec;
+    enum hy_precision precision; /* float32; the test may set another before it builds a graph */
     struct hy_value *options;
     struct hy_slab params, grads;
     struct hy_adamw optimizer;
