@@ -21,8 +21,25 @@ static void skip_forward(const struct hy_op *op, int r)
 
 static size_t skip_scratch(const struct hy_op *op)
 {
-    return op->pass == HY_BACKWARD ? (size_t)(op->in[2]->cols + op->in[0]->cols) * sizeof(hy_real)
-                                   : 0;
+    return op->pass == HY_BACKWARD
+               ? (size_t)(op->in[2]->cols + 2 * op->in[0]->cols) * sizeof(hy_real)
+               : 0;
+}
+
+/* The gradients of a head's columns in one row, inlined where it is known what is added to; returns
+ * D's. */
+static inline __attribute__((always_inline)) hy_real
+head_backward(int64_t width, hy_real d, const hy_real *restrict x, const hy_real *restrict dy,
+              int add_o, hy_real *restrict d_o, int add_x, hy_real *restrict dx)
+{
+    hy_real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < width; c++) {
+        d_o[c] = (add_o ? d_o[c] : 0) + dy[c];
+        dx[c] = (add_x ? dx[c] : 0) + d * dy[c];
+        sum += dy[c] * x[c];
+    }
+    return sum;
 }
 
 static void skip_backward(const struct hy_op *op, int r)
@@ -30,21 +47,18 @@ static void skip_backward(const struct hy_op *op, int r)
     const int64_t heads = op->in[2]->cols, width = op->in[0]->cols / heads;
     hy_real *sums = hy_real_data(op->scratch, r), *spare = sums + heads;
     const struct hy_rows x = hy_rows_of(op->in[1], r), dy = hy_rows_of(op->dout[0], r);
-    const struct hy_rows d_o = hy_rows_din(op, 0, r, spare), dx = hy_rows_din(op, 1, r, spare);
+    const struct hy_rows d_o = hy_rows_din(op, 0, r, spare);
+    const struct hy_rows dx = hy_rows_din(op, 1, r, spare + op->in[0]->cols);
     const hy_real *d = hy_real_data(op->in[2], r);
     memset(sums, 0, (size_t)heads * sizeof *sums);
     for (int64_t i = 0; i < op->in[0]->rows; i++)
         for (int64_t h = 0; h < heads; h++) {
             const hy_real *xi = hy_row(&x, i) + h * width, *dyi = hy_row(&dy, i) + h * width;
             hy_real *doi = hy_row(&d_o, i) + h * width, *dxi = hy_row(&dx, i) + h * width;
-            hy_real sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t c = 0; c < width; c++) {
-                doi[c] = (d_o.add ? doi[c] : 0) + dyi[c];
-                dxi[c] = (dx.add ? dxi[c] : 0) + d[h] * dyi[c];
-                sum += dyi[c] * xi[c];
-            }
-            sums[h] += sum;
+            if (!d_o.add && !dx.add)
+                sums[h] += head_backward(width, d[h], xi, dyi, 0, doi, 0, dxi);
+            else
+                sums[h] += head_backward(width, d[h], xi, dyi, d_o.add, doi, dx.add, dxi);
         }
     hy_fold_din(op, 2, r, sums);
 }
