@@ -7,33 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "core/tasks/data.h"
+#include "tests/support/corpus.h"
 #include "tests/support/open_task.h"
 
 enum { T = 32, LONG = 40, MAX_BATCH = 64 };
-
-static char corpus[] = "/tmp/hylas-tasks-XXXXXX";
-
-static int write_corpus(void **unused)
-{
-    (void)unused;
-    const int fd = mkstemp(corpus);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (!file)
-        return 1;
-    for (int i = 0; i < 4000; i++)
-        fputc((i * i) % 251, file);
-    return fclose(file);
-}
-
-static int remove_corpus(void **unused)
-{
-    (void)unused;
-    return unlink(corpus);
-}
 
 /* "CORPUS" in options stands for the corpus's path. */
 static struct hy_source source(const char *task, double weight, const char *options)
