@@ -37,7 +37,6 @@ includes() {
         only["mpi.h"] = "runner/comm_mpi.c"
         only["yaml.h"] = "runner/sweep.c"
         only["sqlite3.h"] = "db/"
-        only["jansson.h"] = "core/base/ core/model/"
         only["cuda_runtime.h"] = only["cublas_v2.h"] = "core/graph/cuda.cuh"
         only["dnnl.h"] = only["oneapi/dnnl/dnnl.h"] = "core/ops/support/"
     }

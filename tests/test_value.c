@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <xxhash.h>
 
+#include "core/base/hash.h"
 #include "core/base/value.h"
 
 static void check_scalar(const char *text, enum hy_value_type type, const char *json)
@@ -88,6 +90,83 @@ static void bad_json_names_its_place(void **state)
     assert_null(v);
 }
 
+static void what_is_no_json_is_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        " ",
+        "{",
+        "[1,]",
+        "[1 2]",
+        "{\"a\"}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "01",
+        "1.",
+        ".5",
+        "-",
+        "1e",
+        "+1",
+        "tru",
+        "nullx",
+        "\"",
+        "\"\\",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u0000\"",
+        "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\n\"",
+        "\"\xff\"",
+        "\"\xc3\"",
+        "1 2",
+        "9223372036854775808",
+        "1e999",
+        "NaN",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct hy_value *v = NULL;
+        struct hy_err e = {0};
+        if (hy_value_from_json(texts[i], "cfg", &v, &e) != HY_E_USAGE || v)
+            fail_msg("%s is taken for JSON", texts[i]);
+        assert_non_null(strstr(e.text, "cfg:1:"));
+    }
+    char deep[1001];
+    memset(deep, '[', 1000);
+    deep[1000] = 0;
+    struct hy_value *v = NULL;
+    assert_int_equal(hy_value_from_json(deep, "cfg", &v, NULL), HY_E_USAGE);
+}
+
+static void json_of_every_kind_is_read(void **state)
+{
+    (void)state;
+    struct hy_value *v;
+    struct hy_err e;
+    const char *text = " {\"x\" : [ -0, 10, -1.5e+3, 1E2, true , false, null, {}, [] ],\t\"y\":"
+                       "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\ud83d\\udc0d\"}\r\n";
+    assert_int_equal(hy_value_from_json(text, "cfg", &v, &e), HY_OK);
+    const struct hy_value *x = hy_value_get(v, "x");
+    assert_int_equal(x->count, 9);
+    assert_int_equal(x->items[1]->integer, 10);
+    assert_true(x->items[2]->real == -1500 && x->items[3]->type == HY_V_REAL);
+    assert_true(x->items[4]->integer == 1 && x->items[5]->integer == 0);
+    assert_int_equal(x->items[7]->type, HY_V_MAP);
+    assert_string_equal(hy_value_get(v, "y")->string, "\"\\/\b\f\n\r\t\xc3\xa9\xf0\x9f\x90\x8d");
+    hy_value_free(v);
+}
+
+static void names_hash_as_the_library_does(void **state)
+{
+    (void)state;
+    char text[100];
+    for (size_t size = 0; size < sizeof text; size++) {
+        text[size] = (char)(size * 37);
+        assert_int_equal(hy_hash32(text, size), XXH32(text, size, 0));
+    }
+}
+
 static void paths_make_sections_but_never_replace_values(void **state)
 {
     (void)state;
@@ -139,6 +218,9 @@ int main(void)
         cmocka_unit_test(equal_numbers_have_one_spelling),
         cmocka_unit_test(json_returns_what_it_was_made_of),
         cmocka_unit_test(bad_json_names_its_place),
+        cmocka_unit_test(what_is_no_json_is_refused),
+        cmocka_unit_test(json_of_every_kind_is_read),
+        cmocka_unit_test(names_hash_as_the_library_does),
         cmocka_unit_test(paths_make_sections_but_never_replace_values),
         cmocka_unit_test(removing_and_setting_keeps_the_other_entries),
     };

@@ -1,8 +1,10 @@
-/* hash.h - 128-bit content hashes (XXH3, by libxxhash): run keys, corpora, checkpoints. */
+/* hash.h - 128-bit content hashes (XXH3, by libxxhash): run keys, corpora, checkpoints; and a
+ * 32-bit one for names. */
 #ifndef HY_BASE_HASH_H
 #define HY_BASE_HASH_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/base/err.h"
 
@@ -11,5 +13,8 @@
 void hy_hash_bytes(const void *bytes, size_t size, char text[HY_HASH_TEXT]);
 /* Hashes a file's content, read in pieces. */
 int hy_hash_file(const char *path, char text[HY_HASH_TEXT], struct hy_err *e);
+
+/* XXH32 with seed 0. */
+uint32_t hy_hash32(const void *bytes, size_t size);
 
 #endif

@@ -1,12 +1,13 @@
 #include "core/base/row.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/base/json.h"
 
 /* What a row of each type carries: the fields that are written, and that a reader insists on. */
 enum {
@@ -50,44 +51,6 @@ static const char **string_at(struct hy_row *row, int i)
     return (const char **)((char *)row + strings[i].offset);
 }
 
-/* Length of the UTF-8 sequence at s, 0 where the bytes are none. */
-static int sequence_length(const unsigned char *s)
-{
-    if (s[0] < 0x80)
-        return 1;
-    const int length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4)
-        return 0;
-    for (int i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    const int overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    const int surrogate = s[0] == 0xed && s[1] > 0x9f;
-    const int too_large = s[0] == 0xf4 && s[1] > 0x8f;
-    return overlong || surrogate || too_large ? 0 : length;
-}
-
-/* A child's last words may be any bytes: what is no UTF-8 becomes U+FFFD, so that every line is
- * JSON. */
-static void encode_string(const char *text, struct hy_buf *out)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    hy_buf_text(out, "\"");
-    while (*s) {
-        const int length = sequence_length(s);
-        if (!length)
-            hy_buf_text(out, "\xef\xbf\xbd");
-        else if (*s == '"' || *s == '\\')
-            hy_buf_printf(out, "\\%c", *s);
-        else if (*s < 0x20)
-            hy_buf_printf(out, "\\u%04x", *s);
-        else
-            hy_buf_add(out, s, (size_t)length);
-        s += length ? length : 1;
-    }
-    hy_buf_text(out, "\"");
-}
-
 static void encode_value(double value, struct hy_buf *out)
 {
     if (!isfinite(value)) {
@@ -117,7 +80,7 @@ void hy_row_encode(const struct hy_row *row, struct hy_buf *out)
         if (!(fields & strings[i].field) || (strings[i].field == TEXT && !text))
             continue;
         hy_buf_printf(out, ",\"%s\":", strings[i].key);
-        encode_string(text ? text : "", out);
+        hy_json_quote(text ? text : "", out);
     }
     if ((fields & VALUE) && !((fields & TEXT) && row->text)) {
         hy_buf_text(out, ",\"value\":");
@@ -132,10 +95,16 @@ static int fail_line(const char *line, const char *reason, struct hy_err *e)
     return hy_fail(e, HY_E_ENV, "not a row (%s): %.60s%s", reason, line, more);
 }
 
-/* Fills the row's numbers; its strings still belong to root. NULL, or what is wrong. */
-static const char *read_fields(json_t *root, struct hy_row *row)
+static const char *text_of(const struct hy_value *root, const char *key)
 {
-    const char *type = json_string_value(json_object_get(root, "row"));
+    const struct hy_value *v = hy_value_get(root, key);
+    return v && v->type == HY_V_STRING ? v->string : NULL;
+}
+
+/* Fills the row's numbers; its strings still belong to root. NULL, or what is wrong. */
+static const char *read_fields(const struct hy_value *root, struct hy_row *row)
+{
+    const char *type = text_of(root, "row");
     int k = 0;
     while (type && k < KIND_COUNT && strcmp(type, kinds[k].name) != 0)
         k++;
@@ -144,15 +113,15 @@ static const char *read_fields(json_t *root, struct hy_row *row)
     const unsigned fields = kinds[k].fields;
     row->type = (enum hy_row_type)k;
 
-    json_t *step = json_object_get(root, "step"), *steps = json_object_get(root, "steps");
-    if (((fields & STEP) && !json_is_integer(step)) ||
-        ((fields & STEPS) && !json_is_integer(steps)))
+    const struct hy_value *step = hy_value_get(root, "step"), *steps = hy_value_get(root, "steps");
+    if (((fields & STEP) && !(step && step->type == HY_V_INT)) ||
+        ((fields & STEPS) && !(steps && steps->type == HY_V_INT)))
         return "step or steps is missing or no integer";
-    row->step = fields & STEP ? json_integer_value(step) : 0;
-    row->steps = fields & STEPS ? json_integer_value(steps) : 0;
+    row->step = fields & STEP ? step->integer : 0;
+    row->steps = fields & STEPS ? steps->integer : 0;
 
     for (int i = 0; i < STRING_COUNT; i++) {
-        const char *text = json_string_value(json_object_get(root, strings[i].key));
+        const char *text = text_of(root, strings[i].key);
         if (!(fields & strings[i].field))
             continue;
         if (!text && strings[i].field != TEXT)
@@ -160,10 +129,11 @@ static const char *read_fields(json_t *root, struct hy_row *row)
         *string_at(row, i) = text;
     }
     if ((fields & VALUE) && !((fields & TEXT) && row->text)) {
-        json_t *value = json_object_get(root, "value");
-        if (!json_is_number(value) && !json_is_null(value))
+        const struct hy_value *value = hy_value_get(root, "value");
+        if (!value ||
+            (value->type != HY_V_INT && value->type != HY_V_REAL && value->type != HY_V_NULL))
             return "value is missing or no number";
-        row->value = json_is_null(value) ? NAN : json_number_value(value);
+        row->value = value->type == HY_V_NULL ? NAN : value->real;
     }
     return NULL;
 }
@@ -192,10 +162,10 @@ static int own_strings(struct hy_row *row, void **memory)
 
 int hy_row_decode(const char *line, struct hy_row *row, void **memory, struct hy_err *e)
 {
-    json_error_t error;
-    json_t *root = json_loads(line, JSON_REJECT_DUPLICATES, &error);
-    if (!root)
-        return fail_line(line, error.text, e);
+    struct hy_value *root;
+    struct hy_err why;
+    if (hy_value_from_json(line, "row", &root, &why))
+        return fail_line(line, why.text, e);
     struct hy_row found = {0};
     int rc = 0;
     const char *reason = read_fields(root, &found);
@@ -205,6 +175,6 @@ int hy_row_decode(const char *line, struct hy_row *row, void **memory, struct hy
         rc = hy_fail_memory(e);
     else
         *row = found;
-    json_decref(root);
+    hy_value_free(root);
     return rc;
 }

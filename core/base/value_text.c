@@ -1,14 +1,15 @@
-/* Values as text: scalars of YAML's core schema, JSON in and out. */
+/* Values as text: scalars of YAML's core schema, JSON out. */
 #include "core/base/value.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/buf.h"
+#include "core/base/json.h"
 
 static int is_one_of(const char *text, const char *const *words)
 {
@@ -99,22 +100,6 @@ struct hy_value *hy_value_from_scalar(const char *text)
     return v;
 }
 
-/* ---- Writing ---- */
-
-static void write_string(const char *s, struct hy_buf *out)
-{
-    hy_buf_text(out, "\"");
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            hy_buf_printf(out, "\\%c", *s);
-        else if ((unsigned char)*s < 0x20)
-            hy_buf_printf(out, "\\u%04x", *s);
-        else
-            hy_buf_add(out, s, 1);
-    }
-    hy_buf_text(out, "\"");
-}
-
 static void write_real(double x, struct hy_buf *out)
 {
     if (!isfinite(x)) {
@@ -158,7 +143,7 @@ static void write_map(const struct hy_value *v, int sorted, struct hy_buf *out)
     for (size_t i = 0; i < v->count; i++) {
         if (i)
             hy_buf_text(out, ",");
-        write_string(v->keys[order[i]], out);
+        hy_json_quote(v->keys[order[i]], out);
         hy_buf_text(out, ":");
         write_value(v->items[order[i]], sorted, out);
     }
@@ -182,7 +167,7 @@ static void write_value(const struct hy_value *v, int sorted, struct hy_buf *out
         write_real(v->real, out);
         break;
     case HY_V_STRING:
-        write_string(v->string, out);
+        hy_json_quote(v->string, out);
         break;
     case HY_V_LIST:
         hy_buf_text(out, "[");
@@ -210,62 +195,7 @@ char *hy_value_to_json(const struct hy_value *v, int sorted)
     return out.data;
 }
 
-/* ---- Reading ---- */
-
-static struct hy_value *from_json(const json_t *json, const char *name)
-{
-    struct hy_value *v = NULL;
-    const char *key;
-    json_t *item;
-    size_t i;
-    switch (json_typeof(json)) {
-    case JSON_NULL:
-        v = hy_value_null();
-        break;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        v = hy_value_bool(json_is_true(json));
-        break;
-    case JSON_INTEGER:
-        v = hy_value_int(json_integer_value(json));
-        break;
-    case JSON_REAL:
-        v = hy_value_real(json_real_value(json));
-        break;
-    case JSON_STRING:
-        v = hy_value_string(json_string_value(json));
-        break;
-    case JSON_ARRAY:
-        v = hy_value_list();
-        json_array_foreach(
-            json, i, item) if (v && hy_value_append(v, from_json(item, name), NULL)) goto fail;
-        break;
-    case JSON_OBJECT:
-        v = hy_value_map();
-        json_object_foreach((json_t *)json, key,
-                            item) if (v &&
-                                      hy_value_set(v, key, from_json(item, name), NULL)) goto fail;
-        break;
-    }
-    if (v)
-        v->mark.file = name;
-    return v;
-fail:
-    hy_value_free(v);
-    return NULL;
-}
-
 int hy_value_from_json(const char *text, const char *name, struct hy_value **out, struct hy_err *e)
 {
-    json_error_t error;
-    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!json)
-        return hy_fail(e, HY_E_USAGE, "%s:%d:%d: not JSON: %s", name, error.line, error.column,
-                       error.text);
-    struct hy_value *v = from_json(json, name);
-    json_decref(json);
-    if (!v)
-        return hy_fail_memory(e);
-    *out = v;
-    return HY_OK;
+    return hy_json_parse(text, strlen(text), name, out, e);
 }

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <xxhash.h>
+
+#include "core/base/hash.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -109,7 +110,7 @@ static void draw(const struct hy_slab *s, uint64_t seed, hy_real *data)
     for (int i = 0; i < s->entry_count; i++) {
         const struct hy_entry *entry = &s->entries[i];
         /* Keyed by name: a parameter starts alike whatever else the model holds. */
-        const uint32_t name = XXH32(entry->name, strlen(entry->name), 0);
+        const uint32_t name = hy_hash32(entry->name, strlen(entry->name));
         struct hy_rng rng = hy_rng_start(seed, HY_RNG_INIT, name, 0);
         for (int64_t k = 0; k < entry->count; k++) {
             double value = entry->init.a;

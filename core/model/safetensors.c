@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -11,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "core/base/json.h"
 
 /* The format's own bound on the header; it also bounds what a damaged length can make us allocate.
  */
@@ -72,18 +73,18 @@ static int parse_dtype(const char *path, const char *name, const char *text,
 }
 
 /* limit: bytes of data in the file; with it no product of dims can overflow. */
-static int parse_shape(const char *path, const json_t *shape, uint64_t limit,
+static int parse_shape(const char *path, const struct hy_value *shape, uint64_t limit,
                        struct hy_st_tensor *t, struct hy_err *e)
 {
-    if (!json_is_array(shape) || json_array_size(shape) > HY_ST_MAX_RANK)
+    if (!shape || shape->type != HY_V_LIST || shape->count > HY_ST_MAX_RANK)
         return hy_fail(e, HY_E_USAGE, "%s: tensor %s needs a shape of at most %d dims", path,
                        t->name, HY_ST_MAX_RANK);
-    t->rank = (int)json_array_size(shape);
+    t->rank = (int)shape->count;
     uint64_t count = 1;
     for (int i = 0; i < t->rank; i++) {
-        const json_t *item = json_array_get(shape, (size_t)i);
-        const json_int_t dim = json_integer_value(item);
-        if (!json_is_integer(item) || dim < 0 || (uint64_t)dim > limit)
+        const struct hy_value *item = shape->items[i];
+        const int64_t dim = item->integer;
+        if (item->type != HY_V_INT || dim < 0 || (uint64_t)dim > limit)
             return hy_fail(e, HY_E_USAGE, "%s: tensor %s has an impossible dim %d", path, t->name,
                            i);
         if (count > 0 && dim > 0 && count > limit / (uint64_t)dim)
@@ -94,21 +95,23 @@ static int parse_shape(const char *path, const json_t *shape, uint64_t limit,
     return HY_OK;
 }
 
-static int parse_tensor(const char *path, const char *name, const json_t *entry, char *bytes,
-                        uint64_t size, struct hy_st_tensor *t, struct hy_err *e)
+static int parse_tensor(const char *path, const char *name, const struct hy_value *entry,
+                        char *bytes, uint64_t size, struct hy_st_tensor *t, struct hy_err *e)
 {
     t->name = name;
-    int rc =
-        parse_dtype(path, name, json_string_value(json_object_get(entry, "dtype")), &t->dtype, e);
+    const struct hy_value *dtype = hy_value_get(entry, "dtype");
+    int rc = parse_dtype(path, name, dtype && dtype->type == HY_V_STRING ? dtype->string : NULL,
+                         &t->dtype, e);
     if (rc == HY_OK)
-        rc = parse_shape(path, json_object_get(entry, "shape"), size, t, e);
+        rc = parse_shape(path, hy_value_get(entry, "shape"), size, t, e);
     if (rc != HY_OK)
         return rc;
-    const json_t *offsets = json_object_get(entry, "data_offsets");
-    const json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
-    const json_int_t begin = json_integer_value(first), end = json_integer_value(last);
-    if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last) ||
-        begin < 0 || end < begin || (uint64_t)end > size)
+    const struct hy_value *offsets = hy_value_get(entry, "data_offsets");
+    const int two = offsets && offsets->type == HY_V_LIST && offsets->count == 2 &&
+                    offsets->items[0]->type == HY_V_INT && offsets->items[1]->type == HY_V_INT;
+    const int64_t begin = two ? offsets->items[0]->integer : -1;
+    const int64_t end = two ? offsets->items[1]->integer : -1;
+    if (begin < 0 || end < begin || (uint64_t)end > size)
         return hy_fail(e, HY_E_USAGE,
                        "%s: tensor %s lies outside the file's %" PRIu64 " data bytes", path, name,
                        size);
@@ -148,20 +151,19 @@ static int check_cover(const char *path, const struct hy_st_file *f, uint64_t si
     return HY_OK;
 }
 
-static int parse_pairs(const char *path, json_t *metadata, struct hy_st_file *f, struct hy_err *e)
+static int parse_pairs(const char *path, const struct hy_value *metadata, struct hy_st_file *f,
+                       struct hy_err *e)
 {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(metadata))
+    if (metadata->type != HY_V_MAP)
         return hy_fail(e, HY_E_USAGE, "%s: the metadata is no JSON object", path);
-    f->pairs = calloc(json_object_size(metadata) + 1, sizeof *f->pairs);
+    f->pairs = calloc(metadata->count + 1, sizeof *f->pairs);
     if (!f->pairs)
         return hy_fail_memory(e);
-    json_object_foreach(metadata, key, value)
-    {
-        if (!json_is_string(value))
+    for (size_t i = 0; i < metadata->count; i++) {
+        const char *key = metadata->keys[i];
+        if (metadata->items[i]->type != HY_V_STRING)
             return hy_fail(e, HY_E_USAGE, "%s: metadata %s is not a string", path, key);
-        f->pairs[f->pair_count++] = (struct hy_st_pair){key, json_string_value(value)};
+        f->pairs[f->pair_count++] = (struct hy_st_pair){key, metadata->items[i]->string};
     }
     return HY_OK;
 }
@@ -169,23 +171,21 @@ static int parse_pairs(const char *path, json_t *metadata, struct hy_st_file *f,
 static int parse_header(const char *path, const char *text, size_t length, uint64_t size,
                         struct hy_st_file *f, struct hy_err *e)
 {
-    json_error_t where;
-    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &where);
-    f->header = root;
-    if (!json_is_object(root))
-        return hy_fail(e, HY_E_USAGE, "%s: the header is no JSON object (byte %d: %s)", path,
-                       root ? 0 : where.position, root ? "another type" : where.text);
-    f->tensors = calloc(json_object_size(root) + 1, sizeof *f->tensors);
+    int rc = hy_json_parse(text, length, "header", &f->header, e);
+    if (rc != HY_OK)
+        return hy_err_wrap(e, "%s", path);
+    const struct hy_value *root = f->header;
+    if (root->type != HY_V_MAP)
+        return hy_fail(e, HY_E_USAGE, "%s: the header is no JSON object", path);
+    f->tensors = calloc(root->count + 1, sizeof *f->tensors);
     if (!f->tensors)
         return hy_fail_memory(e);
-    const char *name;
-    json_t *entry;
-    json_object_foreach(root, name, entry)
-    {
-        const int rc = strcmp(name, metadata_key) == 0
-                           ? parse_pairs(path, entry, f, e)
-                           : parse_tensor(path, name, entry, f->bytes, size,
-                                          &f->tensors[f->tensor_count++], e);
+    for (size_t i = 0; i < root->count; i++) {
+        const char *name = root->keys[i];
+        const struct hy_value *entry = root->items[i];
+        rc = strcmp(name, metadata_key) == 0 ? parse_pairs(path, entry, f, e)
+                                             : parse_tensor(path, name, entry, f->bytes, size,
+                                                            &f->tensors[f->tensor_count++], e);
         if (rc != HY_OK)
             return rc;
     }
@@ -244,7 +244,7 @@ out:
 
 void hy_st_release(struct hy_st_file *f)
 {
-    json_decref(f->header);
+    hy_value_free(f->header);
     free(f->tensors);
     free(f->pairs);
     free(f->bytes);
@@ -269,44 +269,36 @@ const char *hy_st_value(const struct hy_st_file *f, const char *key)
 
 /* ---- Writing ---- */
 
-static json_t *tensor_entry(const struct hy_st_tensor *t, size_t begin)
+static void write_entry(const struct hy_st_tensor *t, size_t begin, struct hy_buf *out)
 {
-    json_t *shape = json_array();
+    hy_buf_text(out, ",");
+    hy_json_quote(t->name, out);
+    hy_buf_printf(out, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[t->dtype].name);
     for (int i = 0; i < t->rank; i++)
-        json_array_append_new(shape, json_integer(t->dims[i]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtypes[t->dtype].name, "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + tensor_bytes(t)));
+        hy_buf_printf(out, "%s%" PRId64, i ? "," : "", t->dims[i]);
+    hy_buf_printf(out, "],\"data_offsets\":[%zu,%zu]}", begin, begin + tensor_bytes(t));
 }
 
-/* The header's text, padded with blanks so that the data start aligned; malloc'd, NULL without
- * memory. */
-static char *header_text(const struct hy_st_tensor *tensors, size_t tensor_count,
-                         const struct hy_st_pair *pairs, size_t pair_count, uint64_t *length)
+/* The header's text, padded with blanks so that the data start aligned. */
+static void write_header(const struct hy_st_tensor *tensors, size_t tensor_count,
+                         const struct hy_st_pair *pairs, size_t pair_count, struct hy_buf *out)
 {
-    json_t *root = json_object();
-    json_t *metadata = json_object();
-    int bad = 0;
-    for (size_t i = 0; i < pair_count; i++)
-        bad |= json_object_set_new(metadata, pairs[i].key, json_string(pairs[i].value));
-    bad |= json_object_set_new(root, metadata_key, metadata);
+    hy_buf_printf(out, "{\"%s\":{", metadata_key);
+    for (size_t i = 0; i < pair_count; i++) {
+        hy_buf_text(out, i ? "," : "");
+        hy_json_quote(pairs[i].key, out);
+        hy_buf_text(out, ":");
+        hy_json_quote(pairs[i].value, out);
+    }
+    hy_buf_text(out, "}");
     size_t at = 0;
     for (size_t i = 0; i < tensor_count; i++) {
-        bad |= json_object_set_new(root, tensors[i].name, tensor_entry(&tensors[i], at));
+        write_entry(&tensors[i], at, out);
         at += tensor_bytes(&tensors[i]);
     }
-    char *text = bad ? NULL : json_dumps(root, JSON_COMPACT);
-    json_decref(root);
-    if (!text)
-        return NULL;
-    const size_t size = strlen(text), padded = (size + 7) / 8 * 8;
-    char *whole = realloc(text, padded);
-    if (!whole) {
-        free(text);
-        return NULL;
-    }
-    memset(whole + size, ' ', padded - size);
-    *length = padded;
-    return whole;
+    hy_buf_text(out, "}");
+    while (out->size % 8 && !hy_buf_failed(out))
+        hy_buf_text(out, " ");
 }
 
 static int write_all(int fd, const void *bytes, size_t size)
@@ -341,20 +333,23 @@ int hy_st_write(const char *path, const struct hy_st_tensor *tensors, size_t ten
                 const struct hy_st_pair *pairs, size_t pair_count, struct hy_err *e)
 {
     int rc = HY_OK, fd = -1;
-    uint64_t length;
     char temporary[PATH_MAX];
     const int size = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     if (size < 0 || (size_t)size >= sizeof temporary)
         return hy_fail(e, HY_E_ENV, "the path %s is too long", path);
-    char *text = header_text(tensors, tensor_count, pairs, pair_count, &length);
-    if (!text)
-        return hy_fail_memory(e);
+    struct hy_buf header = {0};
+    write_header(tensors, tensor_count, pairs, pair_count, &header);
+    if (hy_buf_failed(&header)) {
+        rc = hy_fail_memory(e);
+        goto out;
+    }
+    const uint64_t length = header.size;
     fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         rc = hy_fail_errno(e, HY_E_ENV, "cannot write %s", temporary);
         goto out;
     }
-    int bad = write_all(fd, &length, sizeof length) || write_all(fd, text, length);
+    int bad = write_all(fd, &length, sizeof length) || write_all(fd, header.data, header.size);
     for (size_t i = 0; !bad && i < tensor_count; i++)
         bad = write_all(fd, tensors[i].data, tensor_bytes(&tensors[i]));
     bad = bad || fsync(fd);
@@ -367,6 +362,6 @@ int hy_st_write(const char *path, const struct hy_st_tensor *tensors, size_t ten
     if (rc != HY_OK)
         unlink(temporary);
 out:
-    free(text);
+    hy_buf_release(&header);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/base/err.h"
+#include "core/base/value.h"
 
 enum { HY_ST_MAX_RANK = 8 };
 
@@ -32,7 +33,8 @@ struct hy_st_file {
     size_t tensor_count;
     struct hy_st_pair *pairs; /* the metadata, in the order of the header */
     size_t pair_count;
-    void *header, *bytes; /* what the tensors and pairs point into */
+    struct hy_value *header; /* what names and pairs point into */
+    void *bytes;             /* what the tensors point into */
 };
 
 /* Elements of t: the product of its dims, 1 where rank is 0. */
