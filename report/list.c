@@ -63,8 +63,8 @@ void hy_list_fill_data(struct hy_grid *g, const struct hy_rows *rows,
 
 static int is_shown(const struct hy_rows *rows, const struct hy_list_column *column)
 {
-    if (column->unit != HY_UNIT_GROUP)
-        return 1;
+    if (column->unit != HY_UNIT_GROUP || !column->head)
+        return column->head != NULL;
     for (int r = 1; r < rows->count; r++) {
         const char *a = hy_rows_text(rows, 0, column->name);
         const char *b = hy_rows_text(rows, r, column->name);

@@ -18,7 +18,7 @@ enum hy_unit {
 
 struct hy_list_column {
     const char *name; /* of the query's column, and in the data */
-    const char *head; /* on the page */
+    const char *head; /* on the page; NULL: not there */
     enum hy_unit unit;
 };
 

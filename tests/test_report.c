@@ -319,9 +319,19 @@ static void memory_has_a_column_per_context(void **state)
                                    .value = i ? 1536 : 3 << 20};
         assert_int_equal(hy_store_row(s, id, &row, NULL), 0);
     }
+    const struct hy_row speed = {.type = HY_ROW_SLICE,
+                                 .task = "speed",
+                                 .split = "decode",
+                                 .slice = "context=256",
+                                 .name = "tokens_per_s",
+                                 .value = 1234};
+    assert_int_equal(hy_store_row(s, id, &speed, NULL), 0);
     results_fact(s, id, "params", 115008);
+    results_fact(s, id, "activation_bytes", 2048);
     tables_check(s, "memory", "md", "| state | cache at 256 | cache at 2048 |");
     tables_check(s, "memory", "md", "| 115008 | – | 1.5 KiB | 3.0 MiB |");
+    tables_check(s, "memory", "md", "| decoding at 256 | decoding at 2048 |");
+    tables_check(s, "memory", "md", "| 2.0 KiB | – | – | – | 1234 | – |");
     tables_check(s, "memory", "csv", "cache_bytes_256,cache_bytes_2048");
     tables_check(s, "memory", "csv", ",115008,,1536.0,3145728.0,");
     hy_store_close(s);

@@ -59,6 +59,8 @@ static int is_a_result(const struct hy_row *row)
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
         if (row->type == HY_ROW_FACT && !strcmp(row->name, apart[i]))
             return 0;
+    if (row->type == HY_ROW_SLICE && !strcmp(row->task, "speed"))
+        return 0;
     return row->type == HY_ROW_FACT || row->type == HY_ROW_HISTORY || row->type == HY_ROW_SLICE;
 }
 
@@ -165,6 +167,50 @@ static void test_resumed_equals_uninterrupted_in_bf16(void **state)
     if (hy_gemm_check(HY_PRECISION_BF16, &e))
         skip();
     resumed_equals_uninterrupted(HY_PRECISION_BF16);
+}
+
+/* What a run says of its memory and of decoding. */
+struct account {
+    double params, gradients, optimizer, activations, all;
+    int caches, speeds;
+};
+
+static void note(void *context, const struct hy_row *row)
+{
+    struct account *a = context;
+    const struct {
+        const char *name;
+        double *to;
+    } facts[] = {{"param_bytes", &a->params},
+                 {"gradient_bytes", &a->gradients},
+                 {"optimizer_bytes", &a->optimizer},
+                 {"activation_bytes", &a->activations},
+                 {"train_bytes", &a->all}};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        if (row->type == HY_ROW_FACT && !strcmp(row->name, facts[i].name))
+            *facts[i].to = row->value;
+    if (row->type != HY_ROW_SLICE || strncmp(row->slice, "context=", 8) != 0)
+        return;
+    a->caches += !strcmp(row->task, "memory") && row->value > 0;
+    a->speeds += !strcmp(row->task, "speed") && row->value > 0;
+}
+
+static void test_memory_adds_up_and_decoding_is_timed_at_each_context(void **state)
+{
+    (void)state;
+    struct hy_config c;
+    struct account a = {0};
+    struct hy_err e = {0};
+    configure(&c, "gla", 1e-2);
+    c.eval.context_count = 2;
+    c.eval.contexts[1] = 300;
+    assert_int_equal(hy_trial_run(&c, &(struct hy_trial_io){.emit = note, .context = &a}, &e), 0);
+    assert_true(a.params > 0 && a.activations > 0);
+    assert_true(a.gradients == a.params && a.optimizer == 2 * a.params);
+    assert_true(a.all == a.params + a.gradients + a.optimizer + a.activations);
+    assert_int_equal(a.caches, 2);
+    assert_int_equal(a.speeds, 2);
+    hy_config_release(&c);
 }
 
 static void test_divergence_is_a_result(void **state)
@@ -333,6 +379,7 @@ int main(void)
         cmocka_unit_test(test_equal_runs_are_bit_equal),
         cmocka_unit_test(test_resumed_equals_uninterrupted),
         cmocka_unit_test(test_resumed_equals_uninterrupted_in_bf16),
+        cmocka_unit_test(test_memory_adds_up_and_decoding_is_timed_at_each_context),
         cmocka_unit_test(test_divergence_is_a_result),
         cmocka_unit_test(test_a_damaged_checkpoint_costs_only_time),
         cmocka_unit_test(test_estimate_equals_the_run),

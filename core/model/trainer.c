@@ -49,8 +49,14 @@ int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
         hy_update_append(t);
     if ((rc = hy_graph_plan(t->graph, e)))
         return rc;
-    t->bytes = 4 * t->params.count * t->params.replicas * (int64_t)sizeof(hy_real) +
-               (int64_t)t->graph->arena_bytes;
+    const int64_t params = t->params.count * t->params.replicas * (int64_t)sizeof(hy_real);
+    t->bytes = (struct hy_trainer_bytes){
+        .params = params,
+        .gradients = params,
+        .optimizer = 2 * params, /* two moments */
+        .activations = (int64_t)t->graph->arena_bytes,
+    };
+    t->bytes.all = t->bytes.params + t->bytes.gradients + t->bytes.optimizer + t->bytes.activations;
     return HY_OK;
 }
 

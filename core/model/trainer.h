@@ -28,7 +28,6 @@ struct hy_trainer {
     struct hy_model_ends ends; /* to fill before each step: tokens, labels */
     struct hy_tensor *weights; /* [batch*tokens, 1] likewise: d loss / d nll of each position */
     struct hy_cost cost;       /* of one run of the graph */
-    int64_t bytes;             /* parameters, gradients, moments, activations */
     unsigned char *frozen;     /* [replicas]; the caller may freeze more */
     unsigned char *active;     /* [replicas]: not frozen, in the current step */
     struct hy_outcome
@@ -36,7 +35,12 @@ struct hy_trainer {
     int pending;   /* their number */
     /* On a device: core/model/update.h. */
     struct hy_tensor *control, *segments, *log;
-    int described; /* segments are filled */
+    int described;            /* segments are filled */
+    struct hy_trainer_bytes { /* of all replicas */
+        int64_t params, gradients, optimizer;
+        int64_t activations; /* as planned: all that a step works in */
+        int64_t all;
+    } bytes;
 };
 
 /* shape: replicas, batch and tokens of a step, in mode HY_TRAIN; max_labels: as for hy_model_build.

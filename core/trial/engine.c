@@ -7,6 +7,9 @@
 
 #include "core/model/decoder.h"
 
+/* Long enough for a median, short beside any training. */
+static const double decoding_seconds = 0.05;
+
 struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab)
 {
     return (struct hy_model_spec){
@@ -124,19 +127,22 @@ struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source)
 
 int64_t hy_engine_bytes(const struct hy_engine *x)
 {
-    int64_t sum = x->trainer.bytes;
+    int64_t sum = x->trainer.bytes.all;
     for (int i = 0; i < x->evaluator_count; i++)
         sum += (int64_t)x->evaluators[i].graph->arena_bytes;
     return sum;
 }
 
-int hy_engine_cache_bytes(struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e)
+int hy_engine_measure_cache(struct hy_engine *x, int context, int64_t *bytes, double *tokens_per_s,
+                            struct hy_err *e)
 {
     struct hy_decoder d;
     const int rc =
         hy_decoder_init(&d, &x->spec, &x->trainer.params, 1, context, x->trainer.graph->dry, e);
     if (!rc)
         *bytes = d.cache_bytes;
+    if (!rc && tokens_per_s)
+        *tokens_per_s = hy_decoder_rate(&d, decoding_seconds);
     hy_decoder_release(&d);
     return rc;
 }

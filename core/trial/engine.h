@@ -35,8 +35,10 @@ void hy_engine_release(struct hy_engine *x);
 int64_t hy_engine_bytes(const struct hy_engine *x);
 
 /* Bytes of one sequence's cache at `context` tokens: measured by building the decoding graph, and
- * an error when they differ from what the variants declare. */
-int hy_engine_cache_bytes(struct hy_engine *x, int context, int64_t *bytes, struct hy_err *e);
+ * an error when they differ from what the variants declare. *tokens_per_s: how fast one sequence is
+ * continued at that context, timed for a moment; NULL: not timed. */
+int hy_engine_measure_cache(struct hy_engine *x, int context, int64_t *bytes, double *tokens_per_s,
+                            struct hy_err *e);
 
 /* Where an evaluation source's sequences are run. */
 struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);

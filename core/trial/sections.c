@@ -60,7 +60,7 @@ static const struct hy_option eval_options[] = {
     {"every", HY_OPT_INT, .def = 0, .min = 0, .max = 2147483647,
      .help = "steps between evaluations on validation data; 0: at the end only"},
     {"contexts", HY_OPT_INTS, .min = 1, .max = 16777216,
-     .help = "context lengths at which the cache is measured; default: seq_len"},
+     .help = "context lengths at which cache and decoding are measured; default: seq_len"},
     {0},
 };
 

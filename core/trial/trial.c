@@ -242,25 +242,33 @@ static int train(struct run *r, struct hy_err *e)
     }
 }
 
+static void emit_slice(const struct run *r, const char *task, const char *split, const char *slice,
+                       const char *metric, double value)
+{
+    const struct hy_row row = {.type = HY_ROW_SLICE,
+                               .task = task,
+                               .split = split,
+                               .slice = slice,
+                               .name = metric,
+                               .value = value};
+    r->io->emit(r->io->context, &row);
+}
+
 static int measure_caches(struct run *r, struct hy_err *e)
 {
     const struct hy_config *c = r->config;
     int largest = 0;
     for (int i = 0; i < c->eval.context_count; i++) {
         int64_t bytes;
+        double tokens_per_s;
         char slice[32];
         const int context = c->eval.contexts[i];
-        const int rc = hy_engine_cache_bytes(&r->engine, context, &bytes, e);
+        const int rc = hy_engine_measure_cache(&r->engine, context, &bytes, &tokens_per_s, e);
         if (rc)
             return rc;
         snprintf(slice, sizeof slice, "context=%d", context);
-        const struct hy_row row = {.type = HY_ROW_SLICE,
-                                   .task = "memory",
-                                   .split = "cache",
-                                   .slice = slice,
-                                   .name = "bytes",
-                                   .value = (double)bytes};
-        r->io->emit(r->io->context, &row);
+        emit_slice(r, "memory", "cache", slice, "bytes", (double)bytes);
+        emit_slice(r, "speed", "decode", slice, "tokens_per_s", tokens_per_s);
         if (context > largest) {
             largest = context;
             emit_fact(r, "cache_bytes", (double)bytes);
@@ -282,7 +290,11 @@ static void emit_start(const struct run *r)
     emit_fact(r, "threads", r->config->run.threads);
     emit_fact(r, "params", (double)x->trainer.params.count);
     emit_fact(r, "vocab", x->spec.vocab);
-    emit_fact(r, "train_bytes", (double)x->trainer.bytes);
+    emit_fact(r, "param_bytes", (double)x->trainer.bytes.params);
+    emit_fact(r, "gradient_bytes", (double)x->trainer.bytes.gradients);
+    emit_fact(r, "optimizer_bytes", (double)x->trainer.bytes.optimizer);
+    emit_fact(r, "activation_bytes", (double)x->trainer.bytes.activations);
+    emit_fact(r, "train_bytes", (double)x->trainer.bytes.all);
     emit_fact(r, "state_bytes",
               (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
     emit_fact(r, "flops_per_token", x->trainer.cost.flops / (double)step_tokens(r));
@@ -429,12 +441,12 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
     const double tokens = (double)config->train.batch * config->train.seq_len;
     struct hy_estimate estimate = {
         .params = x.trainer.params.count,
-        .train_bytes = x.trainer.bytes,
+        .train_bytes = x.trainer.bytes.all,
         .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
         .flops_per_token = x.trainer.cost.flops / tokens,
         .total_flops = (double)steps * x.trainer.cost.flops + evaluations,
     };
-    rc = hy_engine_cache_bytes(&x, largest, &estimate.cache_bytes, e);
+    rc = hy_engine_measure_cache(&x, largest, &estimate.cache_bytes, NULL, e);
     if (!rc)
         *out = estimate;
 out:
