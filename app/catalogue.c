@@ -9,8 +9,9 @@
 
 static const char *type_name(enum hy_option_type type)
 {
-    static const char *const names[] = {"",       "integer", "number",   "true/false", "choice",
-                                        "string", "path",    "duration", "integers",   "numbers"};
+    static const char *const names[] = {"",       "integer",  "number", "true/false",
+                                        "choice", "string",   "path",   "duration",
+                                        "amount", "integers", "numbers"};
     return names[type];
 }
 
@@ -34,7 +35,7 @@ static void range_text(const struct hy_option *o, char *text, size_t size)
     if (o->type == HY_OPT_CHOICE)
         snprintf(text, size, "%s", o->choices);
     else if (o->type == HY_OPT_INT || o->type == HY_OPT_REAL || o->type == HY_OPT_DURATION ||
-             o->type == HY_OPT_INTS || o->type == HY_OPT_REALS)
+             o->type == HY_OPT_AMOUNT || o->type == HY_OPT_INTS || o->type == HY_OPT_REALS)
         snprintf(text, size, "%.10g to %.10g", o->min, o->max);
 }
 

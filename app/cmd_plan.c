@@ -82,9 +82,29 @@ static int read_database(const struct request *r, const struct hy_sweep *sweep, 
     return rc;
 }
 
-enum column { NUMBER, KEY, RUN, LAYOUT, PARAMS, STATE, CACHE, MEMORY, FLOPS, TIME, STATUS };
+enum column {
+    NUMBER,
+    KEY,
+    RUN,
+    LAYOUT,
+    PARAMS,
+    STATE,
+    CACHE,
+    MEMORY,
+    FLOPS,
+    TIME,
+    STATUS,
+    MATCH,
+    RESIDUAL
+};
 
-static void add_columns(struct hy_grid *g)
+/* What model.match says of a run; NULL where it has none. */
+static const struct hy_value *match_of(const struct hy_plan_run *run, const char *answer)
+{
+    return hy_value_get(hy_value_at(run->config.tree, "model.match"), answer);
+}
+
+static void add_columns(struct hy_grid *g, const struct hy_plan *plan)
 {
     static const struct {
         const char *page, *data;
@@ -101,8 +121,14 @@ static void add_columns(struct hy_grid *g)
         [FLOPS] = {"FLOPs", "flops", HY_RIGHT},
         [TIME] = {"time", "seconds", HY_RIGHT},
         [STATUS] = {"status", "status", HY_LEFT},
+        [MATCH] = {"match", "match", HY_LEFT},
+        [RESIDUAL] = {"residual", "match_residual", HY_RIGHT},
     };
-    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+    int columns = MATCH;
+    for (int i = 0; i < plan->count; i++)
+        if (match_of(&plan->runs[i], "solved"))
+            columns = sizeof heads / sizeof *heads;
+    for (int i = 0; i < columns; i++) {
         hy_grid_add_column(g, &g->page, heads[i].page, heads[i].align);
         hy_grid_add_column(g, &g->data, heads[i].data, heads[i].align);
     }
@@ -123,6 +149,23 @@ static void set_number(struct hy_grid *g, int row, enum column column, enum hy_u
     hy_grid_set(g, &g->data, row, (int)column, text);
 }
 
+/* "mlp=344", and how far that is from the target. */
+static void add_match(struct hy_grid *g, int row, const struct hy_plan_run *run)
+{
+    const struct hy_value *solved = match_of(run, "solved");
+    char text[96] = "";
+    if (!solved)
+        return;
+    for (size_t i = 0, used = 0; i < solved->count; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%lld", i ? " " : "",
+                                 solved->keys[i], (long long)solved->items[i]->integer);
+    const double residual = match_of(run, "residual")->real;
+    set_text(g, row, MATCH, text);
+    set_number(g, row, RESIDUAL, HY_UNIT_NUMBER, residual);
+    snprintf(text, sizeof text, "%+.2f %%", 100 * residual);
+    hy_grid_set(g, &g->page, row, RESIDUAL, text);
+}
+
 static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run, const char *status)
 {
     char text[64];
@@ -141,6 +184,7 @@ static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run,
     set_number(g, row, FLOPS, HY_UNIT_NUMBER, run->estimate.total_flops);
     set_number(g, row, TIME, HY_UNIT_SECONDS, run->seconds);
     set_text(g, row, STATUS, *status ? status : "new");
+    add_match(g, row, run);
 }
 
 static int is_trained(const char *status)
@@ -185,7 +229,7 @@ static int print_plan(const struct request *r, const struct hy_plan *plan, const
                       struct hy_err *e)
 {
     struct hy_grid g = {0};
-    add_columns(&g);
+    add_columns(&g, plan);
     for (int i = 0; i < plan->count; i++)
         add_run(&g, i, &plan->runs[i], s->text[i]);
     int rc = hy_print_grid(&g, r->format, e);

@@ -91,7 +91,13 @@ WITH member AS (
         run.*,
         json_patch(
             json_remove(config, '$.name', '$.run', '$.eval.every', '$.train.seed', '$.train.lr',
-                CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END),
+                CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END,
+                iif(json_type(config, '$.model.match.solved.mlp') IS NULL, '$.name', '$.model.mlp'),
+                iif(json_type(config, '$.model.match.solved.d_model') IS NULL, '$.name',
+                    '$.model.d_model'),
+                iif(json_type(config, '$.model.match.solved.heads') IS NULL, '$.name',
+                    '$.model.heads'),
+                '$.model.match.solved', '$.model.match.reached', '$.model.match.residual'),
             json_object('stop', json_extract(config, '$.run.stop'))) AS setting
     FROM sweep_run
     JOIN sweep ON sweep.id = sweep_run.sweep

@@ -48,6 +48,52 @@ static void release_run(struct hy_plan_run *run)
     *run = (struct hy_plan_run){0};
 }
 
+/* What a model's needs depend on, as a hash: the settings without what only moves numbers. */
+static int shape_key(const struct hy_value *settings, char key[HY_HASH_TEXT], struct hy_err *e)
+{
+    static const char *const numbers[] = {"lr",   "lr_end", "warmup", "schedule", "weight_decay",
+                                          "clip", "beta1",  "beta2",  "eps",      "seed"};
+    struct hy_value *tree = hy_value_copy(settings);
+    char *json = NULL;
+    if (!tree)
+        return hy_fail_memory(e);
+    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
+    for (size_t i = 0; train && i < sizeof numbers / sizeof *numbers; i++)
+        hy_value_remove(train, numbers[i]);
+    json = hy_value_to_json(tree, 1);
+    if (json)
+        hy_hash_bytes(json, strlen(json), key);
+    hy_value_free(tree);
+    const int rc = json ? HY_OK : hy_fail_memory(e);
+    free(json);
+    return rc;
+}
+
+/* As hy_config_resolve, but solves model.match once for all runs of a shape: known remembers the
+ * solved section. */
+static int resolve(const struct hy_value *cell, struct hy_value *known, struct hy_config *out,
+                   struct hy_err *e)
+{
+    char shape[HY_HASH_TEXT];
+    if (!hy_value_at(cell, "model.match"))
+        return hy_config_resolve(cell, out, e);
+    int rc = shape_key(cell, shape, e);
+    if (rc)
+        return rc;
+    const struct hy_value *model = hy_value_get(known, shape);
+    if (!model) {
+        rc = hy_config_resolve(cell, out, e);
+        return rc ? rc
+                  : hy_value_set(known, shape, hy_value_copy(hy_value_get(out->tree, "model")), e);
+    }
+    struct hy_value *solved = hy_value_copy(cell);
+    rc = solved ? hy_value_set(solved, "model", hy_value_copy(model), e) : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_config_resolve(solved, out, e);
+    hy_value_free(solved);
+    return rc;
+}
+
 int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e)
 {
     struct hy_plan p = {.combinations = sweep->cell_count};
@@ -62,7 +108,7 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
     rc = p.runs && known ? hy_keys_init(&keys, sweep->cell_count, e) : hy_fail_memory(e);
     for (size_t i = 0; !rc && i < sweep->cell_count; i++) {
         struct hy_plan_run *run = &p.runs[p.count];
-        rc = hy_config_resolve(sweep->cells[i], &run->config, e);
+        rc = resolve(sweep->cells[i], known, &run->config, e);
         if (!rc)
             rc = hy_config_key(&run->config, known, run->key, e);
         if (!rc && hy_keys_put(&keys, run->key, p.count) >= 0) {
@@ -94,27 +140,6 @@ void hy_plan_release(struct hy_plan *p)
     *p = (struct hy_plan){0};
 }
 
-/* What an estimate depends on: the configuration without what only moves numbers. */
-static int shape_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
-{
-    static const char *const numbers[] = {"lr",   "lr_end", "warmup", "schedule", "weight_decay",
-                                          "clip", "beta1",  "beta2",  "eps",      "seed"};
-    struct hy_value *tree = hy_value_copy(c->tree);
-    char *json = NULL;
-    if (!tree)
-        return hy_fail_memory(e);
-    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        hy_value_remove(train, numbers[i]);
-    json = hy_value_to_json(tree, 1);
-    if (json)
-        hy_hash_bytes(json, strlen(json), key);
-    hy_value_free(tree);
-    const int rc = json ? HY_OK : hy_fail_memory(e);
-    free(json);
-    return rc;
-}
-
 int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
 {
     /* Runs that differ in seed or rate only share an estimate. */
@@ -123,7 +148,7 @@ int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
     for (int i = 0; !rc && i < p->count; i++) {
         struct hy_plan_run *run = &p->runs[i];
         char shape[HY_HASH_TEXT];
-        rc = shape_key(&run->config, shape, e);
+        rc = shape_key(run->config.tree, shape, e);
         const int twin = rc ? -1 : hy_keys_put(&shapes, shape, i);
         if (!rc && twin >= 0)
             run->estimate = p->runs[twin].estimate;

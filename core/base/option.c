@@ -128,6 +128,8 @@ static const char *type_text(enum hy_option_type type)
         return "true or false";
     case HY_OPT_DURATION:
         return "seconds or a duration such as 90s, 15m, 2h, 1d";
+    case HY_OPT_AMOUNT:
+        return "a number such as 200000, 1.5M, 64Ki";
     case HY_OPT_INTS:
         return "a list of integers";
     case HY_OPT_REALS:
@@ -187,30 +189,50 @@ static int read_number(const struct check *c, const struct hy_value *v, int inte
     return *out ? HY_OK : hy_fail_memory(c->e);
 }
 
+struct unit {
+    const char *name; /* NULL ends a table */
+    double size;
+};
+
+/* A number, or one with a unit behind it. */
+static int read_scaled(const struct check *c, const struct hy_value *v, const struct unit *units,
+                       double *out)
+{
+    *out = v->real;
+    if (v->type == HY_V_INT || v->type == HY_V_REAL)
+        return in_bounds(c, *out);
+    if (v->type != HY_V_STRING)
+        return wrong_type(c);
+    char *end;
+    *out = strtod(v->string, &end);
+    while (units->name && strcmp(units->name, end) != 0)
+        units++;
+    if (end == v->string || !units->name)
+        return wrong_type(c);
+    *out *= units->size;
+    return in_bounds(c, *out);
+}
+
 static int read_duration(const struct check *c, const struct hy_value *v, struct hy_value **out)
 {
-    double seconds = v->real;
-    if (v->type == HY_V_STRING) {
-        static const struct {
-            char letter;
-            double seconds;
-        } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-        char *end;
-        seconds = strtod(v->string, &end);
-        double unit = 0;
-        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-            if (end != v->string && *end == units[i].letter && !end[1])
-                unit = units[i].seconds;
-        if (!unit)
-            return wrong_type(c);
-        seconds *= unit;
-    } else if (v->type != HY_V_INT && v->type != HY_V_REAL) {
-        return wrong_type(c);
-    }
-    const int rc = in_bounds(c, seconds);
+    static const struct unit units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}, {0}};
+    double seconds;
+    const int rc = read_scaled(c, v, units, &seconds);
     if (rc)
         return rc;
     *out = hy_value_real(seconds);
+    return *out ? HY_OK : hy_fail_memory(c->e);
+}
+
+static int read_amount(const struct check *c, const struct hy_value *v, struct hy_value **out)
+{
+    static const struct unit units[] = {{"k", 1e3},     {"M", 1e6},     {"G", 1e9}, {"Ki", 0x1p10},
+                                        {"Mi", 0x1p20}, {"Gi", 0x1p30}, {0}};
+    double amount;
+    const int rc = read_scaled(c, v, units, &amount);
+    if (rc)
+        return rc;
+    *out = hy_value_int(llround(amount));
     return *out ? HY_OK : hy_fail_memory(c->e);
 }
 
@@ -300,6 +322,8 @@ static int read_value(const struct check *c, const struct hy_value *v, struct hy
         break;
     case HY_OPT_DURATION:
         return read_duration(c, v, out);
+    case HY_OPT_AMOUNT:
+        return read_amount(c, v, out);
     case HY_OPT_INTS:
     case HY_OPT_REALS:
         return read_list(c, v, out);
@@ -334,6 +358,7 @@ struct hy_value *hy_option_default(const struct hy_option *o)
 {
     switch (o->type) {
     case HY_OPT_INT:
+    case HY_OPT_AMOUNT:
         return hy_value_int((int64_t)o->def);
     case HY_OPT_REAL:
     case HY_OPT_DURATION:

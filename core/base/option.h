@@ -18,6 +18,7 @@ enum hy_option_type {
     HY_OPT_STRING,   /* any string; text NULL and no value: null */
     HY_OPT_PATH,     /* a file's path, relative to the working directory */
     HY_OPT_DURATION, /* seconds, or 90s, 15m, 2h, 1d; canonical: seconds as a real */
+    HY_OPT_AMOUNT,   /* whole number, or 1.5k, 2M, 3G, 64Ki, 1Mi, 1Gi; canonical: an integer */
     HY_OPT_INTS,     /* list of integers, each within bounds; a single integer is a list of one */
     HY_OPT_REALS
 };
@@ -25,9 +26,9 @@ enum hy_option_type {
 struct hy_option {
     const char *key;
     enum hy_option_type type;
-    double def;          /* INT, REAL, BOOL, DURATION, and the single entry of INTS, REALS */
-    double min, max;     /* numbers and list entries, both inclusive */
-    const char *text;    /* default of CHOICE, STRING, PATH; of INTS and REALS: "4, 8, 16" */
+    double def;       /* INT, REAL, BOOL, DURATION, AMOUNT, and the single entry of INTS, REALS */
+    double min, max;  /* numbers and list entries, both inclusive */
+    const char *text; /* default of CHOICE, STRING, PATH; of INTS and REALS: "4, 8, 16" */
     const char *choices; /* CHOICE */
     int required;        /* no default: must be given */
     const char *help;    /* one line, no full stop */

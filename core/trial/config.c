@@ -25,8 +25,11 @@ static int read_section(const struct hy_value *tree, const char *name, const cha
 
 static int read_model(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
+    static const char *const own[] = {"match", NULL};
     struct hy_value *s;
-    int rc = read_section(tree, "model", NULL, c, &s, e);
+    int rc = read_section(tree, "model", own, c, &s, e);
+    if (!rc)
+        rc = hy_config_read_match(hy_value_get(tree, "model"), s, e);
     if (rc)
         return rc;
     c->model.d_model = (int)hy_get_int(s, "d_model");
@@ -174,8 +177,21 @@ static int read_name(const struct hy_value *tree, struct hy_config *c, struct hy
     return rc;
 }
 
+static int resolve_match(const struct hy_value *tree, struct hy_config *out, struct hy_err *e)
+{
+    struct hy_value *solved;
+    int rc = hy_match_solve(tree, &solved, e);
+    if (rc)
+        return rc;
+    rc = hy_config_resolve(solved, out, e);
+    hy_value_free(solved);
+    return rc;
+}
+
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e)
 {
+    if (hy_match_is_open(tree))
+        return resolve_match(tree, out, e);
     struct hy_config c = {.tree = hy_value_map()};
     int rc = c.tree ? check_sections(tree, e) : hy_fail_memory(e);
     if (!rc)

@@ -87,8 +87,9 @@ struct hy_config {
 
 /* tree: borrowed. e names file, line, column and the nearest valid key. What a run does not use is
  * checked and then dropped from out->tree: the linear variant of a full model, the full one of a
- * pure model. A linear variant that is itself full attention makes a full model, whatever the
- * ratio; precision where it is float32. out->tree resolves to an equal configuration. */
+ * pure model. model.match is solved, unless the tree says that it is. A linear variant that is
+ * itself full attention makes a full model, whatever the ratio; precision where it is float32.
+ * out->tree resolves to an equal configuration. */
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 void hy_config_release(struct hy_config *c);
 

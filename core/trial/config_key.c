@@ -151,6 +151,8 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
     if (!rc)
         rc = hy_value_set(map, "model", hy_value_copy(hy_value_get(c->tree, "model")), e);
     if (!rc)
+        hy_value_remove((struct hy_value *)hy_value_get(map, "model"), "match");
+    if (!rc)
         rc = hy_value_set(map, "train", hy_value_copy(hy_value_get(c->tree, "train")), e);
     if (!rc)
         rc = hy_value_set(map, "contexts", hy_value_copy(hy_value_at(c->tree, "eval.contexts")), e);

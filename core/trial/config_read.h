@@ -30,6 +30,13 @@ int hy_config_read_mixers(const struct hy_value *tree, struct hy_config *c, stru
  * c->train and c->eval. */
 int hy_config_read_rules(const struct hy_value *given, struct hy_value *section,
                          struct hy_config *c, struct hy_err *e);
+/* model.match as given in section model, if there, into the resolved section. */
+int hy_config_read_match(const struct hy_value *model, struct hy_value *section, struct hy_err *e);
+/* Whether the settings have a model.match that nobody has solved. */
+int hy_match_is_open(const struct hy_value *tree);
+/* *out: the settings with the sizes that model.match asks for, and with what they reach. An error
+ * where no size comes near enough: it names the target, the nearest size and the bounds. */
+int hy_match_solve(const struct hy_value *tree, struct hy_value **out, struct hy_err *e);
 /* Section data into c->data and c->tree; needs c->train. */
 int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 

@@ -28,6 +28,15 @@ struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab)
     };
 }
 
+struct hy_shape hy_engine_train_shape(const struct hy_config *c)
+{
+    return (struct hy_shape){.replicas = 1,
+                             .batch = c->train.batch,
+                             .tokens = c->train.seq_len,
+                             .mode = HY_TRAIN,
+                             .precision = c->train.precision};
+}
+
 /* Sequences of an evaluation batch: as many tokens as a training batch has, at most. */
 static int eval_batch(const struct hy_config *c, int seq_len)
 {
@@ -93,11 +102,7 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *c, struct hy_dev
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
     x->spec = hy_engine_spec(c, vocab ? vocab : needed);
-    const struct hy_shape shape = {.replicas = 1,
-                                   .batch = c->train.batch,
-                                   .tokens = c->train.seq_len,
-                                   .mode = HY_TRAIN,
-                                   .precision = c->train.precision};
+    const struct hy_shape shape = hy_engine_train_shape(c);
     rc = hy_trainer_init(&x->trainer, &x->spec, &shape, device,
                          hy_data_max_train_labels(x->data, shape.batch), dry, e);
     if (rc)

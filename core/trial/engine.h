@@ -24,6 +24,8 @@ struct hy_engine {
 
 /* The model that a configuration describes, for a vocabulary. */
 struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab);
+/* The shape of a training step. */
+struct hy_shape hy_engine_train_shape(const struct hy_config *c);
 
 /* Opens the data and builds everything on the device, or where it is NULL on the CPU; dry: plans
  * without allocating, for estimates. Release also after a failure. */

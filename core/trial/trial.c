@@ -289,6 +289,9 @@ static void emit_start(const struct run *r)
         emit_fact(r, "device_planned_bytes", (double)hy_engine_bytes(x));
     emit_fact(r, "threads", r->config->run.threads);
     emit_fact(r, "params", (double)x->trainer.params.count);
+    const struct hy_value *residual = hy_value_at(r->config->tree, "model.match.residual");
+    if (residual)
+        emit_fact(r, "match_residual", residual->real);
     emit_fact(r, "vocab", x->spec.vocab);
     emit_fact(r, "param_bytes", (double)x->trainer.bytes.params);
     emit_fact(r, "gradient_bytes", (double)x->trainer.bytes.gradients);
