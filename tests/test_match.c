@@ -136,14 +136,19 @@ static void the_key_is_that_of_the_solved_configuration(void **state)
 static void widths_keep_dividing(void **state)
 {
     (void)state;
-    /* Three heads that rotate need multiples of 24; Mamba-2's heads are 64 of 2 d_model wide. */
+    /* Three heads that rotate, in steps of eight. */
     struct hy_config c = resolved("\"heads\": 3, \"match\": {\"cache_bytes\": \"768Ki\"}",
                                   "\"variant\": \"softmax\", \"ratio\": \"full\"");
     assert_int_equal(c.model.d_model % 24, 0);
     hy_config_release(&c);
-    c = resolved("\"match\": {\"params\": \"1M\", \"tolerance\": 0.3}",
-                 "\"variant\": \"mamba2\", \"ratio\": \"pure\"");
-    assert_int_equal(c.model.d_model % 32, 0); /* auto: it has no MLP */
+}
+
+static void without_an_mlp_the_width_is_chosen(void **state)
+{
+    (void)state;
+    struct hy_config c = resolved("\"match\": {\"params\": \"1M\", \"tolerance\": 0.3}",
+                                  "\"variant\": \"mamba2\", \"ratio\": \"pure\"");
+    assert_string_equal(hy_value_at(c.tree, "model.match.by")->string, "d_model");
     hy_config_release(&c);
 }
 
@@ -197,6 +202,7 @@ int main(void)
         cmocka_unit_test(no_neighbour_is_nearer),
         cmocka_unit_test(the_key_is_that_of_the_solved_configuration),
         cmocka_unit_test(widths_keep_dividing),
+        cmocka_unit_test(without_an_mlp_the_width_is_chosen),
         cmocka_unit_test(heads_divide_the_width),
         cmocka_unit_test(what_cannot_be_reached_is_refused_with_key_value_and_bound),
     };
