@@ -51,7 +51,7 @@ static int train(const struct hy_plan_run *planned, const char *checkpoint, stru
     const struct hy_trial_io io = {
         .emit = print_row, .context = end, .stop = &hy_stop_signals, .checkpoint = checkpoint};
     hy_info("%s, key %s", planned->title, planned->key);
-    hy_stop_install();
+    hy_stop_install(0);
     const int rc = hy_trial_run(&planned->config, &io, e);
     if (rc)
         return rc;

@@ -10,7 +10,7 @@
 #include "runner/serve.h"
 #include "runner/stop.h"
 
-enum { ROWS_FD = 3 };
+enum { ROWS_FD = 3, STOP_SECONDS = 10 };
 
 static int read_input(struct hy_buf *text, struct hy_err *e)
 {
@@ -29,13 +29,14 @@ static int run(int argc, char **argv, struct hy_err *e)
     struct hy_service service = {.stop = &hy_stop_signals, .rows_fd = ROWS_FD, .owns_process = 1};
     struct hy_buf config = {0};
     int rc = HY_OK;
+    hy_stop_install(STOP_SECONDS);
     hy_args_begin();
     for (int c; !rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1;) {
         long parent;
         if (c == 'c') {
             service.checkpoint = optarg;
         } else if (c == 'p' && !(rc = hy_args_int("--parent", optarg, 1, 1L << 30, &parent, e))) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            prctl(PR_SET_PDEATHSIG, SIGTERM); /* saves its work, then */
             if (getppid() != parent)
                 return hy_fail(e, HY_E_ENV, "the rank of this trial is gone");
         } else if (!rc) {
@@ -44,7 +45,6 @@ static int run(int argc, char **argv, struct hy_err *e)
     }
     if (rc)
         return rc;
-    hy_stop_install();
     rc = read_input(&config, e);
     service.config = config.data ? config.data : "";
     if (!rc)
@@ -58,7 +58,7 @@ const struct hy_command hy_command_trial = {
     .usage = "hylas trial [--checkpoint FILE] [--parent PID] < CONFIG 3> ROWS",
     .summary = "trains one run, as the ranks of hylas run start it",
     .help = "  --checkpoint FILE   resumed where it exists, written when stopped\n"
-            "  --parent PID        dies with this parent\n",
+            "  --parent PID        stops when this parent dies\n",
     .hidden = 1,
     .run = run,
 };

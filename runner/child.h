@@ -2,7 +2,7 @@
  * rank in its place. Local.
  *
  * The child reads its configuration from standard input, writes rows as JSON lines to descriptor 3
- * and dies with its parent. What it prints is kept as its last words. */
+ * and stops when its parent dies. What it prints is kept as its last words. */
 #ifndef HY_RUNNER_CHILD_H
 #define HY_RUNNER_CHILD_H
 

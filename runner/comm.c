@@ -30,6 +30,11 @@ void hy_comm_close(struct hy_comm *c)
         c->kind->close(c);
 }
 
+void hy_comm_break(struct hy_comm *c)
+{
+    c->broken = 1;
+}
+
 int hy_comm_rank(const struct hy_comm *c)
 {
     return c->rank;

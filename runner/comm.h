@@ -3,7 +3,8 @@
  * MPI).
  *
  * Nobody spins: hy_comm_receive() only looks; a waiting rank sleeps between looks. A message is a
- * byte string; messages from one sender arrive in order. A rank may send to itself. */
+ * byte string; messages from one sender arrive in order. A rank may send to itself. What is sent to
+ * a rank that is gone vanishes without an error: who must know listens for signs of life. */
 #ifndef HY_RUNNER_COMM_H
 #define HY_RUNNER_COMM_H
 
@@ -18,6 +19,9 @@ struct hy_comm;
 int hy_comm_open(struct hy_comm **out, struct hy_err *e);
 /* Collective; sends still under way are completed or, after a second, abandoned. */
 void hy_comm_close(struct hy_comm *c);
+/* Local: some rank is dead or hangs. Closing then waits for nobody, and the end of rank 0's program
+ * ends the job, other ranks included. */
+void hy_comm_break(struct hy_comm *c);
 
 int hy_comm_rank(const struct hy_comm *c); /* local */
 int hy_comm_size(const struct hy_comm *c); /* local */

@@ -15,6 +15,7 @@ struct hy_comm {
     const struct hy_comm_kind *kind;
     int rank, size, local_rank;
     uint64_t traffic;
+    int broken; /* a rank is dead or hangs: close must not wait for it */
 };
 
 int hy_comm_self_open(struct hy_comm **out, struct hy_err *e);

@@ -9,12 +9,16 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "runner/crew.h"
 #include "runner/progress.h"
 #include "runner/roster.h"
 
+enum { MAX_LOSSES = 3 }; /* ranks that a run may take along before it counts as failed */
+static const double beat_seconds = 1; /* between signs of life to the ranks */
+
 struct run {
     int64_t id; /* in the store */
-    int attempts;
+    int attempts, losses;
     char status[16]; /* last known to the store */
 };
 
@@ -23,14 +27,15 @@ struct hy_coordinator {
     struct hy_store *store;
     const struct hy_plan *plan;
     const char *version;
+    double patience;
     char *checkpoints; /* folder */
     struct run *runs;  /* by index in the plan */
     struct hy_roster *roster;
-    unsigned char *idle; /* per rank: waits for work */
-    int ended_here;      /* runs that this program brought to an end */
+    struct hy_crew *crew;
+    int ended_here; /* runs that this program brought to an end */
     int stopping, left;
     int must_flush; /* an end waits to be durable */
-    double flushed, shown;
+    double flushed, shown, beat;
 };
 
 /* ---- Beginning ---- */
@@ -83,13 +88,15 @@ int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
     c->store = a->store;
     c->plan = a->plan;
     c->version = a->version;
+    c->patience = a->patience;
     c->runs = calloc((size_t)c->plan->count, sizeof *c->runs);
-    c->idle = calloc((size_t)hy_comm_size(comm), 1);
     if (asprintf(&c->checkpoints, "%s.ckpt", a->database) < 0)
         c->checkpoints = NULL;
-    int rc = c->runs && c->idle && c->checkpoints ? HY_OK : hy_fail_memory(e);
+    int rc = c->runs && c->checkpoints ? HY_OK : hy_fail_memory(e);
     if (!rc)
         rc = hy_roster_new(c->plan, &c->roster, e);
+    if (!rc)
+        rc = hy_crew_new(hy_comm_size(comm), a->patience, &c->crew, e);
     for (int i = 0; !rc && i < c->plan->count; i++)
         rc = register_run(c, a->sweep, i, e);
     if (!rc)
@@ -110,7 +117,7 @@ void hy_coordinator_free(struct hy_coordinator *c)
     if (c->checkpoints)
         rmdir(c->checkpoints); /* stays where it holds something */
     free(c->checkpoints);
-    free(c->idle);
+    hy_crew_free(c->crew);
     hy_roster_free(c->roster);
     free(c->runs);
     free(c);
@@ -159,7 +166,7 @@ static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *
     if (!rc) {
         hy_roster_begin(c->roster, index);
         c->runs[index].attempts++;
-        c->idle[rank] = 0;
+        hy_crew_set_run(c->crew, rank, index);
     }
     free(json);
     free(path);
@@ -171,7 +178,7 @@ static int give_work(struct hy_coordinator *c, struct hy_err *e)
 {
     int rc = HY_OK;
     for (int rank = 0; !rc && rank < hy_comm_size(c->comm); rank++) {
-        const int next = c->idle[rank] ? hy_roster_next(c->roster) : -1;
+        const int next = hy_crew_is_idle(c->crew, rank) ? hy_roster_next(c->roster) : -1;
         if (next >= 0)
             rc = assign(c, rank, next, e);
     }
@@ -198,48 +205,70 @@ static int take_rows(struct hy_coordinator *c, struct run *run, const struct hy_
     return rc;
 }
 
-static int take_end(struct hy_coordinator *c, int index, const struct hy_message *m,
-                    struct hy_err *e)
+/* A run ends, for now or for good: into the store, out of the roster, and people are told. again:
+ * it waits for another attempt. */
+static int end_run(struct hy_coordinator *c, int index, const char *status, const char *reason,
+                   int again, struct hy_err *e)
 {
     struct run *run = &c->runs[index];
-    const struct hy_plan_run *planned = &c->plan->runs[index];
-    const char *reason = strchr(m->payload, '\n');
-    if (!reason)
-        return hy_fail(e, HY_E_ENV, "a rank reported an end without a status");
-    snprintf(run->status, sizeof run->status, "%.*s", (int)(reason - m->payload), m->payload);
-    reason++;
     const double took = hy_roster_elapsed(c->roster, index);
-    const int rc = hy_store_end_run(c->store, run->id, run->status, *reason ? reason : NULL, e);
+    char shown[64];
+    snprintf(run->status, sizeof run->status, "%s", status);
+    snprintf(shown, sizeof shown, "%s%s", status, again ? ", is tried again" : "");
+    const int rc = hy_store_end_run(c->store, run->id, status, *reason ? reason : NULL, e);
     c->must_flush = 1;
-    if (is_final(run->status) && !planned->config.run.keep_checkpoint) {
-        char *path = checkpoint_path(c, index);
-        if (path)
-            unlink(path);
-        free(path);
-    }
-    hy_roster_end(c->roster, index, run->status);
+    hy_roster_end(c->roster, index, status);
     c->ended_here++;
-    const int again = !strcmp(run->status, "failed") && !c->stopping &&
-                      run->attempts <= planned->config.run.retries;
-    report_end(c, index, again ? "failed, is tried again" : run->status, reason, took);
+    report_end(c, index, shown, reason, took);
     if (again)
         hy_roster_wait(c->roster, index);
     return rc;
 }
 
-int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_message *m,
-                           struct hy_err *e)
+static int take_end(struct hy_coordinator *c, int index, const struct hy_message *m,
+                    struct hy_err *e)
 {
-    if (!strcmp(m->verb, "ready")) {
-        c->idle[from] = 1;
-        return HY_OK;
+    const struct hy_plan_run *planned = &c->plan->runs[index];
+    const char *reason = strchr(m->payload, '\n');
+    char status[sizeof c->runs->status];
+    if (!reason)
+        return hy_fail(e, HY_E_ENV, "a rank reported an end without a status");
+    snprintf(status, sizeof status, "%.*s", (int)(reason - m->payload), m->payload);
+    if (is_final(status) && !planned->config.run.keep_checkpoint) {
+        char *path = checkpoint_path(c, index);
+        if (path)
+            unlink(path);
+        free(path);
     }
-    if (!strcmp(m->verb, "stopping")) {
-        hy_coordinator_stop(c);
+    const int again = !strcmp(status, "failed") && !c->stopping &&
+                      c->runs[index].attempts <= planned->config.run.retries;
+    return end_run(c, index, status, reason + 1, again, e);
+}
+
+/* A rank has been silent for too long: another one gets its run. */
+static int lose(struct hy_coordinator *c, int rank, struct hy_err *e)
+{
+    const int index = hy_crew_run(c->crew, rank);
+    char reason[96];
+    hy_warn("rank %d has been silent for %g s and counts as lost", rank, c->patience);
+    hy_comm_break(c->comm);
+    hy_crew_set_run(c->crew, rank, -1);
+    if (index < 0)
         return HY_OK;
-    }
-    if (m->run < 0 || m->run >= c->plan->count)
-        return HY_OK; /* of the other side of this rank: not for the coordinator */
+    struct run *run = &c->runs[index];
+    run->attempts--; /* which is no fault of the run's, up to a point */
+    run->losses++;
+    const int hopeless = run->losses >= MAX_LOSSES;
+    snprintf(reason, sizeof reason, "its rank %d was lost%s", rank,
+             hopeless ? ", as others before with this run" : "");
+    return end_run(c, index, hopeless ? "failed" : "interrupted", reason, !hopeless && !c->stopping,
+                   e);
+}
+
+/* A message about the run that its sender trains. */
+static int take_news(struct hy_coordinator *c, int from, const struct hy_message *m,
+                     struct hy_err *e)
+{
     struct run *run = &c->runs[m->run];
     if (!strcmp(m->verb, "began")) {
         hy_verbose("%s: begins on %s, rank %d", c->plan->runs[m->run].title, m->payload, from);
@@ -249,9 +278,34 @@ int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_m
     }
     if (!strcmp(m->verb, "rows"))
         return take_rows(c, run, m, e);
-    if (!strcmp(m->verb, "end"))
+    if (!strcmp(m->verb, "end")) {
+        hy_crew_set_run(c->crew, from, -1);
         return take_end(c, m->run, m, e);
+    }
     return HY_OK;
+}
+
+int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_message *m,
+                           struct hy_err *e)
+{
+    hy_crew_hear(c->crew, from);
+    if (!strcmp(m->verb, "ready"))
+        hy_crew_ready(c->crew, from);
+    else if (!strcmp(m->verb, "stopping"))
+        hy_coordinator_stop(c);
+    else if (hy_crew_is_lost(c->crew, from))
+        return hy_message_send(c->comm, from, "abandon", -1, NULL, 0, e);
+    else if (m->run >= 0 && m->run == hy_crew_run(c->crew, from))
+        return take_news(c, from, m, e);
+    /* All else is for the worker of this rank, or about a run that was taken back. */
+    return HY_OK;
+}
+
+static void tell_all(struct hy_coordinator *c, const char *verb)
+{
+    for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
+        if (!hy_crew_is_lost(c->crew, rank))
+            hy_message_send(c->comm, rank, verb, -1, NULL, 0, NULL);
 }
 
 void hy_coordinator_stop(struct hy_coordinator *c)
@@ -259,21 +313,21 @@ void hy_coordinator_stop(struct hy_coordinator *c)
     if (c->stopping)
         return;
     c->stopping = 1;
-    for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
-        hy_message_send(c->comm, rank, "stop", -1, NULL, 0, NULL);
-}
-
-static void send_home(struct hy_coordinator *c)
-{
-    c->left = 1;
-    for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
-        hy_message_send(c->comm, rank, "leave", -1, NULL, 0, NULL);
+    tell_all(c, "stop");
 }
 
 int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
 {
-    int rc = c->stopping ? HY_OK : give_work(c, e);
     const double now = hy_now();
+    int rc = HY_OK;
+    for (int rank; !rc && (rank = hy_crew_find_lost(c->crew)) >= 0;)
+        rc = lose(c, rank, e);
+    if (now - c->beat > beat_seconds) {
+        c->beat = now;
+        tell_all(c, "alive");
+    }
+    if (!rc && !c->stopping)
+        rc = give_work(c, e);
     if (!rc && (c->must_flush || now - c->flushed > 1)) {
         c->must_flush = 0;
         c->flushed = now;
@@ -284,8 +338,10 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
         c->shown = now;
         hy_progress_show(&p);
     }
-    if (!p.running && (!p.waiting || c->stopping) && !c->left)
-        send_home(c);
+    if (!p.running && (!p.waiting || c->stopping) && !c->left) {
+        c->left = 1;
+        tell_all(c, "leave");
+    }
     return rc;
 }
 

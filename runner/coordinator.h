@@ -17,6 +17,7 @@ struct hy_assignment {
     const struct hy_plan *plan;
     const char *database; /* path of the store; checkpoints lie in <database>.ckpt */
     const char *version;  /* of the program */
+    double patience;      /* seconds of silence after which a rank counts as lost */
 };
 
 /* Registers the plan's runs in the store. */
@@ -27,8 +28,8 @@ void hy_coordinator_free(struct hy_coordinator *c); /* accepts NULL */
 /* Takes a message of a rank. An error of the store stops the sweep. */
 int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_message *m,
                            struct hy_err *e);
-/* Gives work to idle ranks, commits once a second, shows progress, sends everybody home at the end.
- */
+/* Gives work to idle ranks and takes the runs of lost ones back, commits once a second, shows
+ * progress, sends everybody home at the end. */
 int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e);
 /* Interrupts all runs; ranks leave once they have stopped. */
 void hy_coordinator_stop(struct hy_coordinator *c);

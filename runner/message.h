@@ -5,8 +5,11 @@
  *                         rows R           payload: rows as JSON lines
  *                         end R            payload: status, newline, reason
  *                         stopping         was told to stop by a signal
+ *                         alive            now and then, lest it be taken for dead
  *   coordinator -> rank   train R          payload: {"config":{...},"checkpoint":"..."}
  *                         stop             interrupt what runs, start nothing
+ *                         abandon          its run is another rank's now: forget it, ask again
+ *                         alive            now and then, lest it be taken for dead
  *                         leave            all is done */
 #ifndef HY_RUNNER_MESSAGE_H
 #define HY_RUNNER_MESSAGE_H

@@ -60,7 +60,8 @@ static int open_head(const struct hy_run_request *request, struct hy_comm *comm,
                                                         .sweep = sweep,
                                                         .plan = &h->plan,
                                                         .database = h->database,
-                                                        .version = request->version},
+                                                        .version = request->version,
+                                                        .patience = request->patience},
                                 &h->coordinator, e);
     if (!rc)
         hy_verbose("sweep %s: %d runs on %d ranks into %s", h->sweep.name, h->plan.count,
@@ -131,8 +132,8 @@ int hy_run_sweep(const struct hy_run_request *request, struct hy_err *e)
     char number[16];
     snprintf(number, sizeof number, "%d", hy_comm_local_rank(comm));
     setenv(HY_LOCAL_RANK, number, 1); /* for the children */
-    hy_stop_install();
-    rc = hy_worker_new(comm, &worker, e);
+    hy_stop_install(0);
+    rc = hy_worker_new(comm, request->patience, &worker, e);
     if (!rc && leads) {
         rc = open_head(request, comm, &head, e);
         if (rc)

@@ -12,6 +12,7 @@ struct hy_run_request {
     size_t set_count;
     const char *database; /* NULL: <name of the sweep>.db */
     const char *version;  /* of the program, for the store */
+    double patience;      /* seconds of silence after which a rank counts as lost */
 };
 
 /* Collective: every rank calls it with the same request; rank 0 alone reads the sweep and writes

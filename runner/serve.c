@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/trial/trial.h"
@@ -20,10 +21,8 @@ static void write_row(struct listener *l, const struct hy_row *row)
         const ssize_t size = write(l->service->rows_fd, l->line.data + at, l->line.size - at);
         if (size < 0 && errno == EINTR)
             continue;
-        if (size < 0 && l->service->owns_process)
-            _exit(HY_E_ENV); /* the rank is gone, and with it all use of this process */
         if (size < 0)
-            return; /* the rank closed its end, and has asked to stop */
+            return; /* the rank is gone or closed its end: the stop flag tells, too */
         at += (size_t)size;
     }
 }
@@ -52,6 +51,16 @@ static void emit(void *context, const struct hy_row *row)
     write_row(l, row);
 }
 
+/* Of what the process may write to and shares with nobody: unlike its address space that is what it
+ * uses, and unlike its resident pages the kernel refuses more at once. */
+static int limit_memory(int64_t bytes, struct hy_err *e)
+{
+    const struct rlimit limit = {(rlim_t)bytes, (rlim_t)bytes};
+    if (bytes && setrlimit(RLIMIT_DATA, &limit))
+        return hy_fail_errno(e, HY_E_ENV, "cannot limit the run's memory");
+    return HY_OK;
+}
+
 int hy_serve(const struct hy_service *s, struct hy_err *e)
 {
     struct listener listener = {.service = s};
@@ -70,7 +79,12 @@ int hy_serve(const struct hy_service *s, struct hy_err *e)
         .checkpoint = s->checkpoint,
         .local_rank = getenv(HY_LOCAL_RANK) ? atoi(getenv(HY_LOCAL_RANK)) : 0,
     };
-    rc = hy_trial_run(&config, &io, e);
+    if (s->owns_process)
+        rc = limit_memory(config.run.memory, e);
+    if (!rc)
+        rc = hy_trial_run(&config, &io, e);
+    if (rc == HY_E_ENV && s->owns_process && config.run.memory)
+        hy_err_wrap(e, "with run.memory at %.1f MiB", (double)config.run.memory / 0x1p20);
     hy_config_release(&config);
     hy_buf_release(&listener.line);
     return rc;

@@ -13,10 +13,10 @@ struct hy_service {
     const char *checkpoint;   /* a path, or NULL */
     const volatile int *stop; /* as in core/trial/trial.h */
     int rows_fd;              /* rows go there as JSON lines */
-    int owns_process;         /* the process's peak memory is the run's */
+    int owns_process;         /* the process's memory is the run's: measured, and limited */
 };
 
-/* Fails as hy_trial_run does, and with HY_E_ENV when nobody reads the rows any more. */
+/* Fails as hy_trial_run does. Rows that nobody reads any more are dropped. */
 int hy_serve(const struct hy_service *s, struct hy_err *e);
 
 #endif

@@ -2,20 +2,26 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <unistd.h>
 
 volatile int hy_stop_signals;
 
+static unsigned limit;
+
 static void on_signal(int number)
 {
+    if (!hy_stop_signals && limit)
+        alarm(limit);
     /* mpirun follows a Ctrl-C with SIGTERM: only a person's second one means "at once". */
     if (!hy_stop_signals || number == SIGINT)
         hy_stop_signals = hy_stop_signals + 1;
 }
 
-void hy_stop_install(void)
+void hy_stop_install(unsigned seconds)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
     struct sigaction old, action = {.sa_handler = on_signal};
+    limit = seconds;
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         /* nohup's SIGHUP stays ignored. */

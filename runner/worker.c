@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
@@ -14,29 +13,37 @@
 #include "core/base/value.h"
 #include "runner/child.h"
 #include "runner/stop.h"
+#include "runner/verdict.h"
 
 enum { BATCH_BYTES = 32768 };
 static const double batch_seconds = 0.2; /* rows wait at most this long in their rank */
-static const double grace_seconds = 10;  /* from asking a run that is too slow to killing it */
+static const double beat_seconds = 1;    /* between signs of life to rank 0 */
+static const double grace_seconds = 10;  /* from asking a child to stop to killing it */
+/* Until rank 0 has spoken once it plans the sweep and cannot: it gets so many times its time. */
+static const double first_word_factor = 20;
 
 struct hy_worker {
     struct hy_comm *comm;
     pid_t launcher;
     int left, asked; /* asked: a run is wanted or running */
     int stopping;    /* signals heeded so far */
-    int run;         /* index in the plan, -1: none */
+    double patience; /* seconds of silence after which rank 0 counts as dead */
+    struct hy_awake clock;
+    double now, beat, heard; /* on the clock: this step; the last signs of life, sent and got */
+    int run;                 /* index in the plan, -1: none */
     struct hy_child child;
-    double started, timeout; /* seconds; timeout 0: none */
-    int timed_out;           /* 1: asked to stop, 2: killed */
-    struct hy_buf rows;      /* complete lines, to be sent */
-    struct hy_buf progress;  /* the last progress line */
+    double timeout, watchdog;    /* seconds that the run may take, and be silent; 0: any */
+    double started, spoke, told; /* on the clock: its beginning, its last word, when it was told */
+    enum hy_cause cause;         /* ... to stop */
+    struct hy_buf rows;          /* complete lines, to be sent */
+    struct hy_buf progress;      /* the last progress line */
     double sent;
     int measured_rss;
     char end[32];     /* name of the end row, "" before it came */
     char reason[512]; /* its text */
 };
 
-int hy_worker_new(struct hy_comm *comm, struct hy_worker **out, struct hy_err *e)
+int hy_worker_new(struct hy_comm *comm, double patience, struct hy_worker **out, struct hy_err *e)
 {
     struct hy_worker *w = calloc(1, sizeof *w);
     if (!w)
@@ -44,6 +51,8 @@ int hy_worker_new(struct hy_comm *comm, struct hy_worker **out, struct hy_err *e
     w->comm = comm;
     w->launcher = getppid();
     w->run = -1;
+    w->patience = patience;
+    w->heard = (first_word_factor - 1) * patience; /* in the future of a clock that begins at 0 */
     *out = w;
     return HY_OK;
 }
@@ -100,9 +109,11 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
     const char *checkpoint = hy_value_get(order, "checkpoint")->string;
     hy_child_release(&w->child);
     w->run = m->run;
-    w->started = w->sent = hy_now();
+    w->started = w->spoke = w->sent = w->now;
     w->timeout = hy_value_at(order, "config.run.timeout")->real;
-    w->timed_out = w->measured_rss = 0;
+    w->watchdog = hy_value_at(order, "config.run.watchdog")->real;
+    w->cause = HY_CAUSE_NONE;
+    w->measured_rss = 0;
     w->end[0] = w->reason[0] = 0;
     w->rows.size = w->progress.size = 0;
     gethostname(host, sizeof host - 1);
@@ -165,7 +176,7 @@ static int send_rows(struct hy_worker *w, struct hy_err *e)
     if (w->progress.size)
         hy_buf_add(&w->rows, w->progress.data, w->progress.size);
     w->progress.size = 0;
-    w->sent = hy_now();
+    w->sent = w->now;
     if (!w->rows.size)
         return HY_OK;
     const int rc = hy_message_send(w->comm, 0, "rows", w->run, w->rows.data, w->rows.size, e);
@@ -191,102 +202,87 @@ static void add_usage(struct hy_worker *w)
                       &w->rows);
 }
 
-/* The last lines of what the child printed, in one line. */
-static void last_words(const struct hy_worker *w, char *text, size_t size)
-{
-    const struct hy_buf *words = &w->child.words;
-    size_t end = words->size, begin;
-    text[0] = 0;
-    while (end && words->data[end - 1] == '\n')
-        end--;
-    begin = end > size - 1 ? end - (size - 1) : 0;
-    for (size_t at = end, lines = 0; at > begin; at--)
-        if (words->data[at - 1] == '\n' && ++lines == 3) {
-            begin = at;
-            break;
-        }
-    size_t n = 0;
-    for (size_t at = begin; at < end; at++)
-        text[n++] = words->data[at] == '\n' ? ' ' : words->data[at];
-    text[n] = 0;
-}
-
-static const char *judge(const struct hy_worker *w, char *reason, size_t size)
-{
-    const int status = w->child.status;
-    char words[768];
-    last_words(w, words, sizeof words);
-    const char *colon = *words ? ": " : "";
-    snprintf(reason, size, "%s", w->reason);
-    if (WIFEXITED(status) && (!strcmp(w->end, "done") || !strcmp(w->end, "diverged")))
-        return w->end;
-    if (w->timed_out) {
-        snprintf(reason, size, "not done after %g s", w->timeout);
-        return "timeout";
-    }
-    if (w->stopping || (WIFEXITED(status) && WEXITSTATUS(status) == HY_E_INTERRUPTED)) {
-        snprintf(reason, size, "stopped by a signal");
-        return "interrupted";
-    }
-    if (WIFSIGNALED(status))
-        snprintf(reason, size, "killed by SIG%s%s%s%s", sigabbrev_np(WTERMSIG(status)),
-                 WTERMSIG(status) == SIGKILL ? " (out of memory?)" : "", colon, words);
-    else if (!*reason)
-        snprintf(reason, size, "%s", *words ? words : "ended without a result");
-    return "failed";
-}
-
 static int finish(struct hy_worker *w, struct hy_err *e)
 {
     char reason[1500], words[768];
     take_lines(w);
-    last_words(w, words, sizeof words);
+    hy_last_words(&w->child.words, words, sizeof words);
     if (*words)
         hy_verbose("run %d said: %s", w->run + 1, words);
+    const struct hy_ending ending = {
+        .status = w->child.status,
+        .row = w->end,
+        .text = w->reason,
+        .words = &w->child.words,
+        .cause = w->cause,
+        .limit = w->cause == HY_CAUSE_TIMEOUT ? w->timeout : w->watchdog,
+    };
     add_usage(w);
-    int rc = send_rows(w, e);
-    if (!rc)
-        rc = send_end(w, judge(w, reason, sizeof reason), reason, e);
-    return rc;
+    const int rc = send_rows(w, e);
+    return rc ? rc : send_end(w, hy_verdict(&ending, reason, sizeof reason), reason, e);
 }
 
 /* ---- Control ---- */
 
-static void stop_child(struct hy_worker *w, int signals)
+/* Asks the child to stop. The first cause counts, and begins the time that it has for that. */
+static void stop_child(struct hy_worker *w, enum hy_cause cause)
 {
-    hy_child_signal(&w->child, signals > 1 ? SIGKILL : SIGTERM);
-    w->stopping = signals;
+    if (w->run < 0 || w->cause)
+        return;
+    w->cause = cause;
+    w->told = w->now;
+    hy_child_signal(&w->child, cause == HY_CAUSE_SILENCE ? SIGKILL : SIGTERM);
 }
 
-/* Signals, and the death of mpirun, which would leave its ranks behind. */
+/* Limits of the run, and of the time that a child takes to stop. */
+static void heed_limits(struct hy_worker *w)
+{
+    if (w->timeout > 0 && w->now - w->started > w->timeout)
+        stop_child(w, HY_CAUSE_TIMEOUT);
+    if (w->watchdog > 0 && w->now - w->spoke > w->watchdog)
+        stop_child(w, HY_CAUSE_SILENCE);
+    if (w->cause && w->now - w->told > grace_seconds)
+        hy_child_signal(&w->child, SIGKILL);
+}
+
+/* Signals; the death of mpirun, which would leave its ranks behind; and that of rank 0, which
+ * nobody announces. */
 static int heed_signals(struct hy_worker *w, struct hy_err *e)
 {
+    const int deserted = hy_comm_rank(w->comm) > 0 && w->now - w->heard > w->patience;
     int signals = hy_stop_signals;
-    if (!signals && hy_comm_size(w->comm) > 1 && getppid() != w->launcher)
+    if (!signals && (deserted || (hy_comm_size(w->comm) > 1 && getppid() != w->launcher)))
         signals = 1;
+    if (deserted && w->run < 0) {
+        if (!w->left)
+            hy_warn("rank %d leaves: rank 0 has been silent for %g s", hy_comm_rank(w->comm),
+                    w->patience);
+        hy_comm_break(w->comm);
+        w->left = 1;
+    }
     if (signals <= w->stopping)
         return HY_OK;
     const int first = !w->stopping;
-    stop_child(w, signals);
-    return first ? hy_message_send(w->comm, 0, "stopping", -1, NULL, 0, e) : HY_OK;
+    w->stopping = signals;
+    if (first) {
+        stop_child(w, HY_CAUSE_STOP);
+        return deserted ? HY_OK : hy_message_send(w->comm, 0, "stopping", -1, NULL, 0, e);
+    }
+    hy_child_signal(&w->child, SIGKILL);
+    return HY_OK;
 }
 
-static void heed_time(struct hy_worker *w)
+/* Rank 0 gave this rank up and its run to another one. */
+static void abandon(struct hy_worker *w)
 {
-    const double spent = hy_now() - w->started;
-    if (!w->timeout || spent < w->timeout)
-        return;
-    if (!w->timed_out)
-        hy_child_signal(&w->child, SIGTERM);
-    else if (w->timed_out == 1 && spent > w->timeout + grace_seconds)
-        hy_child_signal(&w->child, SIGKILL);
-    else
-        return;
-    w->timed_out++;
+    hy_child_release(&w->child);
+    w->run = -1;
+    w->asked = 0;
 }
 
 int hy_worker_message(struct hy_worker *w, const struct hy_message *m, struct hy_err *e)
 {
+    w->heard = w->clock.seconds;
     if (!strcmp(m->verb, "train") && w->stopping) {
         /* The order and the stop crossed each other. */
         w->run = m->run;
@@ -294,27 +290,44 @@ int hy_worker_message(struct hy_worker *w, const struct hy_message *m, struct hy
     }
     if (!strcmp(m->verb, "train"))
         return start(w, m, e);
-    if (!strcmp(m->verb, "leave"))
+    if (!strcmp(m->verb, "leave")) {
         w->left = 1;
-    else if (!strcmp(m->verb, "stop") && !w->stopping)
-        stop_child(w, 1);
+    } else if (!strcmp(m->verb, "abandon")) {
+        abandon(w);
+    } else if (!strcmp(m->verb, "stop") && !w->stopping) {
+        w->stopping = 1;
+        stop_child(w, HY_CAUSE_STOP);
+    }
     return HY_OK;
+}
+
+static int say_something(struct hy_worker *w, struct hy_err *e)
+{
+    if (!w->asked && !w->stopping) {
+        w->asked = 1;
+        return hy_message_send(w->comm, 0, "ready", -1, NULL, 0, e);
+    }
+    if (hy_comm_rank(w->comm) == 0 || w->now - w->beat < beat_seconds)
+        return HY_OK;
+    w->beat = w->now;
+    return hy_message_send(w->comm, 0, "alive", -1, NULL, 0, e);
 }
 
 int hy_worker_step(struct hy_worker *w, struct hy_err *e)
 {
+    w->now = hy_awake_now(&w->clock);
     int rc = heed_signals(w, e);
-    if (!rc && !w->asked && !w->stopping) {
-        w->asked = 1;
-        rc = hy_message_send(w->comm, 0, "ready", -1, NULL, 0, e);
-    }
+    if (!rc)
+        rc = say_something(w, e);
     if (rc || w->run < 0)
         return rc;
-    heed_time(w);
+    heed_limits(w);
     if (hy_child_poll(&w->child))
         return finish(w, e);
+    if (w->child.rows.size)
+        w->spoke = w->now;
     take_lines(w);
-    if (w->rows.size > BATCH_BYTES || hy_now() - w->sent > batch_seconds)
+    if (w->rows.size > BATCH_BYTES || w->now - w->sent > batch_seconds)
         rc = send_rows(w, e);
     return rc;
 }

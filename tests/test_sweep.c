@@ -371,6 +371,7 @@ static void what_is_wrong_is_named_with_its_place(void **state)
         {GLA "matrix: {train.steps: [many]}\n", "steps in section train must be an integer"},
         {GLA "matrix: {train.warmup: [100]}\n", "longer than the 10 steps"},
         {GLA "matrix: {run.device: [cudo]}\n", "unknown device in section run: 'cudo'"},
+        {GLA "run: {memory: 1G, isolate: none}\n", "it needs isolate: process"},
         {GLA "matrix: {run.device: [gpu]}\n", "s.yaml:5:23: unknown device"},
         {GLA "matrix: {full.variant: [gla]}\n", "is not full attention"},
         {GLA "matrix: {data.train: [[{task: mqra}]]}\n",

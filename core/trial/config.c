@@ -135,9 +135,17 @@ static int read_run(const struct hy_value *tree, struct hy_config *c, struct hy_
         return hy_fail_memory(e);
     c->run.threads = (int)hy_get_int(s, "threads");
     c->run.timeout = hy_get_real(s, "timeout");
+    c->run.watchdog = hy_get_real(s, "watchdog");
+    c->run.memory = hy_get_int(s, "memory");
     c->run.retries = (int)hy_get_int(s, "retries");
     c->run.checkpoint_every = hy_get_int(s, "checkpoint_every");
     c->run.keep_checkpoint = hy_get_bool(s, "keep_checkpoint");
+    if (c->run.memory && !strcmp(hy_get_string(s, "isolate"), "none")) {
+        const struct hy_place limit = hy_place_of(hy_value_get(s, "memory"));
+        return hy_fail(e, HY_E_USAGE,
+                       "%smemory in section run limits processes: it needs isolate: process",
+                       limit.text);
+    }
     return hy_config_read_rules(hy_value_get(tree, "run"), s, c, e);
 }
 

@@ -76,7 +76,8 @@ struct hy_config {
     struct {
         char *device; /* "auto", "cpu", ... */
         int threads, retries;
-        double timeout;           /* seconds, 0: none */
+        double timeout, watchdog; /* seconds, 0: none */
+        int64_t memory;           /* bytes, 0: no limit */
         int64_t checkpoint_every; /* steps; 0: only when stopped by a signal */
         int keep_checkpoint;
         struct hy_stop_rule stop;

@@ -49,12 +49,14 @@ struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);
  * table shows, which are over sources whose sequences are as long as training's. The slices of
  * other sources begin with their length: "length=128", "length=128,pairs=16". Rows name the task;
  * its second entry of one length is "mqar#2". Values that no task
- * measures are NaN. stop: as in trial.h; ends early with HY_E_INTERRUPTED. */
+ * measures are NaN. pulse is called after every batch; where it returns other than 0 the evaluation
+ * ends with HY_E_INTERRUPTED. */
 struct hy_scores {
     double ppl, bits_per_byte, recall;
 };
 int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
-                       void (*emit)(void *context, const struct hy_row *row), void *context,
-                       const volatile int *stop, struct hy_scores *out, struct hy_err *e);
+                       void (*emit)(void *context, const struct hy_row *row),
+                       int (*pulse)(void *context), void *context, struct hy_scores *out,
+                       struct hy_err *e);
 
 #endif

@@ -108,7 +108,7 @@ static void score(const struct hy_data *data, const struct hy_evaluator *v, stru
 }
 
 static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
-                           const volatile int *stop, struct collector *c, struct hy_err *e)
+                           int (*pulse)(void *context), struct collector *c, struct hy_err *e)
 {
     const struct hy_evaluator *v = hy_engine_evaluator(x, source);
     const struct hy_task *task = hy_data_eval_task(x->data, source);
@@ -140,7 +140,7 @@ static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
             break;
         for (int i = 0; i < rows; i++)
             score(x->data, v, &w, source, scorer, i, first + i, shift);
-        if (stop && *stop)
+        if (pulse(c->context))
             rc = hy_fail(e, HY_E_INTERRUPTED, "stopped during evaluation");
     }
     /* score_end also frees the scorer; a cut-off evaluation has no scores. */
@@ -165,8 +165,9 @@ static void name_source(const struct hy_data *d, int source, char *text, size_t 
 }
 
 int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
-                       void (*emit)(void *context, const struct hy_row *row), void *context,
-                       const volatile int *stop, struct hy_scores *out, struct hy_err *e)
+                       void (*emit)(void *context, const struct hy_row *row),
+                       int (*pulse)(void *context), void *context, struct hy_scores *out,
+                       struct hy_err *e)
 {
     double accuracy = 0, nll = NAN, bits_per_byte = NAN;
     int recalls = 0, rc = HY_OK;
@@ -184,7 +185,7 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
                               .accuracy = NAN,
                               .nll = NAN,
                               .bits_per_byte = NAN};
-        rc = evaluate_source(x, s, split, stop, &c, e);
+        rc = evaluate_source(x, s, split, pulse, &c, e);
         if (c.length)
             continue;
         if (task->measures_recall) {

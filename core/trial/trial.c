@@ -126,10 +126,27 @@ static int settle(struct run *r, int64_t step, struct hy_err *e)
     return HY_OK;
 }
 
+static int is_stopped(const struct run *r)
+{
+    return r->io->stop && *r->io->stop;
+}
+
+static void pass_row(void *context, const struct hy_row *row)
+{
+    const struct run *r = context;
+    r->io->emit(r->io->context, row);
+}
+
+/* An evaluation can be long: whoever watches the run must see that it is not stuck. */
+static int pulse(void *context)
+{
+    emit_progress(context, 0);
+    return is_stopped(context);
+}
+
 static int evaluate(struct run *r, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
 {
-    return hy_engine_evaluate(&r->engine, split, r->trained.step, r->io->emit, r->io->context,
-                              r->io->stop, scores, e);
+    return hy_engine_evaluate(&r->engine, split, r->trained.step, pass_row, pulse, r, scores, e);
 }
 
 /* Validation scores into the history: how the run got where it is. */
@@ -226,7 +243,7 @@ static int train(struct run *r, struct hy_err *e)
         if (rc && rc != HY_E_INTERRUPTED)
             return rc;
         const int64_t step = r->trained.step;
-        if (r->io->stop && *r->io->stop)
+        if (is_stopped(r))
             return (rc = save(r, e)) ? rc : hy_fail(e, HY_E_INTERRUPTED, "stopped by a signal");
         r->complete = step == steps ||
                       hy_stopping_now(&c->run.stop, &r->trained, r->reason, sizeof r->reason);

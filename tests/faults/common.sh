@@ -1,0 +1,210 @@
+# What the drills of this folder share: a sweep of runs that take about a second, ways to find its
+# processes and wait for its states, and the check that every drill ends with. Sourced, not run.
+#
+# A drill harms a sweep and then calls `recovers DB`: the same command finishes it, and what it then
+# says equals, value for value, an uninterrupted sweep.
+set -euo pipefail
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+hylas=$HYLAS
+folder=$(mktemp -d)
+started=() # processes to be gone at the end
+job=       # the one that runs now
+cleanup()
+{
+    local pid
+    for pid in "${started[@]}"; do
+        kill -CONT "$pid" 2>/dev/null || true
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    for pid in $(ours); do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    rm -rf "$folder"
+}
+trap cleanup EXIT
+cd "$folder"
+
+fail()
+{
+    echo "FAILED: $*" >&2
+    [ ! -f log ] || tail -n 30 log >&2
+    exit 1
+}
+expect() # WHAT GOT WANTED
+{
+    [ "$2" = "$3" ] || fail "$1: got '$2', wanted '$3'"
+}
+says() # TEXT
+{
+    grep -qF -- "$1" log || fail "the output does not say '$1'"
+}
+ask() # DB SQL
+{
+    sqlite3 -readonly -cmd '.timeout 10000' "$1" "$2"
+}
+# Waits until a command succeeds; the limit only ends a broken test, as the end of $job does.
+wait_until() # WHAT COMMAND...
+{
+    local what=$1 i
+    shift
+    for ((i = 0; i < 1200; i++)); do
+        ! "$@" >/dev/null 2>&1 || return 0
+        [ -z "$job" ] || ! is_gone "$job" || break
+        sleep 0.05
+    done
+    fail "waited in vain until $what"
+}
+exits() # CODE COMMAND...
+{
+    local wanted=$1 code=0
+    shift
+    "$@" >log 2>&1 || code=$?
+    expect "exit code of $*" $code "$wanted"
+}
+# Starts a command in the background, output into log; its process is $job.
+begin() # COMMAND...
+{
+    "$@" >log 2>&1 &
+    job=$!
+    started+=("$job")
+}
+# Waits for $job and keeps its exit code in $code.
+finish()
+{
+    code=0
+    wait "$job" 2>/dev/null || code=$?
+    job=
+}
+
+# Four runs, two of them of one variant, each with a curve and checkpoints on the way.
+cat >sweep.yaml <<'END_OF_SWEEP'
+name: drill
+model: {d_model: 32, layers: 2, heads: 2, mlp: 32}
+data: {train: [{task: mqar, vocab: 32, pairs: [2], examples: 64}]}
+train: {steps: 3000, batch: 2, seq_len: 16}
+eval: {every: 1000}
+run: {retries: 0, checkpoint_every: 300}
+mixer: {ratio: pure}
+matrix:
+  mixer.variant: [gla, retnet]
+  train.seed: [0, 1]
+END_OF_SWEEP
+runs=4
+
+# Ranks that go on when one of them dies, and notice soon. RANKS: how many.
+recovering()
+{
+    mpirun --enable-recovery --oversubscribe -n "${RANKS:-3}" "$hylas" run sweep.yaml \
+        --lost-after 2 "$@"
+}
+plain()
+{
+    mpirun --oversubscribe -n "${RANKS:-2}" "$hylas" run sweep.yaml "$@"
+}
+
+children() # PID
+{
+    cat "/proc/$1/task/"*/children 2>/dev/null || true
+}
+is_trial() # PID
+{
+    [ "$(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | cut -c 1-11)" = "hylas trial" ]
+}
+# The process of a rank below $job: a child of mpirun, which may be a child itself.
+rank() # NUMBER
+{
+    local pid near
+    near=$(children "$job")
+    for pid in $near $(for pid in $near; do children "$pid"; done); do
+        ! grep -qzx "OMPI_COMM_WORLD_RANK=$1" "/proc/$pid/environ" 2>/dev/null ||
+            is_trial "$pid" || echo "$pid"
+    done
+}
+# The trial of a rank.
+trial() # RANK
+{
+    local pid
+    for pid in $(children "$(rank "$1")"); do
+        ! is_trial "$pid" || echo "$pid"
+    done
+}
+# Whether a rank is well into a run: the run's first checkpoint is there.
+trains() # RANK
+{
+    local checkpoint
+    checkpoint=$(tr '\0' '\n' <"/proc/$(trial "$1")/cmdline" | sed -n '/^--checkpoint$/{n;p}')
+    [ -s "$checkpoint" ]
+}
+# All processes that work in this drill's folder, the drill itself apart.
+ours()
+{
+    local entry pid
+    for entry in /proc/[0-9]*; do
+        pid=${entry#/proc/}
+        [ "$(readlink "$entry/cwd" 2>/dev/null)" = "$folder" ] || continue
+        case $(tr '\0' ' ' <"$entry/cmdline" 2>/dev/null || true) in
+        hylas* | *mpirun* | *orted* | "$hylas"*) echo "$pid" ;;
+        esac
+    done
+}
+is_gone() # PID
+{
+    [ ! -e "/proc/$1" ] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status"
+}
+all_gone()
+{
+    [ -z "$(ours)" ]
+}
+count() # DB STATUS
+{
+    ask "$1" "SELECT count(*) FROM results WHERE status = '$2'"
+}
+
+# All that a finished sweep says, but for what names its processes and measures time.
+contents() # DB
+{
+    local columns
+    columns=$(ask "$1" "SELECT group_concat('quote(' || name || ')', '||'',''||')
+        FROM pragma_table_info('results') WHERE name NOT IN
+        ('run', 'peak_rss_bytes', 'tokens_per_s', 'wall_s', 'host', 'config')")
+    ask "$1" "SELECT $columns FROM results ORDER BY key;
+        SELECT key, step, history.name, quote(value) FROM history JOIN results USING (run)
+            ORDER BY 1, 2, 3;
+        SELECT key, task, split, slice, metric, quote(value) FROM slices JOIN results USING (run)
+            WHERE metric NOT LIKE '%per_s%' ORDER BY 1, 2, 3, 4, 5"
+}
+# What an uninterrupted sweep says, trained once per drill.
+reference()
+{
+    [ -f reference.db ] || "$hylas" run sweep.yaml -o reference.db >/dev/null 2>&1 ||
+        fail "the uninterrupted sweep failed"
+    contents reference.db
+}
+# The finished runs and when they were, to see later that none was trained again.
+finished() # DB
+{
+    ask "$1" "SELECT key, attempts, started, ended FROM progress JOIN results USING (run)
+              WHERE progress.status IN ('done', 'diverged') ORDER BY key"
+}
+# The end of every drill: the same command finishes the sweep.
+recovers() # DB [COMMAND...]
+{
+    local db=$1 before after
+    shift
+    (($#)) || set -- "$hylas" run sweep.yaml -o "$db"
+    wait_until "all processes are gone" all_gone
+    before=$(finished "$db")
+    exits 0 "$@"
+    after=$(finished "$db")
+    expect "integrity" "$(ask "$db" 'PRAGMA integrity_check')" ok
+    expect "runs done" "$(count "$db" done)" $runs
+    expect "attempts still running" \
+        "$(ask "$db" "SELECT count(*) FROM attempts WHERE status = 'running'")" 0
+    [ -z "$before" ] || [ "$(comm -12 <(echo "$before") <(echo "$after"))" = "$before" ] ||
+        fail "a finished run was trained again"
+    [ "$(contents "$db")" = "$(reference)" ] || {
+        diff <(reference) <(contents "$db") | head -n 10 >&2
+        fail "the sweep differs from an uninterrupted one"
+    }
+    [ ! -e "$db.ckpt" ] || fail "checkpoints of finished runs are left: $(ls "$db.ckpt")"
+}
