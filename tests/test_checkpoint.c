@@ -51,7 +51,9 @@ static void fixture_release(struct fixture *f)
 static void save(const struct fixture *f)
 {
     struct hy_err e = {0};
-    const struct hy_trained trained = {.step = 123, .seconds = 4.5};
+    char history[] = "{\"row\":\"history\"}\n\"";
+    const struct hy_trained trained = {
+        .step = 123, .seconds = 4.5, .history = {.data = history, .size = strlen(history)}};
     if (hy_checkpoint_save(f->path, "key", &trained, &f->params, &f->optimizer, &e))
         fail_msg("%s", e.text);
 }
@@ -77,6 +79,8 @@ static void test_loads_what_was_saved(void **state)
                          HY_OK);
         assert_int_equal(trained.step, 123);
         assert_true(trained.seconds == 4.5);
+        assert_string_equal(trained.history.data, "{\"row\":\"history\"}\n\"");
+        hy_buf_release(&trained.history);
         for (int64_t i = 0; i < f.params.count * replicas; i++) {
             assert_true(f.params.data[i] == 1 + (float)i);
             assert_true(f.optimizer.m.data[i] == 1000 + (float)i);

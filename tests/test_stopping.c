@@ -147,6 +147,7 @@ static void run(const struct hy_config *c, struct record *r, int64_t stop_at, in
     struct hy_err e = {0};
     r->stop = 0;
     r->stop_at = stop_at;
+    r->rows.size = 0; /* each attempt tells the whole history */
     if (hy_trial_run(c, &io, &e))
         fail_msg("%s", e.text);
 }

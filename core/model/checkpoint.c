@@ -57,6 +57,21 @@ static void checksum(const struct family *f, size_t bytes, char text[HY_HASH_TEX
              (unsigned long long)hash.low64);
 }
 
+/* Hashes what the metadata say, sums and format apart. */
+static int state_sum(const struct hy_st_pair *pairs, size_t count, char text[HY_HASH_TEXT],
+                     struct hy_err *e)
+{
+    struct hy_buf all = {0};
+    for (size_t i = 0; i < count; i++)
+        if (!strstr(pairs[i].key, "checksum") && strcmp(pairs[i].key, "format"))
+            hy_buf_printf(&all, "%s=%s\n", pairs[i].key, pairs[i].value);
+    const int rc = hy_buf_failed(&all) ? hy_fail_memory(e) : HY_OK;
+    if (!rc)
+        hy_hash_bytes(all.data ? all.data : "", all.size, text);
+    hy_buf_release(&all);
+    return rc;
+}
+
 static size_t family_bytes(const struct hy_slab *params)
 {
     return (size_t)params->count * (size_t)params->replicas * sizeof(hy_real);
@@ -98,7 +113,8 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
     enum { NAME = HY_NAME_SIZE + 16 };
     const int entries = params->entry_count, count = FAMILIES * entries;
     struct family families[FAMILIES];
-    char step[32], seconds[32], judged[32], best[32], stale[16], sum[HY_HASH_TEXT];
+    char state[HY_HASH_TEXT], step[32], seconds[32], judged[32], best[32], stale[16],
+        sum[HY_HASH_TEXT];
     struct hy_st_tensor *tensors = calloc((size_t)count, sizeof *tensors);
     char(*names)[NAME] = calloc((size_t)count, sizeof *names);
     hy_real *packed = malloc(FAMILIES * family_bytes(params));
@@ -125,10 +141,18 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
     snprintf(judged, sizeof judged, "%" PRId64, trained->judged);
     snprintf(best, sizeof best, "%.17g", trained->best);
     snprintf(stale, sizeof stale, "%d", trained->stale);
-    const struct hy_st_pair pairs[] = {{"format", "pt"},     {"key", key},       {"step", step},
-                                       {"seconds", seconds}, {"judged", judged}, {"best", best},
-                                       {"stale", stale},     {"checksum", sum}};
-    rc = hy_st_write(path, tensors, (size_t)count, pairs, sizeof pairs / sizeof *pairs, e);
+    const struct hy_st_pair pairs[] = {
+        {"format", "pt"},   {"key", key},
+        {"step", step},     {"seconds", seconds},
+        {"judged", judged}, {"best", best},
+        {"stale", stale},   {"history", trained->history.data ? trained->history.data : ""},
+        {"checksum", sum},  {"state_checksum", state},
+    };
+    const size_t pair_count = sizeof pairs / sizeof *pairs;
+    rc = hy_buf_failed(&trained->history) ? hy_fail_memory(e)
+                                          : state_sum(pairs, pair_count, state, e);
+    if (!rc)
+        rc = hy_st_write(path, tensors, (size_t)count, pairs, pair_count, e);
 out:
     free(memory);
     free(packed);
@@ -155,12 +179,34 @@ static const struct hy_st_tensor *wanted(const struct hy_st_file *file, const ch
     return t;
 }
 
+/* The tensors have a sum of their own. */
+static int check_state(const struct hy_st_file *file, const char *path, struct hy_err *e)
+{
+    const char *stored = hy_st_value(file, "state_checksum");
+    char sum[HY_HASH_TEXT];
+    if (!stored && !hy_st_value(file, "history"))
+        return HY_OK; /* of before there were any */
+    const int rc = state_sum(file->pairs, file->pair_count, sum, e);
+    if (rc || (stored && !strcmp(sum, stored)))
+        return rc;
+    return hy_fail(e, HY_E_USAGE, "%s is damaged: the checksum of its metadata is %s, not %s", path,
+                   sum, stored ? stored : "there");
+}
+
+static int load_history(const struct hy_st_file *file, struct hy_buf *out, struct hy_err *e)
+{
+    const char *text = hy_st_value(file, "history");
+    hy_buf_text(out, text ? text : "");
+    return hy_buf_failed(out) ? hy_fail_memory(e) : HY_OK;
+}
+
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e)
 {
     const size_t bytes = family_bytes(params);
     struct family loaded[FAMILIES];
     struct hy_st_file file = {0};
+    struct hy_buf history = {0};
     char sum[HY_HASH_TEXT];
     hy_real *memory = malloc(FAMILIES * bytes);
     int rc;
@@ -190,8 +236,12 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
         rc = hy_fail(e, HY_E_USAGE, "%s is damaged: its checksum is %s, not %s", path, sum, stored);
         goto out;
     }
-    if ((rc = write_families(loaded, params, opt, e)))
+    if ((rc = check_state(&file, path, e)) || (rc = load_history(&file, &history, e)) ||
+        (rc = write_families(loaded, params, opt, e)))
         goto out;
+    hy_buf_release(&trained->history);
+    trained->history = history;
+    history = (struct hy_buf){0};
     trained->step = strtoll(step, NULL, 10);
     trained->seconds = strtod(seconds, NULL);
     /* Files of before there were rules for stopping lack these. */
@@ -201,6 +251,7 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
     trained->best = best ? strtod(best, NULL) : NAN;
     trained->stale = stale ? (int)strtol(stale, NULL, 10) : 0;
 out:
+    hy_buf_release(&history);
     hy_st_release(&file);
     free(memory);
     return rc;

@@ -3,10 +3,12 @@
  * Parameters stand under their public names, so that the file loads elsewhere as a state dict;
  * moments as optimizer.m.<name> and optimizer.v.<name>; with several replicas every shape has the
  * replica as its first axis. Metadata: the fields of hy_trained, key (of the run), checksum (of all
- * tensors). A file appears as a whole or not at all (written beside, synced, renamed). */
+ * tensors), state_checksum (of the metadata). A file appears as a whole or not at all (written
+ * beside, synced, renamed). */
 #ifndef HY_MODEL_CHECKPOINT_H
 #define HY_MODEL_CHECKPOINT_H
 
+#include "core/base/buf.h"
 #include "core/model/optimizer.h"
 
 struct hy_trained {
@@ -17,6 +19,7 @@ struct hy_trained {
     int64_t judged;
     double best;
     int stale;
+    struct hy_buf history; /* rows (core/base/row.h) that tell how it went so far; owned */
 };
 
 /* HY_E_ENV when it cannot be written (no space, no permission); an older checkpoint is then intact.
@@ -24,7 +27,7 @@ struct hy_trained {
 int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
                        const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e);
 
-/* fills params, opt and trained; they are untouched on failure. A file that is damaged, or belongs
+/* Fills params, opt and trained; they are untouched on failure. A file that is damaged, or belongs
  * to another run or model, is HY_E_USAGE. */
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e);

@@ -51,9 +51,12 @@ static void emit_text(const struct run *r, const char *name, const char *text)
     r->io->emit(r->io->context, &row);
 }
 
-static void emit_history(const struct run *r, int64_t step, const char *name, double value)
+/* The curve goes into checkpoints too: what was on its way when a run was cut off is told again. */
+static void emit_history(struct run *r, int64_t step, const char *name, double value)
 {
     const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = name, .value = value};
+    if (r->io->checkpoint)
+        hy_row_encode(&row, &r->trained.history);
     r->io->emit(r->io->context, &row);
 }
 
@@ -168,6 +171,24 @@ static int save(struct run *r, struct hy_err *e)
         return HY_OK;
     return hy_checkpoint_save(r->io->checkpoint, r->key, &r->trained, &r->engine.trainer.params,
                               &r->engine.trainer.optimizer, e);
+}
+
+static int retell(const struct run *r, struct hy_err *e)
+{
+    const char *history = r->trained.history.data;
+    char *text = strdup(history ? history : ""), *rest = NULL;
+    int rc = text ? HY_OK : hy_fail_memory(e);
+    for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; !rc && line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        struct hy_row row;
+        void *memory = NULL;
+        rc = hy_row_decode(line, &row, &memory, e);
+        if (!rc)
+            r->io->emit(r->io->context, &row);
+        free(memory);
+    }
+    free(text);
+    return rc;
 }
 
 static int resume(struct run *r)
@@ -387,8 +408,11 @@ int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, s
     if (rc)
         goto out;
     emit_start(&r);
-    if (resume(&r))
+    if (resume(&r)) {
         emit_fact(&r, "resumed_at", (double)r.trained.step);
+        if ((rc = retell(&r, e)))
+            goto out;
+    }
     r.first_step = r.trained.step;
     emit_progress(&r, 1);
     rc = train(&r, e);
@@ -414,6 +438,7 @@ int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, s
         rc = HY_OK;
     }
 out:
+    hy_buf_release(&r.trained.history);
     free(r.tokens);
     free(r.labels);
     free(r.weights);
