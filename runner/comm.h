@@ -19,8 +19,7 @@ struct hy_comm;
 int hy_comm_open(struct hy_comm **out, struct hy_err *e);
 /* Collective; sends still under way are completed or, after a second, abandoned. */
 void hy_comm_close(struct hy_comm *c);
-/* Local: some rank is dead or hangs. Closing then waits for nobody, and the end of rank 0's program
- * ends the job, other ranks included. */
+/* Local: some rank is dead or hangs. Closing then waits for nobody, and leaves MPI as it is. */
 void hy_comm_break(struct hy_comm *c);
 
 int hy_comm_rank(const struct hy_comm *c); /* local */

@@ -163,24 +163,15 @@ static void cancel(struct transfer *list)
     }
 }
 
-/* Takes the ranks along that hang or have been cut off. */
-static void end_job(int code, void *unused)
-{
-    (void)unused;
-    MPI_Abort(MPI_COMM_WORLD, code);
-}
-
 static void mpi_close(struct hy_comm *c)
 {
     struct mpi *m = (struct mpi *)c;
     finish_sends(m);
     if (c->broken) {
-        /* MPI_Finalize would wait for the dead. Their messages stay as they are: MPI may still look
-         * at them. */
+        /* MPI_Finalize would wait for the dead, and MPI may still look at their messages. */
         static struct mpi *left;
         left = m;
-        if (left->comm.rank == 0)
-            on_exit(end_job, NULL);
+        (void)left;
         return;
     }
     cancel(m->sends);

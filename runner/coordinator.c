@@ -34,6 +34,7 @@ struct hy_coordinator {
     struct hy_crew *crew;
     int ended_here; /* runs that this program brought to an end */
     int stopping, left;
+    int broken;     /* a rank was lost */
     int must_flush; /* an end waits to be durable */
     double flushed, shown, beat;
 };
@@ -252,6 +253,7 @@ static int lose(struct hy_coordinator *c, int rank, struct hy_err *e)
     char reason[96];
     hy_warn("rank %d has been silent for %g s and counts as lost", rank, c->patience);
     hy_comm_break(c->comm);
+    c->broken = 1;
     hy_crew_set_run(c->crew, rank, -1);
     if (index < 0)
         return HY_OK;
@@ -301,11 +303,11 @@ int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_m
     return HY_OK;
 }
 
-static void tell_all(struct hy_coordinator *c, const char *verb)
+static void tell_all(struct hy_coordinator *c, const char *verb, const char *payload)
 {
     for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
         if (!hy_crew_is_lost(c->crew, rank))
-            hy_message_send(c->comm, rank, verb, -1, NULL, 0, NULL);
+            hy_message_send(c->comm, rank, verb, -1, payload, strlen(payload), NULL);
 }
 
 void hy_coordinator_stop(struct hy_coordinator *c)
@@ -313,7 +315,7 @@ void hy_coordinator_stop(struct hy_coordinator *c)
     if (c->stopping)
         return;
     c->stopping = 1;
-    tell_all(c, "stop");
+    tell_all(c, "stop", "");
 }
 
 int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
@@ -324,7 +326,7 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
         rc = lose(c, rank, e);
     if (now - c->beat > beat_seconds) {
         c->beat = now;
-        tell_all(c, "alive");
+        tell_all(c, "alive", "");
     }
     if (!rc && !c->stopping)
         rc = give_work(c, e);
@@ -340,7 +342,7 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
     }
     if (!p.running && (!p.waiting || c->stopping) && !c->left) {
         c->left = 1;
-        tell_all(c, "leave");
+        tell_all(c, "leave", c->broken ? "broken" : "");
     }
     return rc;
 }

@@ -10,7 +10,7 @@
  *                         stop             interrupt what runs, start nothing
  *                         abandon          its run is another rank's now: forget it, ask again
  *                         alive            now and then, lest it be taken for dead
- *                         leave            all is done */
+ *                         leave            all is done; payload: "broken" where a rank was lost */
 #ifndef HY_RUNNER_MESSAGE_H
 #define HY_RUNNER_MESSAGE_H
 

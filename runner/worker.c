@@ -291,6 +291,8 @@ int hy_worker_message(struct hy_worker *w, const struct hy_message *m, struct hy
     if (!strcmp(m->verb, "train"))
         return start(w, m, e);
     if (!strcmp(m->verb, "leave")) {
+        if (m->size)
+            hy_comm_break(w->comm);
         w->left = 1;
     } else if (!strcmp(m->verb, "abandon")) {
         abandon(w);

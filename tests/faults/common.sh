@@ -72,6 +72,7 @@ begin() # COMMAND...
 finish()
 {
     code=0
+    wait_until "the sweep ends" is_gone "$job"
     wait "$job" 2>/dev/null || code=$?
     job=
 }
