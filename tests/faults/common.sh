@@ -49,9 +49,10 @@ wait_until() # WHAT COMMAND...
     shift
     for ((i = 0; i < 1200; i++)); do
         ! "$@" >/dev/null 2>&1 || return 0
-        [ -z "$job" ] || ! is_gone "$job" || break
+        [ -z "$job" ] || ! is_gone "$job" || i=1199 # one last look
         sleep 0.05
     done
+    ! "$@" >/dev/null 2>&1 || return 0
     fail "waited in vain until $what"
 }
 exits() # CODE COMMAND...
