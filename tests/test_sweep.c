@@ -201,9 +201,9 @@ static void keys_ignore_spelling_and_what_does_not_change_results(void **state)
         hy_plan_release(&other);
     }
     static const char *const other_sets[] = {
-        "train.lr=2e-3",     "train.seed=1",          "train.steps=11",   "model.d_model=64",
-        "mixer.gate_rank=8", "mixer.placement=first", "eval.contexts=32", "train.clip=0",
-        "train.precision=bf16",
+        "train.lr=2e-3",    "train.seed=1",      "train.steps=11",
+        "model.d_model=64", "mixer.gate_rank=8", "mixer.placement=first",
+        "eval.contexts=32", "train.clip=0",      "train.precision=bf16",
     };
     for (size_t i = 0; i < sizeof other_sets / sizeof *other_sets; i++) {
         struct hy_plan other = {0};
@@ -326,6 +326,23 @@ static void the_mlp_has_its_usual_width_by_default_and_none_with_0(void **state)
     hy_plan_release(&p);
 }
 
+static void a_cache_larger_than_memory_is_refused_with_the_context_that_fits(void **state)
+{
+    (void)state;
+    struct hy_plan p = plan_of("model: {d_model: 4096, layers: 128, mlp: 8}\n"
+                               "mixer: {ratio: full}\n"
+                               "data: {train: [{task: mqar, vocab: 16, pairs: 2}]}\n"
+                               "train: {batch: 1, seq_len: 16}\n"
+                               "eval: {contexts: [16, 16777216]}\n");
+    struct hy_err e = {0};
+    assert_int_equal(hy_plan_estimate(&p, &e), HY_E_USAGE);
+    /* 2 x 4096 elements of 4 bytes per token in each of 128 layers. */
+    assert_non_null(strstr(e.text, "s.yaml:5:18: eval.contexts 16777216: the cache of one sequence "
+                                   "takes 70368744177664 bytes, more than the "));
+    assert_non_null(strstr(e.text, "holds at most "));
+    hy_plan_release(&p);
+}
+
 static void what_is_wrong_is_named_with_its_place(void **state)
 {
     (void)state;
@@ -366,6 +383,7 @@ static void what_is_wrong_is_named_with_its_place(void **state)
         {GLA "matrix: {mixer.layers: [[1]]}\n", "leave out ratio and placement"},
         {GLA "matrix: {model.heads: [3]}\n",
          "s.yaml:5:24: d_model 32 is not a multiple of heads 3"},
+        {GLA "full: {kv_heads: 3}\n", "s.yaml:5:7: kv_heads 3 does not divide heads 2"},
         {GLA "matrix: {train.lr: [-1]}\n", "s.yaml:5:21: lr in section train must be between 0"},
         {GLA "matrix: {train.lr: [.nan]}\n", "must be between"},
         {GLA "matrix: {train.steps: [many]}\n", "steps in section train must be an integer"},
@@ -448,6 +466,7 @@ int main(void)
         cmocka_unit_test(evaluation_inherits_from_training),
         cmocka_unit_test(a_resolved_configuration_resolves_to_itself),
         cmocka_unit_test(the_mlp_has_its_usual_width_by_default_and_none_with_0),
+        cmocka_unit_test(a_cache_larger_than_memory_is_refused_with_the_context_that_fits),
         cmocka_unit_test(what_is_wrong_is_named_with_its_place),
         cmocka_unit_test(wrong_set_values_are_named),
         cmocka_unit_test(a_deep_file_is_refused),

@@ -1,5 +1,6 @@
 #include "core/model/decoder.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/base/rate.h"
@@ -43,9 +44,12 @@ void hy_decoder_release(struct hy_decoder *d)
     memset(d, 0, sizeof *d);
 }
 
+/* The next token depends on this one's logits: there is no running ahead of a device. */
 static void decode(void *graph)
 {
+    struct hy_err ignored; /* stays in the graph */
     hy_graph_run(graph, NULL);
+    hy_graph_wait(graph, &ignored);
 }
 
 double hy_decoder_rate(struct hy_decoder *d, double seconds)
@@ -53,5 +57,6 @@ double hy_decoder_rate(struct hy_decoder *d, double seconds)
     for (int r = 0; r < d->graph->shape.replicas; r++)
         memset(hy_input(d->ends.tokens, r), 0, (size_t)d->ends.tokens->rows * sizeof(int32_t));
     d->graph->position = d->graph->shape.context - 1;
-    return hy_rate(decode, d->graph, seconds);
+    const double rate = hy_rate(decode, d->graph, seconds);
+    return d->graph->err.code ? NAN : rate;
 }

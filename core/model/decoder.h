@@ -19,7 +19,7 @@ int hy_decoder_init(struct hy_decoder *d, const struct hy_model_spec *spec, stru
 void hy_decoder_release(struct hy_decoder *d);
 
 /* Steps per second at the full context: of the token that fills the cache, done over and over for
- * about `seconds`. What the cache holds afterwards means nothing. */
+ * about `seconds`; NaN where the device fails. What the cache holds afterwards means nothing. */
 double hy_decoder_rate(struct hy_decoder *d, double seconds);
 
 #endif

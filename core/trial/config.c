@@ -223,6 +223,14 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     return rc;
 }
 
+int hy_config_longest_context(const struct hy_config *c)
+{
+    int longest = 1;
+    for (int i = 0; i < c->eval.context_count; i++)
+        longest = c->eval.contexts[i] > longest ? c->eval.contexts[i] : longest;
+    return longest;
+}
+
 void hy_config_release(struct hy_config *c)
 {
     free(c->name);

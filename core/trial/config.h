@@ -111,6 +111,9 @@ const char *hy_config_placement(const struct hy_config *c);
 /* The variant that names the run: the linear one, in a full model the full one. */
 const struct hy_variant *hy_config_variant(const struct hy_config *c);
 
+/* The largest of eval.contexts. */
+int hy_config_longest_context(const struct hy_config *c);
+
 /* The sections and keys of a sweep file, for documentation and nearest names: NULL-ended tables. */
 struct hy_section {
     const char *name; /* "train" */

@@ -124,9 +124,7 @@ static int count(struct search *s, const struct hy_config *c, double *out, struc
         const int rc = s->data ? HY_OK : open_data(s, c, e);
         return rc ? rc : count_trained(s, c, out, e);
     }
-    int context = 1;
-    for (int i = 0; s->target == CACHE_BYTES && i < c->eval.context_count; i++)
-        context = c->eval.contexts[i] > context ? c->eval.contexts[i] : context;
+    const int context = s->target == CACHE_BYTES ? hy_config_longest_context(c) : 1;
     const struct hy_model_spec spec = hy_engine_spec(c, 1);
     *out = (double)hy_model_state_elements(&spec, context) * (double)sizeof(hy_real);
     return HY_OK;

@@ -16,7 +16,9 @@ static void release_mixer(struct mixer *m)
     hy_value_free(m->options);
 }
 
-static int check_variant(const struct mixer *m, const struct hy_config *c, struct hy_err *e)
+/* given: the section as written, or NULL. */
+static int check_variant(const struct mixer *m, const struct hy_value *given,
+                         const struct hy_config *c, struct hy_err *e)
 {
     const struct hy_mixer layer = {
         .options = m->options,
@@ -28,8 +30,8 @@ static int check_variant(const struct mixer *m, const struct hy_config *c, struc
     };
     if (!m->variant->check || !m->variant->check(&layer, e))
         return HY_OK;
-    const struct hy_value *name = hy_value_get(m->keys, "variant");
-    return hy_mark_wrap(name->mark, e);
+    const struct hy_value *name = hy_value_get(given, "variant"), *at = name ? name : given;
+    return hy_mark_wrap(at ? at->mark : (struct hy_mark){0}, e);
 }
 
 static int read_mixer(const struct hy_value *tree, const char *section, const struct hy_config *c,
@@ -48,7 +50,7 @@ static int read_mixer(const struct hy_value *tree, const char *section, const st
     const struct hy_pair p = {own, m->variant ? m->variant->options : NULL, own_where,
                               m->variant ? plugin_where : NULL};
     const int rc = hy_pair_resolve(&p, given, &m->keys, &m->options, e);
-    return rc || !m->variant ? rc : check_variant(m, c, e);
+    return rc || !m->variant ? rc : check_variant(m, given, c, e);
 }
 
 static int layout_from_list(const struct hy_value *list, int layers, struct hy_layout *out,

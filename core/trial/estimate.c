@@ -1,0 +1,99 @@
+/* estimate.c - what a run will need, from its graphs alone, and whether the machine has it. */
+#include "core/trial/trial.h"
+
+#include <unistd.h>
+
+#include "core/trial/config_read.h"
+#include "core/trial/device.h"
+#include "core/trial/engine.h"
+#include "core/trial/noop.h"
+
+static int check_device(const struct hy_engine *x, struct hy_device *device, struct hy_err *e)
+{
+    const int64_t wanted = hy_engine_bytes(x);
+    if (wanted <= (int64_t)hy_device_bytes(device))
+        return HY_OK;
+    return hy_fail(e, HY_E_USAGE,
+                   "the run needs %lld bytes on %s, which has %zu; a smaller train.batch or "
+                   "model.d_model takes less",
+                   (long long)wanted, hy_device_name(device), hy_device_bytes(device));
+}
+
+static int64_t cache_bytes(const struct hy_engine *x, int64_t context)
+{
+    return hy_model_state_elements(&x->spec, context) * (int64_t)sizeof(hy_real);
+}
+
+/* The cache is built once the run is trained: too late to learn that there is no room for it. */
+static int check_cache(const struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
+{
+    const int64_t memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    const int longest = hy_config_longest_context(c);
+    if (memory <= 0 || cache_bytes(x, longest) <= memory)
+        return HY_OK;
+    int fits = 0, over = longest;
+    while (over - fits > 1) {
+        const int middle = fits + (over - fits) / 2;
+        if (cache_bytes(x, middle) <= memory)
+            fits = middle;
+        else
+            over = middle;
+    }
+    return hy_fail(e, HY_E_USAGE,
+                   "%seval.contexts %d: the cache of one sequence takes %lld bytes, more than the "
+                   "%lld of this machine's memory, which holds at most %d tokens",
+                   hy_place_of(hy_value_at(c->tree, "eval.contexts")).text, longest,
+                   (long long)cache_bytes(x, longest), (long long)memory, fits);
+}
+
+static double evaluation_flops(struct hy_engine *x, const struct hy_config *c)
+{
+    double flops[3] = {0}; /* of one evaluation, by split */
+    for (int s = 0; s < hy_data_eval_count(x->data); s++) {
+        const struct hy_evaluator *v = hy_engine_evaluator(x, s);
+        const int batch = v->graph->shape.batch;
+        for (int split = HY_SPLIT_VALID; split <= HY_SPLIT_TEST; split++) {
+            const int64_t count =
+                hy_data_eval_task(x->data, s)->count(hy_data_eval_state(x->data, s), split);
+            flops[split] += (double)((count + batch - 1) / batch) * v->cost.flops;
+        }
+    }
+    const int64_t validations = c->eval.every ? (c->train.steps - 1) / c->eval.every : 0;
+    return flops[HY_SPLIT_VALID] * (double)(validations + 1) + flops[HY_SPLIT_TEST];
+}
+
+int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, struct hy_err *e)
+{
+    if (hy_is_noop(config)) {
+        *out = (struct hy_estimate){0};
+        return HY_OK;
+    }
+    struct hy_engine x;
+    struct hy_device *device = NULL;
+    /* Where the device is another machine's the plan is the CPU's. */
+    (void)hy_trial_device(config, 0, 1, &device, NULL, NULL);
+    int rc = hy_engine_init(&x, config, device, 1, e);
+    if (!rc && device)
+        rc = check_device(&x, device, e);
+    if (!rc)
+        rc = check_cache(&x, config, e);
+    if (rc)
+        goto out;
+    const double tokens = (double)config->train.batch * config->train.seq_len;
+    struct hy_estimate estimate = {
+        .params = x.trainer.params.count,
+        .train_bytes = x.trainer.bytes.all,
+        .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
+        .flops_per_token = x.trainer.cost.flops / tokens,
+        .total_flops =
+            (double)config->train.steps * x.trainer.cost.flops + evaluation_flops(&x, config),
+    };
+    rc = hy_engine_measure_cache(&x, hy_config_longest_context(config), &estimate.cache_bytes, NULL,
+                                 e);
+    if (!rc)
+        *out = estimate;
+out:
+    hy_engine_release(&x);
+    hy_device_close(device);
+    return rc;
+}
