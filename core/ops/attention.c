@@ -44,6 +44,11 @@ static int64_t before_of(const struct hy_op *op)
     return hy_min(op->graph->position, most_before(op));
 }
 
+static int decodes(const struct hy_op *op)
+{
+    return op->in[3] && op->graph->shape.tokens == 1;
+}
+
 static hy_real *carve(hy_real **next, int64_t count)
 {
     hy_real *part = *next;
@@ -60,6 +65,10 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
     const int64_t kw = hy_lanes_up(attention->key_width), vw = hy_lanes_up(attention->value_width);
     hy_real *next = base;
     *s = (struct space){.key_width = kw, .value_width = vw, .keys = keys, .ld = ld};
+    if (decodes(op)) {
+        s->p = carve(&next, attention->heads * ld);
+        return next - base;
+    }
     s->k = carve(&next, keys * kw);
     s->k_turned = carve(&next, kw * ld);
     s->v = carve(&next, keys * vw);
@@ -242,38 +251,46 @@ static void append(const struct hy_op *op, int r)
 }
 
 /* The cache holds the one key and the one value of each head that this run brings. */
-static int decodes(const struct hy_op *op)
-{
-    return op->in[3] && op->graph->shape.tokens == 1;
-}
-
 /* A single query (decoding) reads keys and values where they are, in the order of the cache:
- * packing them costs more than it saves. p: [keys, padded]. */
-static void attend_once(const struct hy_op *op, int r, int64_t batch, int64_t h, hy_real *p)
+ * packing them costs more than it saves. Rows hold the parts of all heads, so each is read once. */
+static void attend_once(const struct hy_op *op, int r, int64_t batch, const struct space *s)
 {
     const struct hy_attention *a = op->attr;
-    const struct hy_tensor *keys = op->in[3], *values = op->in[4];
-    const int64_t kv_head = h / (a->heads / a->kv_heads), kept = kept_of(op);
-    const int64_t n = hy_min(op->graph->position + 1, kept), ldk = keys->ld, ldv = values->ld;
-    const hy_real *q = head_of(op->in[0], r, batch, h, a->key_width);
-    hy_real *o = head_of(op->out[0], r, batch, h, a->value_width);
-    const hy_real *k = head_of(keys, r, batch * kept, kv_head, a->key_width);
-    const hy_real *v = head_of(values, r, batch * kept, kv_head, a->value_width);
+    const int64_t kept = kept_of(op), group = a->heads / a->kv_heads;
+    const int64_t n = hy_min(op->graph->position + 1, kept);
+    const hy_real *q = head_of(op->in[0], r, batch, 0, 0);
+    hy_real *o = head_of(op->out[0], r, batch, 0, 0);
     for (int64_t j = 0; j < n; j++) {
-        hy_real dot = 0;
+        const hy_real *row = head_of(op->in[3], r, batch * kept + j, 0, 0);
+        for (int64_t h = 0; h < a->heads; h++) {
+            const hy_real *qh = q + h * a->key_width, *k = row + h / group * a->key_width;
+            hy_real dot = 0;
 #pragma omp simd reduction(+ : dot)
-        for (int64_t c = 0; c < a->key_width; c++)
-            dot += q[c] * k[j * ldk + c];
-        p[j] = (hy_real)a->scale * dot;
+            for (int64_t c = 0; c < a->key_width; c++)
+                dot += qh[c] * k[c];
+            s->p[h * s->ld + j] = (hy_real)a->scale * dot;
+        }
     }
-    for (int64_t j = n; j < hy_lanes_up(n); j++)
-        p[j] = -INFINITY;
-    const hy_real share = 1 / exponentials(p, hy_lanes_up(n), head_of(op->out[1], r, batch, h, 1));
-    memset(o, 0, (size_t)a->value_width * sizeof *o);
-    for (int64_t j = 0; j < n; j++)
+    for (int64_t h = 0; h < a->heads; h++) {
+        hy_real *p = s->p + h * s->ld;
+        for (int64_t j = n; j < hy_lanes_up(n); j++)
+            p[j] = -INFINITY;
+        const hy_real share =
+            1 / exponentials(p, hy_lanes_up(n), head_of(op->out[1], r, batch, h, 1));
+        for (int64_t j = 0; j < n; j++)
+            p[j] *= share;
+    }
+    memset(o, 0, (size_t)(a->heads * a->value_width) * sizeof *o);
+    for (int64_t j = 0; j < n; j++) {
+        const hy_real *row = head_of(op->in[4], r, batch * kept + j, 0, 0);
+        for (int64_t h = 0; h < a->heads; h++) {
+            const hy_real share = s->p[h * s->ld + j], *v = row + h / group * a->value_width;
+            hy_real *oh = o + h * a->value_width;
 #pragma omp simd
-        for (int64_t c = 0; c < a->value_width; c++)
-            o[c] += share * p[j] * v[j * ldv + c];
+            for (int64_t c = 0; c < a->value_width; c++)
+                oh[c] += share * v[c];
+        }
+    }
 }
 
 static void attention_forward(const struct hy_op *op, int r)
@@ -287,14 +304,14 @@ static void attention_forward(const struct hy_op *op, int r)
     if (op->in[3] && !a->window)
         hy_check_index("attention: the last position", op->graph->position + shape->tokens - 1,
                        shape->context);
-    if (decodes(op))
+    if (decodes(op)) {
         append(op, r);
+        for (int64_t batch = 0; batch < shape->batch; batch++)
+            attend_once(op, r, batch, &s);
+        return;
+    }
     for (int64_t head = 0; head < shape->batch * a->heads; head++) {
         const int64_t batch = head / a->heads, h = head % a->heads, row = batch * shape->tokens;
-        if (decodes(op)) {
-            attend_once(op, r, batch, h, s.p);
-            continue;
-        }
         const hy_real *q = head_of(op->in[0], r, row, h, a->key_width);
         if (h % group == 0)
             pack_keys(op, r, batch, h / group, &s);
@@ -306,7 +323,7 @@ static void attention_forward(const struct hy_op *op, int r)
                           head_of(lse, r, row, h, 1), lse->ld);
         }
     }
-    if (op->in[3] && !decodes(op))
+    if (op->in[3])
         append(op, r);
 }
 
