@@ -19,7 +19,7 @@ import tempfile
 import torch
 
 from models import MIXERS, Model
-from trainer import Trainer
+from trainer import COMPILED, Trainer
 
 D, LAYERS, HEADS, HIDDEN, BATCH, TOKENS, STEPS = 32, 2, 2, 48, 2, 100, 4
 # eps: gradients below it, which rounding moves about, do not move the weights at full rate.
@@ -69,7 +69,7 @@ def distance(ours, theirs):
                for name, tensor in theirs)
 
 
-def check(hylas, folder, number, variant, limit):
+def check(hylas, folder, number, variant, args):
     subprocess.run([hylas, "sample", "check.yaml", "--run", str(number), "--count",
                     str(BATCH * STEPS), "--raw", "raw"], cwd=folder, check=True)
     tokens, labels = (
@@ -86,13 +86,14 @@ def check(hylas, folder, number, variant, limit):
     gradients = {name: 10 * moment for name, moment in start.first.items()}
     far = {"loss": (abs(loss.item() - start.loss) / start.loss, ""),
            "gradient": distance(gradients, model.public(lambda p: p.grad))}
-    trainer = Trainer(model, **ADAMW)
+    torch.compiler.reset()
+    trainer = Trainer(model, compiled=args.compile, **ADAMW)
     for batch in range(STEPS):
         trainer.step(tokens[batch], labels[batch])
     far["trained"] = distance(trained.weights, model.public())
-    bad = any(not value <= limit for value, _ in far.values())
+    bad = any(not value <= args.limit for value, _ in far.values())
     print(f"{variant:15}", *(f" {what} {value:.1e}" for what, (value, _) in far.items()),
-          f"  BEYOND {limit:g}: {far}" if bad else "", flush=True)
+          f"  BEYOND {args.limit:g}: {far}" if bad else "", flush=True)
     return bad
 
 
@@ -101,6 +102,7 @@ def main():
     parser.add_argument("variants", nargs="*", choices=[[], *MIXERS], help="default: all")
     parser.add_argument("--hylas", default=pathlib.Path(__file__).parents[2] / "build/hylas")
     parser.add_argument("--limit", type=float, default=1e-4, help="relative difference (1e-4)")
+    parser.add_argument("--compile", default="no", choices=COMPILED, help="in training (no)")
     args = parser.parse_args()
     hylas = pathlib.Path(args.hylas).resolve()
     torch.manual_seed(0)
@@ -108,7 +110,7 @@ def main():
         folder = pathlib.Path(name)
         (folder / "check.yaml").write_text(SWEEP)
         (folder / "corpus.txt").write_bytes(bytes(torch.randint(32, 127, (20000,)).tolist()))
-        bad = [check(hylas, folder, number + 1, variant, args.limit)
+        bad = [check(hylas, folder, number + 1, variant, args)
                for number, variant in enumerate(MIXERS)
                if not args.variants or variant in args.variants]
     sys.exit(any(bad))

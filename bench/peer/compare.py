@@ -30,14 +30,18 @@ def on_core(core, command, **how):
                             stdout=subprocess.PIPE, **how)
 
 
-def fast_mkl(folder):
-    """The environment in which PyTorch's matrix products use all that the processor has."""
+def tuned(folder):
+    """The environment in which PyTorch is fastest: memory is kept from step to step, in large
+    pages; matrix products use all that the processor has."""
+    env = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+           "MALLOC_TOP_PAD_": str(1 << 28), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     cpu = pathlib.Path("/proc/cpuinfo").read_text()
-    if "GenuineIntel" in cpu or "avx512f" not in cpu:
-        return {}
-    library = folder / "avx512.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "avx512.c"], check=True)
-    return {"LD_PRELOAD": ":".join(filter(None, [os.environ.get("LD_PRELOAD"), str(library)]))}
+    if "GenuineIntel" not in cpu and "avx512f" in cpu:
+        library = folder / "avx512.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "avx512.c"], check=True)
+        loaded = [os.environ.get("LD_PRELOAD"), str(library)]
+        env["LD_PRELOAD"] = ":".join(filter(None, loaded))
+    return env
 
 
 class Ours:
@@ -107,15 +111,14 @@ def compare(variant, args, env):
     return ratios
 
 
-def describe(args, env):
+def describe(args):
     cpu = pathlib.Path("/proc/cpuinfo").read_text()
     model = next(line.split(":")[1].strip() for line in cpu.splitlines() if "model name" in line)
     import torch  # takes seconds, so not before the command line is known to be good
 
     version = subprocess.run([args.hylas, "--version"], capture_output=True, text=True).stdout
     print(f"{version.splitlines()[0]} against PyTorch {torch.__version__} "
-          f"(compiled: {args.compile}; MKL's AVX-512 kernels "
-          f"{'forced' if env else 'as it chooses'}), float32, "
+          f"({args.settings} settings, compiled: {args.compile}), float32, "
           f"{args.processes} process{'es' if args.processes > 1 else ''} of one thread; {model}, "
           f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
           f"{platform.python_version()}\n")
@@ -132,9 +135,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=2, help="per cell and side (2)")
     parser.add_argument("--rounds", type=int, default=3, help="turns within that time (3)")
     parser.add_argument("--processes", type=int, default=1, help="at once, a core each (1)")
-    parser.add_argument("--compile", default="block", choices=COMPILED)
-    parser.add_argument("--mkl", default="fast", choices=("fast", "stock"),
-                        help="AVX-512 also where the processor is not Intel's, or MKL's choice")
+    parser.add_argument("--compile", default="no", choices=COMPILED,
+                        help="what torch.compile takes at a time: nothing, a layer, all (no)")
+    parser.add_argument("--settings", default="tuned", choices=("tuned", "stock"),
+                        help="of PyTorch's memory and matrix products (tuned)")
     parser.add_argument("--hylas", default=HERE.parents[1] / "build/hylas")
     args = parser.parse_args()
     unknown = set(args.variants) - set(MIXERS)
@@ -144,8 +148,8 @@ def main():
     # A kernel of an older processor, chosen by the environment, would be no fair peer.
     os.environ.pop("OPENBLAS_CORETYPE", None)
     with tempfile.TemporaryDirectory() as folder:
-        env = fast_mkl(pathlib.Path(folder)) if args.mkl == "fast" else {}
-        describe(args, env)
+        env = tuned(pathlib.Path(folder)) if args.settings == "tuned" else {}
+        describe(args)
         print("| variant | d_model | T | parameters | hylas tokens/s | PyTorch tokens/s | ratio |")
         print("|-|-|-|-|-|-|-|", flush=True)
         means = {variant: statistics.geometric_mean(compare(variant, args, {**os.environ, **env}))

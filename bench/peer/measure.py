@@ -59,8 +59,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (cpu)")
     parser.add_argument("--precision", default="float32", choices=PRECISIONS)
-    parser.add_argument("--compile", default="block", choices=COMPILED,
-                        help="what torch.compile takes at a time: nothing, a layer, all (block)")
+    parser.add_argument("--compile", default="no", choices=COMPILED,
+                        help="what torch.compile takes at a time: nothing, a layer, all (no)")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (1)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

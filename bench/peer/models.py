@@ -187,7 +187,9 @@ class GLA(GatedLinear):
 
     def scan(self, q, k, v, cos, sin, low):
         decay = F.logsigmoid(self.up(low)) / 16
-        return scans.channel_scan(q * q.shape[-1] ** -0.5, k, v, self.split(decay))
+        # A sixteenth of a log sigmoid: slow enough for one anchor per chunk.
+        q = q * q.shape[-1] ** -0.5
+        return scans.channel_scan(q, k, v, self.split(decay), scans.CHUNK)
 
 
 def forget(x, bound):

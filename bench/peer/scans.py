@@ -46,20 +46,20 @@ def between(total):
     return (total[..., :, None] - total[..., None, :]).masked_fill(later, -torch.inf).exp()
 
 
-def decayed_products(lefts, right, total):
+def decayed_products(lefts, right, total, block):
     """For each left, sum_c left_ic right_jc exp(G_ic - G_jc) for i >= j, else 0: [..., C, C].
 
     Each block of rows is anchored at its first row: exponents of rows and of earlier keys are at
-    most 0, those of the block's own keys at most what BLOCK - 1 tokens decay by."""
+    most 0, those of the block's own keys at most what block - 1 tokens decay by."""
     size = right.shape[-2]
     rows = []
-    for i in range(0, size, BLOCK):
+    for i in range(0, size, block):
         anchor = total[..., i : i + 1, :]
-        fall = (total[..., i : i + BLOCK, :] - anchor).exp()
-        rise = (anchor - total[..., : i + BLOCK, :]).clamp(max=STEEPEST).exp()
-        block = torch.cat([left[..., i : i + BLOCK, :] * fall for left in lefts], -2)
-        products = block @ (right[..., : i + BLOCK, :] * rise).mT
-        rows.append(F.pad(products, (0, size - i - BLOCK)).split(BLOCK, -2))
+        fall = (total[..., i : i + block, :] - anchor).exp()
+        rise = (anchor - total[..., : i + block, :]).clamp(max=STEEPEST).exp()
+        stacked = torch.cat([left[..., i : i + block, :] * fall for left in lefts], -2)
+        products = stacked @ (right[..., : i + block, :] * rise).mT
+        rows.append(F.pad(products, (0, size - i - block)).split(block, -2))
     return [torch.cat(parts, -2).tril() for parts in zip(*rows)]
 
 
@@ -116,15 +116,16 @@ def shared_scan(q, k, v, log_decay):
     return (inside.transpose(2, 3) + across).reshape(batch, -1, heads, width)[:, :tokens]
 
 
-def channel_scan(q, k, v, log_decay):
-    """S = diag(exp g) S + k v', o = S' q, a decay per key channel: log_decay [B, T, H, K]."""
+def channel_scan(q, k, v, log_decay, block=BLOCK):
+    """S = diag(exp g) S + k v', o = S' q, a decay per key channel: log_decay [B, T, H, K]. block:
+    tokens that together decay by less than exp(-STEEPEST)."""
     tokens = q.shape[1]
     q, k, v, total = (chunks_of(x) for x in (q, k, v, log_decay))
     total = total.cumsum(-2)
     last = total[..., -1:, :]
     written = (k * (last - total).exp()).mT @ v
     states = entering(written, last.exp().mT)
-    (scores,) = decayed_products([q], k, total)
+    (scores,) = decayed_products([q], k, total, block)
     return tokens_of(scores @ v + (q * total.exp()) @ states, tokens)
 
 
@@ -145,7 +146,7 @@ def delta_scan(q, k, v, beta, log_decay=None):
             decay = between(total[..., 0])
             strength, scores = (k * beta) @ k.mT * decay, q @ k.mT * decay
         else:
-            strength, scores = decayed_products([k * beta, q], k, total)
+            strength, scores = decayed_products([k * beta, q], k, total, BLOCK)
     # Only what lies strictly below the diagonal is read of it.
     both = torch.cat([k * (beta * fall), v * beta], -1)
     both = torch.linalg.solve_triangular(strength, both, upper=False, unitriangular=True)
