@@ -30,13 +30,15 @@ enum target { PARAMS, FLOPS, STATE_BYTES, CACHE_BYTES, TARGETS };
 /* What the solver adds to the section, and by which it knows that the work is done. */
 static const char *const answers[] = {"solved", "reached", "residual", NULL};
 
+static const char *const sizes[] = {"auto", "mlp", "d_model", "heads"};
+
 enum { MLP_STEP = 8, MOST_STEPS = 128, MOST_HEADS = 1024, MOST_MLP = 1048576, MOST_WIDTH = 65536 };
 
 struct search {
     struct hy_value *bare; /* the settings without model.match */
     enum target target;
     double wanted;
-    const char *by;
+    const char *by;     /* one of sizes[] */
     int64_t step, most; /* candidates are the multiples of step up to most */
     struct hy_data *data;
     struct hy_err why; /* of the candidate that was refused last */
@@ -304,7 +306,10 @@ static int begin(struct search *s, const struct hy_value *tree, const struct hy_
     while (!hy_value_get(match, match_options[s->target].key))
         s->target++;
     s->wanted = (double)hy_get_int(match, match_options[s->target].key);
-    s->by = hy_get_string(match, "by");
+    s->by = sizes[0];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (!strcmp(sizes[i], hy_get_string(match, "by")))
+            s->by = sizes[i];
     s->bare = hy_value_copy(tree);
     if (!s->bare)
         return hy_fail_memory(e);
