@@ -11,11 +11,11 @@
 static const double mebi = 1 << 20;
 
 /* Columns of the data: a row per variant and length. */
-static const char *const columns[] = {"mode",         "variant",      "params",      "d_model",
-                                      "layers",       "heads",        "mlp",         "vocab",
-                                      "threads",      "tokens",       "batch",       "tokens_per_s",
-                                      "ns_per_token", "growth",       "gflop_per_s", "of_peak",
-                                      "gbyte_per_s",  "memory_bytes", "precision"};
+static const char *const columns[] = {
+    "mode",         "variant", "params",      "d_model", "layers",      "heads",
+    "mlp",          "vocab",   "threads",     "tokens",  "batch",       "tokens_per_s",
+    "ns_per_token", "growth",  "gflop_per_s", "of_peak", "gbyte_per_s", "memory_bytes",
+    "precision",    "gang",    "device"};
 
 __attribute__((format(printf, 5, 6))) static void put(struct hy_grid *g, struct hy_sheet *s,
                                                       int row, int *column, const char *format, ...)
@@ -53,9 +53,17 @@ void hy_bench_begin(struct hy_grid *g, const struct hy_bench *b)
     if (!many)
         at += snprintf(text + at, sizeof text - (size_t)at, ", batch %d, %s %d", b->batch,
                        b->decode ? "context" : "T", b->lengths[0]);
-    at += snprintf(text + at, sizeof text - (size_t)at,
-                   "; %s, %s, %d thread%s, products %.1f GFLOP/s", hy_precision_name(b->precision),
-                   hy_gemm_library(), b->threads, b->threads > 1 ? "s" : "", b->peak * 1e-9);
+    if (b->gang > 1)
+        at += snprintf(text + at, sizeof text - (size_t)at, ", gangs of %d", b->gang);
+    if (b->device)
+        at += snprintf(text + at, sizeof text - (size_t)at,
+                       "; %s, %s, %s, bf16 products %.1f GFLOP/s", hy_precision_name(b->precision),
+                       hy_device_name(b->device), hy_device_library(b->device), b->peak * 1e-9);
+    else
+        at += snprintf(text + at, sizeof text - (size_t)at,
+                       "; %s, %s, %d thread%s, products %.1f GFLOP/s",
+                       hy_precision_name(b->precision), hy_gemm_library(), b->threads,
+                       b->threads > 1 ? "s" : "", b->peak * 1e-9);
     if (many)
         snprintf(text + at, sizeof text - (size_t)at,
                  "; microseconds per token at lengths, growth: exponent of the time per %s",
@@ -101,6 +109,8 @@ static void add_data(struct hy_grid *g, const struct hy_bench *b, const char *va
     put(g, s, row, &c, "%.6g", p->rate * p->bytes * 1e-9);
     put(g, s, row, &c, "%lld", (long long)p->memory);
     put(g, s, row, &c, "%s", hy_precision_name(b->precision));
+    put(g, s, row, &c, "%d", b->gang);
+    put(g, s, row, &c, "%s", b->device ? hy_device_name(b->device) : "cpu");
 }
 
 void hy_bench_add(struct hy_grid *g, const struct hy_bench *b, const char *variant, int64_t params,

@@ -14,13 +14,15 @@ struct hy_bench {
     int decode;                                  /* one-token steps, else training */
     double seconds;                              /* per variant and length */
     enum hy_precision precision;
-    double peak; /* FLOP/s of matrix products in it */
+    double peak;              /* FLOP/s of matrix products in it */
+    struct hy_device *device; /* NULL: the CPU */
+    int gang;                 /* replicas that train in one graph */
 };
 
 /* One variant at one length. */
 struct hy_bench_point {
     int tokens, batch;
-    double rate;         /* tokens per second */
+    double rate;         /* tokens per second, of all replicas together */
     double flops, bytes; /* that the method needs per token: arithmetic, memory traffic */
     int64_t memory;      /* bytes: a training step's activations, a sequence's cache */
 };

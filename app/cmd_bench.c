@@ -1,5 +1,6 @@
 /* cmd_bench.c - how fast this machine trains and decodes each variant. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "app/args.h"
@@ -14,29 +15,35 @@
 
 static const char usage[] = "hylas bench [VARIANT...] [options]";
 
+/* Steps between two looks at a device: it works while the host prepares the next. */
+enum { DEVICE_STEPS = 8 };
+
 struct training {
     struct hy_trainer trainer;
+    struct hy_update *updates; /* a replica's each */
+    int steps;                 /* taken at a time */
     int64_t step;
     struct hy_err e; /* the first failure */
 };
 
 static void train(void *context)
 {
-    static const struct hy_update update = {.lr = 1e-4, .weight_decay = .1, .clip = 1};
     struct training *t = context;
     int steps;
-    hy_trainer_step(&t->trainer, ++t->step, &update);
-    if (hy_trainer_due(&t->trainer) && !t->e.code)
+    for (int i = 0; i < t->steps; i++)
+        hy_trainer_step(&t->trainer, ++t->step, t->updates);
+    if (!t->e.code)
         hy_trainer_collect(&t->trainer, &steps, &t->e);
 }
 
 /* Random text, every position scored. */
-static void fill(struct hy_trainer *t, int vocab)
+static void fill(struct hy_trainer *t, int replica, int vocab)
 {
     const int64_t rows = t->weights->rows;
-    struct hy_rng rng = hy_rng_start(0, HY_RNG_CHECK, 0, 0);
-    int32_t *tokens = hy_input(t->ends.tokens, 0), *labels = hy_input(t->ends.labels, 0);
-    hy_real *weights = hy_input(t->weights, 0);
+    struct hy_rng rng = hy_rng_start((uint64_t)replica, HY_RNG_CHECK, 0, 0);
+    int32_t *tokens = hy_input(t->ends.tokens, replica);
+    int32_t *labels = hy_input(t->ends.labels, replica);
+    hy_real *weights = hy_input(t->weights, replica);
     for (int64_t i = 0; i < rows; i++) {
         tokens[i] = (int32_t)hy_rng_below(&rng, (uint32_t)vocab);
         labels[i] = (int32_t)hy_rng_below(&rng, (uint32_t)vocab);
@@ -49,25 +56,32 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
                             struct hy_bench_point *p, int64_t *params, struct hy_grid *profile,
                             struct hy_err *e)
 {
-    const struct hy_shape shape = {.replicas = 1,
+    const struct hy_shape shape = {.replicas = b->gang,
                                    .batch = p->batch,
                                    .tokens = p->tokens,
                                    .mode = HY_TRAIN,
                                    .precision = b->precision};
     const double rows = (double)p->batch * p->tokens;
-    struct training t = {0};
-    int rc = hy_trainer_init(&t.trainer, spec, &shape, NULL, (int64_t)rows, 0, e);
-    if (rc || (rc = hy_slab_draw(&t.trainer.params, 0, 0, e)))
+    struct training t = {.steps = b->device ? DEVICE_STEPS : 1};
+    t.updates = calloc((size_t)b->gang, sizeof *t.updates);
+    int rc = t.updates ? hy_trainer_init(&t.trainer, spec, &shape, b->device, (int64_t)rows, 0, e)
+                       : hy_fail_memory(e);
+    for (int r = 0; r < b->gang && !rc; r++) {
+        t.updates[r] = (struct hy_update){.lr = 1e-4, .weight_decay = .1, .clip = 1};
+        rc = hy_slab_draw(&t.trainer.params, r, (uint64_t)r, e);
+    }
+    if (rc)
         goto out;
     t.trainer.optimizer.beta1 = .9;
     t.trainer.optimizer.beta2 = .95;
     t.trainer.optimizer.eps = 1e-8;
-    fill(&t.trainer, spec->vocab);
+    for (int r = 0; r < b->gang; r++)
+        fill(&t.trainer, r, spec->vocab);
     if (profile) {
         train(&t);
         t.trainer.graph->timed = 1;
     }
-    p->rate = hy_rate(train, &t, b->seconds) * rows;
+    p->rate = hy_rate(train, &t, b->seconds) * t.steps * rows * b->gang;
     p->flops = t.trainer.cost.flops / rows;
     p->bytes = t.trainer.cost.bytes / rows;
     p->memory = (int64_t)t.trainer.graph->arena_bytes;
@@ -80,6 +94,7 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
         hy_bench_add_profile(profile, spec->linear->name, p->tokens, t.trainer.graph);
 out:
     hy_trainer_release(&t.trainer);
+    free(t.updates);
     return rc;
 }
 
@@ -90,6 +105,7 @@ static int measure_decoding(const struct hy_model_spec *spec, const struct hy_be
     struct hy_slab weights;
     struct hy_decoder d;
     hy_slab_init(&weights, 1);
+    weights.device = b->device;
     int rc = hy_decoder_init(&d, spec, &weights, p->batch, p->tokens, 0, e);
     if (rc || (rc = hy_slab_draw(&weights, 0, 0, e)))
         goto out;
@@ -184,23 +200,25 @@ static int read_precision(const char *name, struct hy_bench *b, struct hy_err *e
     if (precision < 0)
         return hy_fail(e, HY_E_USAGE, "--precision takes %s, not %s", hy_precision_choices, name);
     b->precision = (enum hy_precision)precision;
-    return hy_gemm_check(b->precision, e);
+    return HY_OK;
 }
 
 static int read_options(int argc, char **argv, struct hy_bench *b, const struct hy_format **format,
                         int *profile, struct hy_err *e)
 {
-    int *const numbers[] = {&b->d_model, &b->layers, &b->heads,  &b->mlp,
-                            &b->vocab,   &b->batch,  &b->threads};
+    int *const numbers[] = {&b->d_model, &b->layers, &b->heads,   &b->mlp,
+                            &b->vocab,   &b->batch,  &b->threads, &b->gang};
     static const struct option options[] = {
         {"d-model", 1, NULL, 0},     {"layers", 1, NULL, 1},
         {"heads", 1, NULL, 2},       {"mlp", 1, NULL, 3},
         {"vocab", 1, NULL, 4},       {"batch", 1, NULL, 5},
-        {"threads", 1, NULL, 6},     {"seconds", 1, NULL, 's'},
+        {"threads", 1, NULL, 6},     {"gang", 1, NULL, 7},
+        {"device", 1, NULL, 'D'},    {"seconds", 1, NULL, 's'},
         {"tokens", 1, NULL, 't'},    {"decode", 0, NULL, 'd'},
         {"format", 1, NULL, 'f'},    {"profile", 0, NULL, 'p'},
         {"precision", 1, NULL, 'P'}, {0},
     };
+    const char *device = "cpu";
     int c, rc = HY_OK;
     hy_args_begin();
     while (!rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1) {
@@ -217,6 +235,11 @@ static int read_options(int argc, char **argv, struct hy_bench *b, const struct 
             *profile = 1;
         else if (c == 'P')
             rc = read_precision(optarg, b, e);
+        else if (c == 'D')
+            rc = (device = optarg, hy_is_device(optarg))
+                     ? HY_OK
+                     : hy_fail(e, HY_E_USAGE, "--device takes auto, cpu, cuda or cuda:K, not %s",
+                               optarg);
         else if (c == 'f')
             rc = (*format = hy_format_find(optarg, e)) ? HY_OK : HY_E_USAGE;
         else if (!(rc = hy_args_int(options[c].name, optarg, 1, 1 << 24, &value, e)))
@@ -238,7 +261,9 @@ static int read_options(int argc, char **argv, struct hy_bench *b, const struct 
         if (!hy_variant_find(argv[i]))
             return hy_refuse_plugin((struct hy_mark){0}, "variant", argv[i],
                                     (const void *const *)hy_variants, e);
-    return HY_OK;
+    if ((rc = hy_device_choose(device, 0, 0, &b->device, NULL, e)))
+        return rc;
+    return b->device ? HY_OK : hy_gemm_check(b->precision, e);
 }
 
 static int is_wanted(const char *name, int argc, char **argv)
@@ -256,6 +281,7 @@ static int run(int argc, char **argv, struct hy_err *e)
                          .heads = 4,
                          .vocab = 256,
                          .threads = 1,
+                         .gang = 1,
                          .seconds = 5,
                          .lengths = {256},
                          .length_count = 1};
@@ -263,9 +289,9 @@ static int run(int argc, char **argv, struct hy_err *e)
     struct hy_grid table = {0}, profile = {0};
     int profiled = 0, rc = read_options(argc, argv, &b, &format, &profiled, e);
     if (rc)
-        return rc;
+        goto out;
     hy_gemm_set_threads(b.threads);
-    b.peak = hy_gemm_peak(b.precision);
+    b.peak = b.device ? hy_device_peak(b.device) : hy_gemm_peak(b.precision);
     hy_bench_begin(&table, &b);
     hy_bench_begin_profile(&profile);
     for (int i = 0; hy_variants[i] && !rc; i++)
@@ -277,8 +303,10 @@ static int run(int argc, char **argv, struct hy_err *e)
         printf("\n");
         rc = hy_print_grid(&profile, format, e);
     }
+out:
     hy_grid_release(&profile);
     hy_grid_release(&table);
+    hy_device_close(b.device);
     return rc;
 }
 
@@ -297,8 +325,10 @@ const struct hy_command hy_command_bench = {
         "  --mlp N       hidden width of the MLP (from the width)\n"
         "  --vocab N     vocabulary (256)\n"
         "  --threads N   threads (1)\n"
+        "  --device D    cpu, cuda, cuda:K, or auto: a GPU where there is one (cpu)\n"
+        "  --gang N      replicas that train in one graph; rates are those of all together (1)\n"
         "  --seconds S   time per variant and length (5)\n"
-        "  --precision P float32 or bf16, of the operands of products in training (float32)\n"
+        "  --precision P float32, bf16 or tf32, of the operands of products in training (float32)\n"
         "  --format F    text, md, csv, latex or html\n"
         "  --profile     also the time of each kind of op\n",
     .run = run,

@@ -85,7 +85,11 @@ int main(int argc, char **argv)
     struct hy_err e = {0};
     const int has_verb = take_common(&argc, argv, &common);
     if (common.version) {
-        puts("hylas " HY_VERSION);
+#ifdef HY_CUDA
+        puts("hylas " HY_VERSION ", with CUDA " HY_CUDA);
+#else
+        puts("hylas " HY_VERSION ", for CPUs only (built without CUDA)");
+#endif
         return finish_output(HY_OK, &e);
     }
     if (!has_verb) {

@@ -1,11 +1,16 @@
 # Tables of plug-ins, generated from file names.
 #
-# hylas_plugins(VAR folder type prefix header)
-#   Every folder/<name>.c that defines `const struct <type> <prefix>_<name>` is a plug-in. Writes a C file
+# hylas_plugins(VAR folder type prefix header [pattern...])
+#   Every folder/<name>.c (of those that a pattern matches) that defines `const struct <type> <prefix>_<name>` is a plug-in. Writes a C file
 #   that defines `const struct <type> *const <prefix>s[]`, sorted by name and ended by NULL, and puts its
 #   path into VAR. (The table of tables is hy_tables, of commands hy_commands, and so on.)
 function(hylas_plugins var folder type prefix header)
-    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${folder}/*.c)
+    set(patterns ${ARGN})
+    if(NOT patterns)
+        set(patterns *.c)
+    endif()
+    list(TRANSFORM patterns PREPEND ${folder}/)
+    file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${patterns})
     list(SORT files)
     set(declarations "")
     set(rows "")

@@ -1,9 +1,11 @@
-/* golden DIR: compares the operators with every vector in DIR (*.safetensors).
+/* golden [--cuda] DIR: compares the operators, on the CPU or on the first CUDA device, with every
+ * vector in DIR (*.safetensors).
  *
  * A file holds an operator's inputs, upstream gradients and, computed in float64 by an independent
  * step-by-step reference, its results: o, ht and d_<input>. The error of a result is the largest
  * deviation relative to the largest reference element. Files of operators that are not known here
- * are listed as skipped. Exit status 1 when a result misses its tolerance or nothing was compared.
+ * are listed as skipped. Exit status 1 when a result misses its tolerance or nothing was compared,
+ * 77 when there is no device.
  */
 #include <dirent.h>
 #include <math.h>
@@ -27,6 +29,7 @@ struct result {
 
 struct run {
     const struct hy_st_file *file;
+    struct hy_device *device;
     struct hy_graph *graph;
     int batch, tokens, heads, key_width, value_width;
     double scale;
@@ -67,8 +70,7 @@ static int number(const struct run *r, const char *key)
 static int fill(struct hy_tensor *t, const float *from)
 {
     if (t && from)
-        for (int64_t i = 0; i < t->rows * t->cols; i++)
-            ((hy_real *)t->data)[i] = from[i];
+        memcpy(hy_input(t, 0), from, (size_t)(t->rows * t->cols) * sizeof *from);
     return !t || from ? 0 : -1;
 }
 
@@ -94,10 +96,13 @@ static int take_result(struct run *r, const char *name, const struct hy_tensor *
 {
     if (!t)
         return 0;
+    struct hy_err e;
     float *to = add_result(r, name, t->rows * t->cols);
-    for (int64_t i = 0; to && i < t->rows * t->cols; i++)
-        to[i] = (float)((const hy_real *)t->data)[i];
-    return to ? 0 : -1;
+    if (to && !hy_graph_read(t, 0, to, &e))
+        return 0;
+    if (to)
+        fprintf(stderr, "%s: %s\n", name, e.text);
+    return -1;
 }
 
 static int take_gradients(struct run *r)
@@ -151,7 +156,7 @@ static struct hy_tensor *build_retention(struct run *r)
 
 static int prepare_retention(struct run *r)
 {
-    hy_real *g = r->g->data;
+    float *g = hy_input(r->g, 0);
     for (int h = 0; h < r->heads; h++)
         g[h] = (hy_real)log1p(-exp2(-5 - h));
     return 0;
@@ -183,8 +188,9 @@ static struct hy_tensor *build_kda(struct run *r)
 static int prepare_hgrn2(struct run *r)
 {
     const float *g = input(r, "g");
+    float *k = hy_input(r->k, 0);
     for (int64_t i = 0; g && i < r->k->rows * r->k->cols; i++)
-        ((hy_real *)r->k->data)[i] = (hy_real)-expm1(g[i]);
+        k[i] = (float)-expm1(g[i]);
     return g ? 0 : -1;
 }
 
@@ -193,9 +199,9 @@ static int finish_hgrn2(struct run *r)
     const float *g = input(r, "g");
     if (take_gradients(r))
         return -1;
-    float *d_g = find_result(r, "d_g");
+    float *d_g = find_result(r, "d_g"), *d_k = find_result(r, "d_k");
     for (int64_t i = 0; i < r->g->rows * r->g->cols; i++)
-        d_g[i] -= (float)(((const hy_real *)r->k->grad->data)[i] * exp(g[i]));
+        d_g[i] -= (float)(d_k[i] * exp(g[i]));
     return 0;
 }
 
@@ -223,7 +229,7 @@ static int prepare_mamba2(struct run *r)
     struct mamba2 m;
     if (open_mamba2(r, &m))
         return -1;
-    hy_real *v = r->v->data, *g = r->g->data;
+    float *v = hy_input(r->v, 0), *g = hy_input(r->g, 0);
     for (int64_t i = 0; i < r->g->rows * r->heads; i++) {
         g[i] = m.dt[i] * m.a[i % r->heads];
         for (int c = 0; c < r->value_width; c++)
@@ -236,15 +242,16 @@ static int finish_mamba2(struct run *r)
 {
     struct mamba2 m;
     const int64_t rows = r->g->rows * r->heads;
-    const hy_real *dv = r->v->grad->data, *dg = r->g->grad->data;
     float *o = find_result(r, "o"), *d_x = add_result(r, "d_x", rows * r->value_width);
     float *d_dt = add_result(r, "d_dt", rows), *d_a = add_result(r, "d_A", r->heads);
     float *d_d = add_result(r, "d_D", r->heads);
     if (open_mamba2(r, &m) || take_result(r, "d_B", r->k->grad) ||
-        take_result(r, "d_C", r->q->grad) || (r->h0 && take_result(r, "d_h0", r->h0->grad)))
+        take_result(r, "d_C", r->q->grad) || take_result(r, "d_v", r->v->grad) ||
+        take_result(r, "d_g", r->g->grad) || (r->h0 && take_result(r, "d_h0", r->h0->grad)))
         return -1;
     if (!o || !d_x || !d_dt || !d_a || !d_d)
         return -1;
+    const float *dv = find_result(r, "d_v"), *dg = find_result(r, "d_g");
     for (int64_t i = 0; i < rows; i++) {
         const int64_t head = i % r->heads;
         double sum = m.a[head] * (double)dg[i];
@@ -302,6 +309,7 @@ static int build_graph(struct run *r, const struct vector_op *op, struct hy_err 
     r->graph = hy_graph_new(&shape, NULL, NULL, NULL);
     if (!r->graph)
         return hy_fail_memory(e);
+    r->graph->device = r->device;
     r->q = leaf(r, "q", (int64_t)r->heads * r->key_width);
     r->k = leaf(r, "k", (int64_t)r->heads * r->key_width);
     r->v = leaf(r, "v", (int64_t)r->heads * r->value_width);
@@ -373,10 +381,10 @@ static int compare(const struct run *r, double *worst, struct hy_err *e)
     return HY_OK;
 }
 
-static int check_file(const struct hy_st_file *file, const struct vector_op *op, double *worst,
-                      struct hy_err *e)
+static int check_file(const struct hy_st_file *file, const struct vector_op *op,
+                      struct hy_device *device, double *worst, struct hy_err *e)
 {
-    struct run r = {.file = file};
+    struct run r = {.file = file, .device = device};
     const char *scale = hy_st_value(file, "scale");
     r.batch = number(&r, "B");
     r.tokens = number(&r, "T");
@@ -411,7 +419,7 @@ struct tally {
     double worst[OPERATORS][KINDS][GROUPS];
 };
 
-static void check_path(const char *path, struct tally *tally)
+static void check_path(const char *path, struct hy_device *device, struct tally *tally)
 {
     struct hy_st_file file;
     struct hy_err e;
@@ -428,7 +436,7 @@ static void check_path(const char *path, struct tally *tally)
     if (i == OPERATORS) {
         printf("skip  %s: no operator %s here\n", path, name ? name : "named");
         tally->skipped++;
-    } else if (check_file(&file, &operators[i], tally->worst[i][row], &e) != HY_OK) {
+    } else if (check_file(&file, &operators[i], device, tally->worst[i][row], &e) != HY_OK) {
         printf("FAIL  %s: %s\n", path, e.text);
         tally->broken++;
     } else {
@@ -471,13 +479,25 @@ int main(int argc, char **argv)
 {
     struct tally tally = {0};
     struct dirent **entries;
-    if (argc != 2) {
-        fprintf(stderr, "usage: golden DIR\n");
+    struct hy_device *device = NULL;
+    struct hy_err e;
+    const int on_device = argc == 3 && !strcmp(argv[1], "--cuda");
+    if (argc != 2 + on_device) {
+        fprintf(stderr, "usage: golden [--cuda] DIR\n");
         return 2;
     }
-    const int count = scandir(argv[1], &entries, is_vector, alphasort);
+    const char *folder = argv[1 + on_device];
+    if (on_device && hy_device_count(&e) < 1) {
+        printf("nothing was compared: %s\n", e.text);
+        return 77;
+    }
+    if (on_device && hy_device_open(0, 0, &device, &e)) {
+        fprintf(stderr, "golden: %s\n", e.text);
+        return 1;
+    }
+    const int count = scandir(folder, &entries, is_vector, alphasort);
     if (count < 0) {
-        perror(argv[1]);
+        perror(folder);
         return 2;
     }
     for (int i = 0; i < OPERATORS; i++)
@@ -486,10 +506,11 @@ int main(int argc, char **argv)
                 tally.worst[i][row][group] = -1; /* nothing compared */
     for (int i = 0; i < count; i++) {
         char path[4096];
-        snprintf(path, sizeof path, "%s/%s", argv[1], entries[i]->d_name);
-        check_path(path, &tally);
+        snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
+        check_path(path, device, &tally);
         free(entries[i]);
     }
     free(entries);
+    hy_device_close(device);
     return judge(&tally) ? 0 : 1;
 }

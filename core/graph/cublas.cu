@@ -1,6 +1,7 @@
 /* cublas.cu - cuBLAS, found when it is needed, and the products of all replicas in one call. */
 #include "core/graph/cuda.cuh"
 
+#include <cuda_bf16.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -63,6 +64,56 @@ void hy_cublas_unload(struct hy_cublas *b)
     if (b->library)
         dlclose(b->library);
     *b = {};
+}
+
+/* Random bf16 numbers in (-1, 1): on zeros a device runs faster than on any real data. */
+__global__ static void randomise(__nv_bfloat16 *x, int64_t count)
+{
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count;
+         i += (int64_t)gridDim.x * blockDim.x) {
+        uint32_t h = (uint32_t)i * 2654435761u + 1;
+        h = (h ^ h >> 15) * 2246822519u;
+        h ^= h >> 13;
+        x[i] = __float2bfloat16((float)(int32_t)h * (1.0f / 2147483648.0f));
+    }
+}
+
+double hy_device_peak(struct hy_device *d)
+{
+    enum { SIDE = 8192, TRIES = 3, PRODUCTS = 5 };
+    const int64_t count = (int64_t)SIDE * SIDE;
+    const size_t bytes = 3 * (size_t)count * sizeof(__nv_bfloat16);
+    const float one = 1, zero = 0;
+    struct hy_launch at = {NULL, d, d->stream, 1, NULL};
+    cudaEvent_t start = NULL, end = NULL;
+    void *memory = NULL;
+    double best = 0;
+    int bad = hy_device_alloc(d, bytes, "the measurement of products", &memory, NULL) ||
+              cudaEventCreate(&start) || cudaEventCreate(&end);
+    __nv_bfloat16 *a = (__nv_bfloat16 *)memory, *b = a + count, *c = b + count;
+    if (!bad)
+        hy_start(&at, dim3(4096), dim3(256), 0, randomise, a, 2 * count);
+    for (int round = 0; round <= TRIES && !bad; round++) { /* the first only warms up */
+        float milliseconds = 0;
+        bad |= cudaEventRecord(start, d->stream) != cudaSuccess;
+        for (int i = 0; i < PRODUCTS; i++)
+            bad |= d->cublas.gemm(d->blas, CUBLAS_OP_N, CUBLAS_OP_N, SIDE, SIDE, SIDE, &one, a,
+                                  CUDA_R_16BF, SIDE, 0, b, CUDA_R_16BF, SIDE, 0, &zero, c,
+                                  CUDA_R_16BF, SIDE, 0, 1, CUBLAS_COMPUTE_32F,
+                                  CUBLAS_GEMM_DEFAULT) != CUBLAS_STATUS_SUCCESS;
+        bad |= cudaEventRecord(end, d->stream) != cudaSuccess ||
+               cudaEventSynchronize(end) != cudaSuccess ||
+               cudaEventElapsedTime(&milliseconds, start, end) != cudaSuccess;
+        const double rate = 2.0 * PRODUCTS * SIDE * (double)count / (milliseconds * 1e-3);
+        if (!bad && round && rate > best)
+            best = rate;
+    }
+    if (start)
+        cudaEventDestroy(start);
+    if (end)
+        cudaEventDestroy(end);
+    hy_device_free(d, memory, bytes);
+    return bad ? 0 : best;
 }
 
 void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t m, int64_t n,

@@ -1,8 +1,46 @@
-/* device.c - what stands in for the CUDA backend in a build without it: there is no device to open,
- * so nobody has one to hand in. */
+/* device.c - devices by name; and what stands in for the CUDA backend in a build without it: there
+ * is no device to open, so nobody has one to hand in. */
 #include "core/graph/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* K of "cuda:K"; -1 where text is anything else. */
+static int ordinal_of(const char *text)
+{
+    char *end;
+    if (strncmp(text, "cuda:", 5) != 0 || text[5] < '0' || text[5] > '9')
+        return -1;
+    const long k = strtol(text + 5, &end, 10);
+    return *end || k > 4095 ? -1 : (int)k;
+}
+
+int hy_is_device(const char *text)
+{
+    return !strcmp(text, "auto") || !strcmp(text, "cpu") || !strcmp(text, "cuda") ||
+           ordinal_of(text) >= 0;
+}
+
+int hy_device_choose(const char *name, int local_rank, int dry, struct hy_device **out,
+                     struct hy_err *note, struct hy_err *e)
+{
+    const int is_auto = !strcmp(name, "auto"), ordinal = ordinal_of(name);
+    struct hy_err why = {0};
+    *out = NULL;
+    if (!strcmp(name, "cpu"))
+        return HY_OK;
+    const int count = hy_device_count(&why);
+    int rc = why.code;
+    if (count > 0)
+        rc = hy_device_open(ordinal >= 0 ? ordinal : local_rank % count, dry, out, &why);
+    if (!rc || (is_auto && count == 0))
+        return HY_OK;
+    if (!is_auto)
+        return hy_fail(e, rc, "the device is to be %s, but %s", name, why.text);
+    if (note)
+        *note = why;
+    return HY_OK;
+}
 
 #ifndef HY_CUDA
 
@@ -37,6 +75,7 @@ NEVER(int, hy_device_memory, const struct hy_device *d, struct hy_device_memory 
 NEVER(int, hy_device_alloc, struct hy_device *d, size_t bytes, const char *what, void **out,
       struct hy_err *e)
 NEVER(void, hy_device_free, struct hy_device *d, void *p, size_t bytes)
+NEVER(double, hy_device_peak, struct hy_device *d)
 NEVER(int, hy_device_wait, struct hy_device *d, struct hy_err *e)
 NEVER(int, hy_device_write, struct hy_device *d, void *to, const void *from, size_t bytes,
       struct hy_err *e)

@@ -44,6 +44,15 @@ int hy_device_count(struct hy_err *why);
 int hy_device_open(int ordinal, int dry, struct hy_device **out, struct hy_err *e);
 void hy_device_close(struct hy_device *d); /* accepts NULL */
 
+/* Is text a device's name: "auto", "cpu", "cuda", "cuda:K"? */
+int hy_is_device(const char *text);
+/* Opens the device of that name; *out NULL: the CPU. "cuda" is one of the machine's devices, dealt
+ * out by local_rank, the number of this process among those on its machine; "auto" is the same
+ * where there is one, else the CPU. note (may be NULL): set where auto takes the CPU although the
+ * machine has a device, which does not open. dry: as for hy_device_open. */
+int hy_device_choose(const char *name, int local_rank, int dry, struct hy_device **out,
+                     struct hy_err *note, struct hy_err *e);
+
 /* "cuda:0 NVIDIA H100 80GB HBM3" */
 const char *hy_device_name(const struct hy_device *d);
 /* Bytes of its memory. */
@@ -61,6 +70,10 @@ int hy_device_memory(const struct hy_device *d, struct hy_device_memory *out, st
 int hy_device_alloc(struct hy_device *d, size_t bytes, const char *what, void **out,
                     struct hy_err *e);
 void hy_device_free(struct hy_device *d, void *p, size_t bytes); /* accepts NULL */
+
+/* FLOP/s of large matrix products in bf16, of random numbers: what shares of its speed are shares
+ * of. 0: it could not be measured. */
+double hy_device_peak(struct hy_device *d);
 
 /* Waits for all work given to the device. */
 int hy_device_wait(struct hy_device *d, struct hy_err *e);

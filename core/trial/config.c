@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/trial/config_read.h"
-#include "core/trial/device.h"
 
 /* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
  * that the caller reads itself, or NULL. */

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "core/trial/config_read.h"
-#include "core/trial/device.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
 
@@ -71,7 +70,7 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
     struct hy_engine x;
     struct hy_device *device = NULL;
     /* Where the device is another machine's the plan is the CPU's. */
-    (void)hy_trial_device(config, 0, 1, &device, NULL, NULL);
+    (void)hy_device_choose(config->run.device, 0, 1, &device, NULL, NULL);
     int rc = hy_engine_init(&x, config, device, 1, e);
     if (!rc && device)
         rc = check_device(&x, device, e);

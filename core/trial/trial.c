@@ -9,7 +9,6 @@
 #include "core/base/clock.h"
 #include "core/model/checkpoint.h"
 #include "core/ops/support/gemm.h"
-#include "core/trial/device.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
 #include "core/trial/stopping.h"
@@ -375,7 +374,7 @@ static int start(struct run *r, struct hy_err *e)
     struct hy_err note = {0};
     int rc = hy_config_key(c, NULL, r->key, e);
     hy_gemm_set_threads(c->run.threads);
-    if (rc || (rc = hy_trial_device(c, r->io->local_rank, 0, &r->device, &note, e)))
+    if (rc || (rc = hy_device_choose(c->run.device, r->io->local_rank, 0, &r->device, &note, e)))
         return rc;
     if (note.code)
         emit_text(r, "device_refused", note.text);
