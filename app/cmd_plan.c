@@ -187,9 +187,11 @@ static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run,
     add_match(g, row, run);
 }
 
-static int is_trained(const char *status)
+/* A pruned run is given up for as long as the sweep prunes. */
+static int is_trained(const struct hy_plan_run *run, const char *status)
 {
-    return !strcmp(status, "done") || !strcmp(status, "diverged");
+    return !strcmp(status, "done") || !strcmp(status, "diverged") ||
+           (!strcmp(status, "pruned") && run->config.run.halving.metric);
 }
 
 /* What is left to train, and how long that takes. */
@@ -205,7 +207,7 @@ static int print_summary(const struct hy_plan *plan, const struct statuses *s, i
         return hy_fail_memory(e);
     }
     for (int i = 0; i < plan->count; i++) {
-        if (is_trained(s->text[i]))
+        if (is_trained(&plan->runs[i], s->text[i]))
             continue;
         seconds[open++] = plan->runs[i].seconds;
         total += plan->runs[i].seconds;

@@ -1,4 +1,4 @@
-/* The child process of a rank: one run, configured on standard input, rows on descriptor 3. */
+/* The child process of a rank: one run, ordered on standard input, rows on descriptor 3. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -23,19 +23,15 @@ static int read_input(struct hy_buf *text, struct hy_err *e)
 
 static int run(int argc, char **argv, struct hy_err *e)
 {
-    static const struct option options[] = {{"checkpoint", required_argument, NULL, 'c'},
-                                            {"parent", required_argument, NULL, 'p'},
-                                            {0}};
+    static const struct option options[] = {{"parent", required_argument, NULL, 'p'}, {0}};
     struct hy_service service = {.stop = &hy_stop_signals, .rows_fd = ROWS_FD, .owns_process = 1};
-    struct hy_buf config = {0};
+    struct hy_buf order = {0};
     int rc = HY_OK;
     hy_stop_install(STOP_SECONDS);
     hy_args_begin();
     for (int c; !rc && (c = hy_args_next(argc, argv, ":", options, e)) != -1;) {
         long parent;
-        if (c == 'c') {
-            service.checkpoint = optarg;
-        } else if (c == 'p' && !(rc = hy_args_int("--parent", optarg, 1, 1L << 30, &parent, e))) {
+        if (c == 'p' && !(rc = hy_args_int("--parent", optarg, 1, 1L << 30, &parent, e))) {
             prctl(PR_SET_PDEATHSIG, SIGTERM); /* saves its work, then */
             if (getppid() != parent)
                 return hy_fail(e, HY_E_ENV, "the rank of this trial is gone");
@@ -45,20 +41,19 @@ static int run(int argc, char **argv, struct hy_err *e)
     }
     if (rc)
         return rc;
-    rc = read_input(&config, e);
-    service.config = config.data ? config.data : "";
+    rc = read_input(&order, e);
+    service.order = order.data ? order.data : "";
     if (!rc)
         rc = hy_serve(&service, e);
-    hy_buf_release(&config);
+    hy_buf_release(&order);
     return rc;
 }
 
 const struct hy_command hy_command_trial = {
     .name = "trial",
-    .usage = "hylas trial [--checkpoint FILE] [--parent PID] < CONFIG 3> ROWS",
+    .usage = "hylas trial [--parent PID] < ORDER 3> ROWS",
     .summary = "trains one run, as the ranks of hylas run start it",
-    .help = "  --checkpoint FILE   resumed where it exists, written when stopped\n"
-            "  --parent PID        stops when this parent dies\n",
+    .help = "  --parent PID  stops when this parent dies\n",
     .hidden = 1,
     .run = run,
 };

@@ -25,7 +25,7 @@ static void close_fd(int *fd)
 static int open_text(const char *text)
 {
     const size_t size = strlen(text);
-    const int fd = memfd_create("hylas-config", MFD_CLOEXEC);
+    const int fd = memfd_create("hylas-order", MFD_CLOEXEC);
     if (fd < 0)
         return -1;
     if (write(fd, text, size) != (ssize_t)size || lseek(fd, 0, SEEK_SET) < 0) {
@@ -35,7 +35,7 @@ static int open_text(const char *text)
     return fd;
 }
 
-static int spawn(pid_t *pid, char *const *argv, int config_fd, int rows_fd, int words_fd)
+static int spawn(pid_t *pid, char *const *argv, int order_fd, int rows_fd, int words_fd)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -45,7 +45,7 @@ static int spawn(pid_t *pid, char *const *argv, int config_fd, int rows_fd, int 
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&attributes);
     /* Descriptor 3 last: any of the others may sit there. */
-    posix_spawn_file_actions_adddup2(&files, config_fd, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&files, order_fd, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&files, words_fd, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&files, words_fd, STDERR_FILENO);
     posix_spawn_file_actions_adddup2(&files, rows_fd, ROWS_FD);
@@ -62,24 +62,21 @@ static int spawn(pid_t *pid, char *const *argv, int config_fd, int rows_fd, int 
     return error;
 }
 
-static int start_process(pid_t *pid, const char *config, const char *checkpoint, int rows_fd,
-                         int words_fd, struct hy_err *e)
+static int start_process(pid_t *pid, const char *order, int rows_fd, int words_fd, struct hy_err *e)
 {
     char parent[32];
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    const char *argv[] = {
-        "hylas", "trial", "--parent", parent, checkpoint ? "--checkpoint" : NULL, checkpoint, NULL};
-    int config_fd = open_text(config);
-    if (config_fd < 0)
+    const char *argv[] = {"hylas", "trial", "--parent", parent, NULL};
+    int order_fd = open_text(order);
+    if (order_fd < 0)
         return hy_fail_errno(e, HY_E_ENV, "cannot prepare a trial's process");
-    const int error = spawn(pid, (char *const *)argv, config_fd, rows_fd, words_fd);
-    close_fd(&config_fd);
+    const int error = spawn(pid, (char *const *)argv, order_fd, rows_fd, words_fd);
+    close_fd(&order_fd);
     return error ? hy_fail(e, HY_E_ENV, "cannot start a trial's process: %s", strerror(error))
                  : HY_OK;
 }
 
-int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, int isolated,
-                   struct hy_err *e)
+int hy_child_start(struct hy_child *c, const char *order, int isolated, struct hy_err *e)
 {
     int rows[2] = {-1, -1}, words[2] = {-1, -1}, rc;
     struct hy_child child = {0};
@@ -90,9 +87,9 @@ int hy_child_start(struct hy_child *c, const char *config, const char *checkpoin
     fcntl(rows[0], F_SETFL, O_NONBLOCK);
     fcntl(words[0], F_SETFL, O_NONBLOCK);
     if (isolated) {
-        rc = start_process(&child.pid, config, checkpoint, rows[1], words[1], e);
+        rc = start_process(&child.pid, order, rows[1], words[1], e);
     } else {
-        rc = hy_inside_start(config, checkpoint, rows[1], words[1], &child.inside, e);
+        rc = hy_inside_start(order, rows[1], words[1], &child.inside, e);
         rows[1] = words[1] = -1;
     }
     if (!rc) {

@@ -1,7 +1,7 @@
 /* child.h - the process that trains one run: `hylas trial`, started by its rank; or a thread of the
  * rank in its place. Local.
  *
- * The child reads its configuration from standard input, writes rows as JSON lines to descriptor 3
+ * The child reads its order from standard input, writes rows as JSON lines to descriptor 3
  * and stops when its parent dies. What it prints is kept as its last words. */
 #ifndef HY_RUNNER_CHILD_H
 #define HY_RUNNER_CHILD_H
@@ -24,9 +24,8 @@ struct hy_child {
     struct rusage usage;
 };
 
-/* config: JSON; checkpoint: a path, or NULL; isolated: as a process. */
-int hy_child_start(struct hy_child *c, const char *config, const char *checkpoint, int isolated,
-                   struct hy_err *e);
+/* order: JSON, as rank 0 wrote it; isolated: as a process. */
+int hy_child_start(struct hy_child *c, const char *order, int isolated, struct hy_err *e);
 /* Reads what is there, without waiting; 1 once the child is gone and everything is read. */
 int hy_child_poll(struct hy_child *c);
 /* Waits until the child has something to say, at most that long. */

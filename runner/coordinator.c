@@ -1,6 +1,7 @@
 #include "runner/coordinator.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,10 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "runner/crew.h"
+#include "runner/halving.h"
 #include "runner/progress.h"
 #include "runner/roster.h"
+#include "runner/rungs.h"
 
 enum { MAX_LOSSES = 3 }; /* ranks that a run may take along before it counts as failed */
 static const double beat_seconds = 1; /* between signs of life to the ranks */
@@ -20,6 +23,7 @@ struct run {
     int64_t id; /* in the store */
     int attempts, losses;
     char status[16]; /* last known to the store */
+    double score;    /* the last one that its rule of halving looks at; NaN: none */
 };
 
 struct hy_coordinator {
@@ -32,12 +36,26 @@ struct hy_coordinator {
     struct run *runs;  /* by index in the plan */
     struct hy_roster *roster;
     struct hy_crew *crew;
+    struct hy_halving *halving;
     int ended_here; /* runs that this program brought to an end */
     int stopping, left;
     int broken;     /* a rank was lost */
     int must_flush; /* an end waits to be durable */
     double flushed, shown, beat;
 };
+
+/* Runs that may now go on from their rungs are next to be trained. Whether `awaited` is among them,
+ * which is left to the caller. */
+static int promote(struct hy_coordinator *c, int awaited)
+{
+    int seen = 0;
+    for (int run; (run = hy_halving_next(c->halving)) >= 0;)
+        if (run == awaited)
+            seen = 1;
+        else
+            hy_roster_hurry(c->roster, run);
+    return seen;
+}
 
 /* ---- Beginning ---- */
 
@@ -72,9 +90,12 @@ static int register_run(struct hy_coordinator *c, int64_t sweep, int index, stru
         .lr = config->train.lr,
         .config = json,
     };
-    const int rc = hy_store_add_run(c->store, sweep, &facts, &run->id, run->status, e);
+    int rc = hy_store_add_run(c->store, sweep, &facts, &run->id, run->status, e);
     free(json);
-    if (!rc && is_final(run->status))
+    int is_on_rung = 0;
+    if (!rc)
+        rc = hy_rungs_restore(c->halving, index, c->store, run->id, run->status, &is_on_rung, e);
+    if (!rc && (is_final(run->status) || is_on_rung))
         hy_roster_end(c->roster, index, run->status);
     return rc;
 }
@@ -97,9 +118,13 @@ int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
     if (!rc)
         rc = hy_roster_new(c->plan, &c->roster, e);
     if (!rc)
+        rc = hy_halving_new(c->plan, &c->halving, e);
+    if (!rc)
         rc = hy_crew_new(hy_comm_size(comm), a->patience, &c->crew, e);
     for (int i = 0; !rc && i < c->plan->count; i++)
         rc = register_run(c, a->sweep, i, e);
+    if (!rc)
+        promote(c, -1);
     if (!rc)
         rc = hy_store_flush(c->store, e);
     if (!rc && mkdir(c->checkpoints, 0777) && errno != EEXIST)
@@ -119,6 +144,7 @@ void hy_coordinator_free(struct hy_coordinator *c)
         rmdir(c->checkpoints); /* stays where it holds something */
     free(c->checkpoints);
     hy_crew_free(c->crew);
+    hy_halving_free(c->halving);
     hy_roster_free(c->roster);
     free(c->runs);
     free(c);
@@ -128,7 +154,10 @@ void hy_coordinator_free(struct hy_coordinator *c)
 
 static struct hy_progress progress_of(const struct hy_coordinator *c)
 {
-    return hy_roster_progress(c->roster, hy_comm_size(c->comm));
+    struct hy_progress p = hy_roster_progress(c->roster, hy_comm_size(c->comm));
+    if (hy_halving_is_used(c->halving))
+        p.eta = -1; /* who goes on is not known */
+    return p;
 }
 
 static void report_end(const struct hy_coordinator *c, int index, const char *status,
@@ -153,6 +182,7 @@ static char *checkpoint_path(const struct hy_coordinator *c, int index)
 
 static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *e)
 {
+    const int64_t until = hy_halving_until(c->halving, index);
     struct hy_value *order = hy_value_map();
     char *path = checkpoint_path(c, index), *json = NULL;
     int rc = order && path ? HY_OK : hy_fail_memory(e);
@@ -160,6 +190,8 @@ static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *
         rc = hy_value_set(order, "config", hy_value_copy(c->plan->runs[index].config.tree), e);
     if (!rc)
         rc = hy_value_set(order, "checkpoint", hy_value_string(path), e);
+    if (!rc && until)
+        rc = hy_value_set(order, "until", hy_value_int(until), e);
     if (!rc && !(json = hy_value_to_json(order, 0)))
         rc = hy_fail_memory(e);
     if (!rc)
@@ -167,6 +199,7 @@ static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *
     if (!rc) {
         hy_roster_begin(c->roster, index);
         c->runs[index].attempts++;
+        c->runs[index].score = NAN;
         hy_crew_set_run(c->crew, rank, index);
     }
     free(json);
@@ -186,9 +219,10 @@ static int give_work(struct hy_coordinator *c, struct hy_err *e)
     return rc;
 }
 
-static int take_rows(struct hy_coordinator *c, struct run *run, const struct hy_message *m,
+static int take_rows(struct hy_coordinator *c, int index, const struct hy_message *m,
                      struct hy_err *e)
 {
+    struct run *run = &c->runs[index];
     int rc = HY_OK;
     char *text = strndup(m->payload, m->size), *rest = NULL;
     if (!text)
@@ -200,6 +234,8 @@ static int take_rows(struct hy_coordinator *c, struct run *run, const struct hy_
         rc = hy_row_decode(line, &row, &memory, e);
         if (!rc)
             rc = hy_store_row(c->store, run->id, &row, e);
+        if (!rc && hy_halving_looks_at(c->halving, index, &row))
+            run->score = row.value;
         free(memory);
     }
     free(text);
@@ -219,11 +255,35 @@ static int end_run(struct hy_coordinator *c, int index, const char *status, cons
     const int rc = hy_store_end_run(c->store, run->id, status, *reason ? reason : NULL, e);
     c->must_flush = 1;
     hy_roster_end(c->roster, index, status);
+    hy_halving_end(c->halving, index, status);
+    promote(c, -1);
     c->ended_here++;
     report_end(c, index, shown, reason, took);
     if (again)
         hy_roster_wait(c->roster, index);
     return rc;
+}
+
+/* A run has come to its next rung. Until it may go on it counts as pruned. */
+static int take_pause(struct hy_coordinator *c, int index, struct hy_err *e)
+{
+    char reason[128];
+    hy_halving_reach(c->halving, index, c->runs[index].score);
+    const int goes_on = promote(c, index);
+    hy_halving_reason(c->halving, index, goes_on, reason, sizeof reason);
+    c->runs[index].attempts--; /* which are for failures */
+    const int rc = end_run(c, index, goes_on ? "interrupted" : "pruned", reason, 0, e);
+    if (goes_on)
+        hy_roster_hurry(c->roster, index);
+    return rc;
+}
+
+static void drop_checkpoint(const struct hy_coordinator *c, int index)
+{
+    char *path = checkpoint_path(c, index);
+    if (path && !c->plan->runs[index].config.run.keep_checkpoint)
+        unlink(path);
+    free(path);
 }
 
 static int take_end(struct hy_coordinator *c, int index, const struct hy_message *m,
@@ -235,12 +295,10 @@ static int take_end(struct hy_coordinator *c, int index, const struct hy_message
     if (!reason)
         return hy_fail(e, HY_E_ENV, "a rank reported an end without a status");
     snprintf(status, sizeof status, "%.*s", (int)(reason - m->payload), m->payload);
-    if (is_final(status) && !planned->config.run.keep_checkpoint) {
-        char *path = checkpoint_path(c, index);
-        if (path)
-            unlink(path);
-        free(path);
-    }
+    if (!strcmp(status, "paused"))
+        return take_pause(c, index, e);
+    if (is_final(status))
+        drop_checkpoint(c, index);
     const int again = !strcmp(status, "failed") && !c->stopping &&
                       c->runs[index].attempts <= planned->config.run.retries;
     return end_run(c, index, status, reason + 1, again, e);
@@ -279,7 +337,7 @@ static int take_news(struct hy_coordinator *c, int from, const struct hy_message
         return rc ? rc : hy_store_row(c->store, run->id, &version, e);
     }
     if (!strcmp(m->verb, "rows"))
-        return take_rows(c, run, m, e);
+        return take_rows(c, m->run, m, e);
     if (!strcmp(m->verb, "end")) {
         hy_crew_set_run(c->crew, from, -1);
         return take_end(c, m->run, m, e);
@@ -318,6 +376,16 @@ void hy_coordinator_stop(struct hy_coordinator *c)
     tell_all(c, "stop", "");
 }
 
+static void send_home(struct hy_coordinator *c)
+{
+    c->left = 1;
+    /* A sweep that was stopped may yet need them. */
+    for (int i = 0; !c->stopping && i < c->plan->count; i++)
+        if (!strcmp(c->runs[i].status, "pruned"))
+            drop_checkpoint(c, i);
+    tell_all(c, "leave", c->broken ? "broken" : "");
+}
+
 int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
 {
     const double now = hy_now();
@@ -327,6 +395,10 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
     if (now - c->beat > beat_seconds) {
         c->beat = now;
         tell_all(c, "alive", "");
+    }
+    if (!c->stopping && hy_roster_is_empty(c->roster)) {
+        hy_halving_rescue(c->halving);
+        promote(c, -1);
     }
     if (!rc && !c->stopping)
         rc = give_work(c, e);
@@ -340,10 +412,8 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
         c->shown = now;
         hy_progress_show(&p);
     }
-    if (!p.running && (!p.waiting || c->stopping) && !c->left) {
-        c->left = 1;
-        tell_all(c, "leave", c->broken ? "broken" : "");
-    }
+    if (!p.running && (!p.waiting || c->stopping) && !c->left)
+        send_home(c);
     return rc;
 }
 
@@ -351,14 +421,18 @@ int hy_coordinator_result(const struct hy_coordinator *c, struct hy_err *e)
 {
     const struct hy_progress p = progress_of(c);
     const int total = p.total, done = p.done, diverged = p.diverged;
-    const int failed = total - done - diverged;
+    const int failed = total - done - p.pruned - diverged;
     if (c->stopping && failed)
         return hy_fail(e, HY_E_INTERRUPTED,
                        "interrupted: %d of %d runs are left; run the same command again to go on",
                        failed, total);
     if (failed || diverged)
-        return hy_fail(e, HY_E_RUN, "%d of %d runs are done, %d diverged, %d failed", done, total,
-                       diverged, failed);
+        return hy_fail(e, HY_E_RUN, "%d of %d runs are done, %d pruned, %d diverged, %d failed",
+                       done, total, p.pruned, diverged, failed);
+    if (p.pruned) {
+        hy_info("%d of %d runs are done, %d pruned", done, total, p.pruned);
+        return HY_OK;
+    }
     hy_info(c->ended_here ? "all %d runs are done" : "all %d runs are done already", total);
     return HY_OK;
 }

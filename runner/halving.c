@@ -148,20 +148,25 @@ void hy_halving_free(struct hy_halving *h)
 
 /* ---- Rungs ---- */
 
+int hy_halving_is_used(const struct hy_halving *h)
+{
+    return h->group_count > 0;
+}
+
 int hy_halving_applies(const struct hy_halving *h, int run)
 {
     return h->entries[run].group >= 0;
 }
 
+enum hy_metric hy_halving_metric(const struct hy_halving *h, int run)
+{
+    return config_of(h, run)->run.halving.metric;
+}
+
 int64_t hy_halving_step(const struct hy_halving *h, int run, int k)
 {
     const struct hy_config *c = config_of(h, run);
-    if (!hy_halving_applies(h, run))
-        return 0;
-    int64_t step = c->run.halving.min_steps;
-    while (k-- > 0 && step < c->train.steps)
-        step *= c->run.halving.factor;
-    return step < c->train.steps ? step : 0;
+    return hy_rung_step(&c->run.halving, k, c->train.steps);
 }
 
 int64_t hy_halving_until(const struct hy_halving *h, int run)
@@ -185,9 +190,16 @@ static void note_change(struct hy_halving *h, int group, int k)
 
 static struct hy_scored scored(struct hy_halving *h, int run, double score)
 {
-    const int larger = hy_metric_is_better(config_of(h, run)->run.halving.metric, 1, 0);
+    const int larger = hy_metric_is_better(hy_halving_metric(h, run), 1, 0);
     h->entries[run].score = score;
     return (struct hy_scored){!isfinite(score) ? -INFINITY : larger ? score : -score, run};
+}
+
+int hy_halving_looks_at(const struct hy_halving *h, int run, const struct hy_row *row)
+{
+    return hy_halving_applies(h, run) && row->type == HY_ROW_HISTORY &&
+           !strncmp(row->name, "valid.", 6) &&
+           !strcmp(row->name + 6, hy_metric_name(hy_halving_metric(h, run)));
 }
 
 void hy_halving_reach(struct hy_halving *h, int run, double score)
@@ -248,12 +260,13 @@ void hy_halving_rescue(struct hy_halving *h)
     }
 }
 
-void hy_halving_reason(const struct hy_halving *h, int run, char *text, size_t size)
+void hy_halving_reason(const struct hy_halving *h, int run, int goes_on, char *text, size_t size)
 {
     const struct entry *entry = &h->entries[run];
-    const struct hy_rung *rung = &group_of(h, run)->rungs[entry->rung];
-    const struct hy_halving_rule *rule = &config_of(h, run)->run.halving;
-    snprintf(text, size, "%s %.4g after %lld steps: not among the best %d of %d so far",
-             hy_metric_name(rule->metric), entry->score, (long long)hy_halving_until(h, run),
-             rung->count / rule->factor, rung->count);
+    const int k = entry->rung - goes_on;
+    const struct hy_rung *rung = &group_of(h, run)->rungs[k];
+    snprintf(text, size, "%s %.4g after %lld steps: %s the best %d of %d so far",
+             hy_metric_name(hy_halving_metric(h, run)), entry->score,
+             (long long)hy_halving_step(h, run, k), goes_on ? "among" : "not among",
+             rung->count / group_of(h, run)->factor, rung->count);
 }

@@ -11,7 +11,7 @@
 
 struct hy_inside {
     pthread_t thread;
-    char *config, *checkpoint;
+    char *order;
     int rows_fd, words_fd;
     volatile int stop;
     atomic_int ended;
@@ -23,8 +23,7 @@ static void *serve(void *argument)
 {
     struct hy_inside *i = argument;
     struct hy_err e;
-    const struct hy_service service = {
-        .config = i->config, .checkpoint = i->checkpoint, .stop = &i->stop, .rows_fd = i->rows_fd};
+    const struct hy_service service = {.order = i->order, .stop = &i->stop, .rows_fd = i->rows_fd};
     i->code = hy_serve(&service, &e);
     if (i->code)
         dprintf(i->words_fd, "%s\n", e.text);
@@ -39,22 +38,20 @@ static void *serve(void *argument)
 
 static void destroy(struct hy_inside *i)
 {
-    free(i->checkpoint);
-    free(i->config);
+    free(i->order);
     free(i);
 }
 
-int hy_inside_start(const char *config, const char *checkpoint, int rows_fd, int words_fd,
-                    struct hy_inside **out, struct hy_err *e)
+int hy_inside_start(const char *order, int rows_fd, int words_fd, struct hy_inside **out,
+                    struct hy_err *e)
 {
     struct hy_inside *i = calloc(1, sizeof *i);
     int rc = i ? HY_OK : hy_fail_memory(e);
     if (!rc) {
         i->rows_fd = rows_fd;
         i->words_fd = words_fd;
-        i->config = strdup(config);
-        i->checkpoint = checkpoint ? strdup(checkpoint) : NULL;
-        if (!i->config || (checkpoint && !i->checkpoint))
+        i->order = strdup(order);
+        if (!i->order)
             rc = hy_fail_memory(e);
     }
     const int error = rc ? 0 : pthread_create(&i->thread, NULL, serve, i);

@@ -13,8 +13,8 @@
 struct hy_inside;
 
 /* Takes both descriptors, also on failure. What a process would print goes to words_fd. */
-int hy_inside_start(const char *config, const char *checkpoint, int rows_fd, int words_fd,
-                    struct hy_inside **out, struct hy_err *e);
+int hy_inside_start(const char *order, int rows_fd, int words_fd, struct hy_inside **out,
+                    struct hy_err *e);
 void hy_inside_stop(struct hy_inside *i);
 /* 1 once it has ended: status as of wait4, usage with the thread's time alone; frees i. */
 int hy_inside_poll(struct hy_inside *i, int *status, struct rusage *usage);

@@ -6,7 +6,8 @@
  *                         end R            payload: status, newline, reason
  *                         stopping         was told to stop by a signal
  *                         alive            now and then, lest it be taken for dead
- *   coordinator -> rank   train R          payload: {"config":{...},"checkpoint":"..."}
+ *   coordinator -> rank   train R          payload: {"config":{...},"checkpoint":"...","until":N};
+ *                                          until: where it pauses, absent: nowhere
  *                         stop             interrupt what runs, start nothing
  *                         abandon          its run is another rank's now: forget it, ask again
  *                         alive            now and then, lest it be taken for dead

@@ -22,7 +22,9 @@ const char *hy_progress_duration(double seconds, char *text, size_t size)
 
 const char *hy_progress_line(const struct hy_progress *p, char *text, size_t size)
 {
-    char diverged[32] = "", failed[32] = "", left[64] = "", duration[32];
+    char pruned[32] = "", diverged[32] = "", failed[32] = "", left[64] = "", duration[32];
+    if (p->pruned)
+        snprintf(pruned, sizeof pruned, ", %d pruned", p->pruned);
     if (p->diverged)
         snprintf(diverged, sizeof diverged, ", %d diverged", p->diverged);
     if (p->failed)
@@ -30,8 +32,8 @@ const char *hy_progress_line(const struct hy_progress *p, char *text, size_t siz
     if (p->eta >= 0)
         snprintf(left, sizeof left, ", %s left",
                  hy_progress_duration(p->eta, duration, sizeof duration));
-    snprintf(text, size, "%d/%d done%s%s, %d running%s", p->done, p->total, diverged, failed,
-             p->running, left);
+    snprintf(text, size, "%d/%d done%s%s%s, %d running%s", p->done, p->total, pruned, diverged,
+             failed, p->running, left);
     return text;
 }
 

@@ -22,6 +22,8 @@ struct hy_roster {
     int *order;            /* indices, longest first */
     int next;              /* no run before this place in the order waits */
     int *running;          /* indices */
+    int *ahead;            /* a ring of indices: those that hurry */
+    int ahead_first, ahead_count;
     struct hy_progress count;
     double waiting_s;      /* planned, of those that wait */
     double expected, took; /* planned and spent by those that this program finished */
@@ -42,8 +44,9 @@ int hy_roster_new(const struct hy_plan *plan, struct hy_roster **out, struct hy_
         r->entries = calloc(count, sizeof *r->entries);
         r->order = calloc(count, sizeof *r->order);
         r->running = calloc(count, sizeof *r->running);
+        r->ahead = calloc(count, sizeof *r->ahead);
     }
-    if (!r || !seconds || !r->entries || !r->order || !r->running) {
+    if (!r || !seconds || !r->entries || !r->order || !r->running || !r->ahead) {
         free(seconds);
         hy_roster_free(r);
         return hy_fail_memory(e);
@@ -65,6 +68,7 @@ void hy_roster_free(struct hy_roster *r)
 {
     if (!r)
         return;
+    free(r->ahead);
     free(r->running);
     free(r->order);
     free(r->entries);
@@ -98,10 +102,20 @@ void hy_roster_wait(struct hy_roster *r, int run)
         r->next = entry->place;
 }
 
+void hy_roster_hurry(struct hy_roster *r, int run)
+{
+    hy_roster_wait(r, run);
+    r->ahead[(r->ahead_first + r->ahead_count++) % r->plan->count] = run;
+}
+
 void hy_roster_begin(struct hy_roster *r, int run)
 {
     struct entry *entry = &r->entries[run];
     leave_state(r, run);
+    if (r->ahead_count && r->ahead[r->ahead_first] == run) {
+        r->ahead_first = (r->ahead_first + 1) % r->plan->count;
+        r->ahead_count--;
+    }
     entry->state = RUNNING;
     entry->started = hy_now();
     entry->slot = r->count.running;
@@ -112,6 +126,8 @@ static int *tally_of(struct hy_progress *p, const char *status)
 {
     if (!strcmp(status, "done"))
         return &p->done;
+    if (!strcmp(status, "pruned"))
+        return &p->pruned;
     if (!strcmp(status, "diverged"))
         return &p->diverged;
     if (!strcmp(status, "failed") || !strcmp(status, "timeout"))
@@ -135,14 +151,16 @@ void hy_roster_end(struct hy_roster *r, int run, const char *status)
 
 int hy_roster_next(struct hy_roster *r)
 {
+    if (r->ahead_count)
+        return r->ahead[r->ahead_first];
     while (r->next < r->plan->count && r->entries[r->order[r->next]].state != WAITING)
         r->next++;
     return r->next < r->plan->count ? r->order[r->next] : -1;
 }
 
-int hy_roster_is_running(const struct hy_roster *r, int run)
+int hy_roster_is_empty(const struct hy_roster *r)
 {
-    return r->entries[run].state == RUNNING;
+    return !r->count.waiting && !r->count.running;
 }
 
 double hy_roster_elapsed(const struct hy_roster *r, int run)

@@ -14,14 +14,17 @@ void hy_roster_free(struct hy_roster *r); /* accepts NULL */
 
 /* A run is named by its index in the plan. */
 void hy_roster_wait(struct hy_roster *r, int run);
+/* As hy_roster_wait, but ahead of all that did not hurry. */
+void hy_roster_hurry(struct hy_roster *r, int run);
 void hy_roster_begin(struct hy_roster *r, int run);
 /* status: as the store knows it. A run that ends without having begun is one of an earlier sweep.
  */
 void hy_roster_end(struct hy_roster *r, int run, const char *status);
 
-/* The longest run that waits, -1: none. */
+/* Nothing waits and nothing runs. */
+int hy_roster_is_empty(const struct hy_roster *r);
+/* The run that hurried first, else the longest that waits; -1: none. */
 int hy_roster_next(struct hy_roster *r);
-int hy_roster_is_running(const struct hy_roster *r, int run);
 /* Seconds since a running run began. */
 double hy_roster_elapsed(const struct hy_roster *r, int run);
 /* eta: when so many ranks work, once a run has shown how fast they are. */

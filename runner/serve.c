@@ -64,28 +64,31 @@ static int limit_memory(int64_t bytes, struct hy_err *e)
 int hy_serve(const struct hy_service *s, struct hy_err *e)
 {
     struct listener listener = {.service = s};
-    struct hy_value *tree = NULL;
-    struct hy_config config;
-    int rc = hy_value_from_json(s->config, "configuration", &tree, e);
+    struct hy_value *order = NULL;
+    struct hy_config config = {0};
+    int rc = hy_value_from_json(s->order, "order", &order, e);
     if (!rc)
-        rc = hy_config_resolve(tree, &config, e);
-    hy_value_free(tree);
+        rc = hy_config_resolve(hy_value_get(order, "config"), &config, e);
     if (rc)
-        return rc;
-    const struct hy_trial_io io = {
-        .emit = emit,
-        .context = &listener,
-        .stop = s->stop,
-        .checkpoint = s->checkpoint,
-        .local_rank = getenv(HY_LOCAL_RANK) ? atoi(getenv(HY_LOCAL_RANK)) : 0,
-    };
+        goto out;
+    const struct hy_value *checkpoint = hy_value_get(order, "checkpoint");
+    const struct hy_value *until = hy_value_get(order, "until");
+    const char *local = getenv(HY_LOCAL_RANK);
+    const struct hy_trial_io io = {.emit = emit,
+                                   .context = &listener,
+                                   .stop = s->stop,
+                                   .checkpoint = checkpoint ? checkpoint->string : NULL,
+                                   .until = until ? until->integer : 0,
+                                   .local_rank = local ? atoi(local) : 0};
     if (s->owns_process)
         rc = limit_memory(config.run.memory, e);
     if (!rc)
         rc = hy_trial_run(&config, &io, e);
     if (rc == HY_E_ENV && s->owns_process && config.run.memory)
         hy_err_wrap(e, "with run.memory at %.1f MiB", (double)config.run.memory / 0x1p20);
+out:
     hy_config_release(&config);
     hy_buf_release(&listener.line);
+    hy_value_free(order);
     return rc;
 }

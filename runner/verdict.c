@@ -29,7 +29,7 @@ void hy_last_words(const struct hy_buf *words, char *text, size_t size)
 
 static int is_result(const char *row)
 {
-    return !strcmp(row, "done") || !strcmp(row, "diverged");
+    return !strcmp(row, "done") || !strcmp(row, "paused") || !strcmp(row, "diverged");
 }
 
 const char *hy_verdict(const struct hy_ending *g, char *reason, size_t size)

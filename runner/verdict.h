@@ -17,7 +17,7 @@ struct hy_ending {
     double limit; /* seconds, of HY_CAUSE_TIMEOUT and HY_CAUSE_SILENCE */
 };
 
-/* The run's status (done, diverged, failed, timeout or interrupted), and the reason. */
+/* The run's status (done, paused, diverged, failed, timeout or interrupted), and the reason. */
 const char *hy_verdict(const struct hy_ending *ending, char *reason, size_t size);
 
 /* The last lines of what a child printed, as one line. */

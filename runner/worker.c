@@ -10,7 +10,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/row.h"
-#include "core/base/value.h"
+#include "core/base/option.h"
 #include "runner/child.h"
 #include "runner/stop.h"
 #include "runner/verdict.h"
@@ -97,33 +97,26 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
 {
     struct hy_value *order = NULL;
     struct hy_err why;
-    char *config = NULL, host[256] = "";
+    char host[256] = "";
     int rc = hy_value_from_json(m->payload, "order", &order, e);
     if (rc)
         return rc;
-    config = hy_value_to_json(hy_value_get(order, "config"), 0);
-    if (!config) {
-        rc = hy_fail_memory(e);
-        goto out;
-    }
-    const char *checkpoint = hy_value_get(order, "checkpoint")->string;
+    const struct hy_value *settings = hy_value_at(order, "config.run");
+    const int isolated = strcmp(hy_get_string(settings, "isolate"), "none") != 0;
     hy_child_release(&w->child);
     w->run = m->run;
     w->started = w->spoke = w->sent = w->now;
-    w->timeout = hy_value_at(order, "config.run.timeout")->real;
-    w->watchdog = hy_value_at(order, "config.run.watchdog")->real;
+    w->timeout = hy_get_real(settings, "timeout");
+    w->watchdog = hy_get_real(settings, "watchdog");
     w->cause = HY_CAUSE_NONE;
     w->measured_rss = 0;
     w->end[0] = w->reason[0] = 0;
     w->rows.size = w->progress.size = 0;
+    hy_value_free(order);
     gethostname(host, sizeof host - 1);
     rc = hy_message_send(w->comm, 0, "began", w->run, host, strlen(host), e);
-    const int isolated = strcmp(hy_value_at(order, "config.run.isolate")->string, "none") != 0;
-    if (!rc && hy_child_start(&w->child, config, checkpoint, isolated, &why))
+    if (!rc && hy_child_start(&w->child, m->payload, isolated, &why))
         rc = send_end(w, "failed", why.text, e);
-out:
-    free(config);
-    hy_value_free(order);
     return rc;
 }
 

@@ -81,8 +81,10 @@ static void a_run_goes_on_while_it_is_among_the_best_so_far(void **state)
         assert_int_equal(hy_halving_until(h, i), goes[i] < 0 ? 10 : 30);
     }
     char text[128];
-    hy_halving_reason(h, 4, text, sizeof text);
+    hy_halving_reason(h, 4, 0, text, sizeof text);
     assert_string_equal(text, "recall 0.35 after 10 steps: not among the best 2 of 8 so far");
+    hy_halving_reason(h, 7, 1, text, sizeof text);
+    assert_string_equal(text, "recall 0.5 after 10 steps: among the best 2 of 8 so far");
     release(h);
 }
 

@@ -185,7 +185,8 @@ static void a_pause_evaluates_and_leaves_a_checkpoint(void **state)
     (void)state;
     struct hy_config c;
     struct record whole = {0}, pieces = {0};
-    assert_int_equal(resolve("0", "", &c, NULL), HY_OK);
+    assert_int_equal(resolve("0", "\"halving\": {\"min_steps\": 7, \"factor\": 10}", &c, NULL),
+                     HY_OK);
     run(&c, &pieces, 0, 7);
     assert_string_equal(pieces.end, "paused");
     assert_int_equal(pieces.last, 7);
@@ -195,10 +196,7 @@ static void a_pause_evaluates_and_leaves_a_checkpoint(void **state)
     assert_string_equal(pieces.end, "done");
     assert_int_equal(pieces.last, 60);
     run(&c, &whole, 0, 0);
-    /* But for the evaluation at the pause the history is the same. */
-    assert_non_null(strstr(pieces.rows.data, "\"step\":60,\"name\":\"valid.recall\""));
-    const char *after = "{\"row\":\"history\",\"step\":8,";
-    assert_string_equal(strstr(pieces.rows.data, after), strstr(whole.rows.data, after));
+    assert_string_equal(pieces.rows.data, whole.rows.data);
     hy_buf_release(&whole.rows);
     hy_buf_release(&pieces.rows);
     hy_config_release(&c);

@@ -32,14 +32,18 @@ struct hy_stop_rule {
     int patience;          /* 0: without end */
 };
 
-/* Successive halving: runs are compared after min_steps * factor^k steps, and one in factor goes on
- * (runner/halving.h). */
+/* Successive halving: runs are evaluated and compared after min_steps * factor^k steps, and one in
+ * factor goes on (runner/halving.h). */
 struct hy_halving_rule {
     enum hy_metric metric; /* HY_METRIC_NONE: no rule */
     int64_t min_steps;
     int factor;
     int among_cell; /* compared with the runs that differ in lr and seed alone */
 };
+
+/* Rung k: its step; 0 where the rule has none before the end of `steps`. */
+int64_t hy_rung_step(const struct hy_halving_rule *rule, int k, int64_t steps);
+int hy_is_rung(const struct hy_halving_rule *rule, int64_t step);
 
 struct hy_config {
     char *name; /* of the sweep */

@@ -38,6 +38,22 @@ int hy_metric_is_better(enum hy_metric metric, double a, double b)
     return metric == HY_METRIC_PPL ? a < b : a > b;
 }
 
+int64_t hy_rung_step(const struct hy_halving_rule *rule, int k, int64_t steps)
+{
+    int64_t step = rule->min_steps;
+    while (k-- > 0 && step < steps)
+        step *= rule->factor;
+    return rule->metric && step < steps ? step : 0;
+}
+
+int hy_is_rung(const struct hy_halving_rule *rule, int64_t step)
+{
+    int64_t rung = rule->min_steps;
+    while (rule->metric && rung < step)
+        rung *= rule->factor;
+    return rule->metric && rung == step;
+}
+
 /* What an evaluation entry of a run must have for the metric to be reported. */
 static int is_measured(const struct hy_config *c, enum hy_metric metric)
 {

@@ -72,7 +72,7 @@ static void take_step(struct noop *n, int64_t step)
     n->trained.step = step;
     if (step * n->points / n->steps > (step - 1) * n->points / n->steps)
         emit_history(n, step, "train.loss", 1 - recall_at(n, step));
-    if (regular || step == n->io->until || step == n->steps)
+    if (regular || hy_is_rung(&n->config->run.halving, step) || step == n->steps)
         emit_history(n, step, "valid.recall", recall_at(n, step));
     if (regular && step < n->steps)
         hy_stopping_see(&n->config->run.stop, recall_at(n, step), &n->trained);

@@ -211,7 +211,8 @@ static int look(struct run *r, struct hy_err *e)
     const int64_t step = r->trained.step;
     const int regular = c->eval.every && step % c->eval.every == 0;
     struct hy_scores scores;
-    if (step >= c->train.steps || step <= r->trained.judged || !(regular || step == r->io->until))
+    if (step >= c->train.steps || step <= r->trained.judged ||
+        !(regular || hy_is_rung(&c->run.halving, step)))
         return HY_OK;
     const int rc = validate(r, &scores, e);
     if (rc)

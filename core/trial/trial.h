@@ -13,7 +13,7 @@ struct hy_trial_io {
     const volatile int *stop;
     /* Where the checkpoint lies or is to lie; NULL: no checkpoints. An existing one is resumed. */
     const char *checkpoint;
-    /* Below train.steps: after so many steps evaluate, checkpoint and end as "paused". 0: never. */
+    /* Below train.steps: after so many steps checkpoint and end as "paused". 0: never. */
     int64_t until;
     /* The number of this process among those on its machine: deals out the machine's devices. */
     int local_rank;

@@ -134,7 +134,7 @@ trial() # RANK
 trains() # RANK
 {
     local checkpoint
-    checkpoint=$(tr '\0' '\n' <"/proc/$(trial "$1")/cmdline" | sed -n '/^--checkpoint$/{n;p}')
+    checkpoint=$(sed 's/.*"checkpoint":"\([^"]*\)".*/\1/' "/proc/$(trial "$1")/fd/0")
     [ -s "$checkpoint" ]
 }
 # All processes that work in this drill's folder, the drill itself apart.
