@@ -2,7 +2,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "runner/coordinator.h"
 #include "runner/serve.h"
@@ -95,6 +97,16 @@ static int deliver(struct hy_comm *comm, struct hy_worker *worker, struct head *
     return rc;
 }
 
+/* Processor time of this process, those of its runs apart, and its largest memory. */
+static double processor_seconds(double *mebibytes)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    *mebibytes = (double)u.ru_maxrss / 1024;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
 static int loop(struct hy_comm *comm, struct hy_worker *worker, struct head *h, struct hy_err *e)
 {
     int rc = HY_OK, pause = LONGEST_US;
@@ -139,8 +151,15 @@ int hy_run_sweep(const struct hy_run_request *request, struct hy_err *e)
         if (rc)
             dismiss(comm);
     }
+    double memory;
+    const double began = hy_now(), used = processor_seconds(&memory);
     if (!rc)
         rc = loop(comm, worker, leads ? &head : NULL, e);
+    if (leads) {
+        const double spent = hy_now() - began, took = processor_seconds(&memory) - used;
+        hy_verbose("rank 0 took %.2f s of a processor in %.2f s (%.1f %%), and %.1f MiB at most",
+                   took, spent, 100 * took / spent, memory);
+    }
     if (!rc && leads && head.failure.code) {
         *e = head.failure;
         rc = e->code;

@@ -73,7 +73,9 @@ sweep a.db
 expect "a second run" "$(ask a.db "SELECT name, status, reason, attempts FROM progress")" "$before"
 sed 's/recall: 0.6/recall: 0.95/' sweep.yaml >wider.yaml
 "$hylas" run wider.yaml -o a.db >log 2>&1
-expect "the new best" "$(ask a.db "SELECT status FROM results WHERE recall_test = 0.95")" done
+expect "how far the new best came" "$(ask a.db "
+    SELECT max(step) FROM history WHERE name = 'valid.recall' AND
+        run IN (SELECT run FROM results WHERE name LIKE '%0.95%')")" 90
 
 # Without the rule the pruned ones are trained to their end.
 sweep b.db
@@ -104,6 +106,26 @@ expect "curves" "$(ask d.db "$with $curves" | md5sum)" "$(ask e.db "$with $curve
 [ "$(ask d.db "SELECT max(attempts) FROM progress WHERE status = 'done'")" -gt 1 ] ||
     fail "nothing went on from a rung"
 [ ! -e d.db.ckpt ] || fail "checkpoints of pruned runs are left"
+
+# Stopped in the middle, the same command decides what is left to decide.
+"$hylas" run sweep.yaml -o g.db --set train.steps=9000 --set run.halving.min_steps=900 >log 2>&1 &
+pid=$!
+until [ -s g.db ] && [ "$(ask g.db "SELECT count(*) FROM progress WHERE status = 'pruned'
+                                   " 2>/dev/null || echo 0)" -ge 2 ]; do
+    kill -0 $pid 2>/dev/null || fail "it ended before it could be stopped"
+    sleep 0.05
+done
+kill -TERM $pid
+code=0
+wait $pid || code=$?
+expect "exit code" $code 75
+sweep g.db --set train.steps=9000 --set run.halving.min_steps=900
+expect "other statuses" "$(ask g.db "SELECT count(*) FROM results
+                                    WHERE status NOT IN ('done', 'pruned')")" 0
+expect "where the pruned stand" "$(ask g.db "
+    SELECT count(*) FROM results r WHERE status = 'pruned' AND
+        (SELECT max(step) FROM history h WHERE h.run = r.run) NOT IN (900, 2700, 8100)")" 0
+[ "$(ask g.db "SELECT count(*) FROM results WHERE status = 'done'")" -gt 0 ] || fail "none is done"
 
 # A rule ends runs that are good enough: done, with the steps that they took, and why.
 sed -i 's/^run:.*/run: {stop: {metric: recall, at: 0.01}}\neval: {every: 20}/' sweep.yaml
