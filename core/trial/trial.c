@@ -204,22 +204,26 @@ static int resume(struct run *r)
     return 1;
 }
 
+static int is_regular(const struct hy_config *c, int64_t step)
+{
+    return c->eval.every && step % c->eval.every == 0;
+}
+
 /* The evaluations that are due after the last step, unless they were made before. */
 static int look(struct run *r, struct hy_err *e)
 {
     const struct hy_config *c = r->config;
     const int64_t step = r->trained.step;
-    const int regular = c->eval.every && step % c->eval.every == 0;
     struct hy_scores scores;
     if (step >= c->train.steps || step <= r->trained.judged ||
-        !(regular || hy_is_rung(&c->run.halving, step)))
+        !(is_regular(c, step) || hy_is_rung(&c->run.halving, step)))
         return HY_OK;
     const int rc = validate(r, &scores, e);
     if (rc)
         return rc;
     r->trained.judged = step;
     /* Where a run is paused must not change where it stops. */
-    if (regular)
+    if (is_regular(c, step))
         hy_stopping_see(&c->run.stop,
                         c->run.stop.metric == HY_METRIC_PPL ? scores.ppl : scores.recall,
                         &r->trained);
@@ -232,7 +236,7 @@ static int halts(const struct run *r, int64_t step)
     const struct hy_config *c = r->config;
     const int64_t every = c->run.checkpoint_every;
     return step == c->train.steps || step == r->io->until || (r->io->stop && *r->io->stop) ||
-           (c->eval.every && step % c->eval.every == 0) || (every && step % every == 0);
+           is_regular(c, step) || hy_is_rung(&c->run.halving, step) || (every && step % every == 0);
 }
 
 /* Takes the next step, on a device all steps until an outcome is needed; r->diverged: e tells how.
