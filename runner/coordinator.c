@@ -1,5 +1,6 @@
 #include "runner/coordinator.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -136,12 +137,27 @@ int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
     return rc;
 }
 
+/* Checkpoints that a trial was killed in the middle of. */
+static void remove_unfinished(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        const char *end = strrchr(entry->d_name, '.');
+        if (end && !strcmp(end, ".tmp"))
+            unlinkat(dirfd(entries), entry->d_name, 0);
+    }
+    if (entries)
+        closedir(entries);
+}
+
 void hy_coordinator_free(struct hy_coordinator *c)
 {
     if (!c)
         return;
-    if (c->checkpoints)
+    if (c->checkpoints) {
+        remove_unfinished(c->checkpoints);
         rmdir(c->checkpoints); /* stays where it holds something */
+    }
     free(c->checkpoints);
     hy_crew_free(c->crew);
     hy_halving_free(c->halving);
