@@ -296,7 +296,7 @@ static void draw_legend(struct drawing *d)
                           series->kind == HY_SERIES_LEVEL ? dashes : "", x, y);
         if (!stairs)
             draw_marker(d, s, x + 12, y, 0);
-        add_text(d, x + 32, y + 4, "", series->name);
+        add_text(d, x + 32, y + 4, series->count ? "" : "class=\"faint\"", series->name);
     }
 }
 
