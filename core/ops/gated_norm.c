@@ -1,18 +1,14 @@
 #include "core/ops/gated_norm.h"
 
 #include "core/ops/rmsnorm.h"
+#include "core/ops/support/attr.h"
 #include "core/ops/support/build.h"
 #include "core/ops/support/norm.h"
 #include "core/ops/support/rows.h"
 
-struct gated_norm {
-    double eps;
-    enum hy_gate activation;
-};
-
 static void gated_norm_forward(const struct hy_op *op, int r)
 {
-    const struct gated_norm *s = op->attr;
+    const struct hy_gated_norm_attr *s = op->attr;
     const struct hy_rows x = hy_rows_of(op->in[0], r), gate = hy_rows_of(op->in[1], r);
     const struct hy_rows y = hy_rows_of(op->out[0], r);
     const hy_real *w = hy_real_data(op->in[2], r);
@@ -38,7 +34,7 @@ static size_t gated_norm_scratch(const struct hy_op *op)
 
 static void gated_norm_backward(const struct hy_op *op, int r)
 {
-    const struct gated_norm *s = op->attr;
+    const struct hy_gated_norm_attr *s = op->attr;
     const int64_t width = op->in[2]->cols;
     hy_real *dw = hy_real_data(op->scratch, r), *u = dw + width, *spare = u + width;
     const struct hy_rows x = hy_rows_of(op->in[0], r), gate = hy_rows_of(op->in[1], r);
@@ -105,7 +101,7 @@ struct hy_tensor *hy_gated_norm(struct hy_graph *g, struct hy_tensor *x, struct 
                              (long long)x->cols, (long long)w->rows, (long long)w->cols);
     if (activation == HY_GATE_PLAIN)
         return hy_graph_fail(g, "gated_norm: a gate without activation");
-    const struct gated_norm s = {eps, activation};
+    const struct hy_gated_norm_attr s = {eps, activation};
     return hy_record(g, &hy_op_gated_norm, 3, (struct hy_tensor *[]){x, gate, w}, x->rows, x->cols,
                      &s, sizeof s);
 }

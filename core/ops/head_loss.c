@@ -1,6 +1,7 @@
 #include "core/ops/head_loss.h"
 
 #include "core/graph/bf16.h"
+#include "core/ops/support/attr.h"
 #include "core/ops/support/build.h"
 #include "core/ops/support/gemm.h"
 #include "core/ops/support/operand.h"
@@ -11,10 +12,6 @@
 /* Rows whose logits exist at a time; in bf16 a block's rows come in multiples of STEP, since the
  * library compiles a kernel for each number of rows. */
 enum { BLOCK = 256, STEP = 32 };
-
-struct head_loss {
-    int64_t max_labels;
-};
 
 /* The scored rows of a block, gathered. */
 struct block {
@@ -39,7 +36,7 @@ static int64_t rows_up(const struct hy_op *op, int64_t rows)
 /* Lays b out from base on; returns how many bytes it takes. */
 static size_t lay_out(const struct hy_op *op, unsigned char *base, struct block *b)
 {
-    const int64_t labels = ((const struct head_loss *)op->attr)->max_labels;
+    const int64_t labels = ((const struct hy_head_loss_attr *)op->attr)->max_labels;
     const int64_t room = rows_up(op, hy_min(labels, BLOCK));
     const int64_t width = op->in[0]->cols, vocab = op->in[1]->rows;
     const int backward = op->pass == HY_BACKWARD;
@@ -222,7 +219,7 @@ static void head_loss_backward(const struct hy_op *op, int r)
 
 static void head_loss_cost(const struct hy_op *op, struct hy_cost *cost)
 {
-    const double rows = (double)((const struct head_loss *)op->attr)->max_labels;
+    const double rows = (double)((const struct hy_head_loss_attr *)op->attr)->max_labels;
     const double vocab = (double)op->in[1]->rows, width = (double)op->in[0]->cols;
     const int products =
         op->pass == HY_FORWARD ? 1 : 1 + (op->din[0] != NULL) + (op->din[1] != NULL);
@@ -267,7 +264,7 @@ struct hy_tensor *hy_head_loss(struct hy_graph *g, struct hy_tensor *x, struct h
     if (max_labels < 1)
         return hy_graph_fail(g, "head_loss: at most %lld rows are scored", (long long)max_labels);
     struct hy_tensor *out[] = {hy_graph_tensor(g, x->rows, 1), hy_graph_tensor(g, x->rows, 1)};
-    const struct head_loss s = {hy_min(max_labels, x->rows)};
+    const struct hy_head_loss_attr s = {hy_min(max_labels, x->rows)};
     if (!out[1] || !hy_graph_op(g, &hy_op_head_loss, 3, (struct hy_tensor *[]){x, table, labels}, 2,
                                 out, &s, sizeof s))
         return NULL;

@@ -1,17 +1,13 @@
 #include "core/ops/l2norm.h"
 
+#include "core/ops/support/attr.h"
 #include "core/ops/support/build.h"
 #include "core/ops/support/norm.h"
 #include "core/ops/support/rows.h"
 
-struct l2norm {
-    int64_t width;
-    double eps;
-};
-
 static void l2norm_forward(const struct hy_op *op, int r)
 {
-    const struct l2norm *s = op->attr;
+    const struct hy_l2norm_attr *s = op->attr;
     const struct hy_rows x = hy_rows_of(op->in[0], r), y = hy_rows_of(op->out[0], r);
     for (int64_t i = 0; i < op->in[0]->rows; i++)
         for (int64_t c = 0; c < op->in[0]->cols; c += s->width) {
@@ -26,7 +22,7 @@ static void l2norm_forward(const struct hy_op *op, int r)
 
 static void l2norm_backward(const struct hy_op *op, int r)
 {
-    const struct l2norm *s = op->attr;
+    const struct hy_l2norm_attr *s = op->attr;
     const struct hy_rows x = hy_rows_of(op->in[0], r), dy = hy_rows_of(op->dout[0], r);
     const struct hy_rows dx = hy_rows_din(op, 0, r, NULL);
     for (int64_t i = 0; i < op->in[0]->rows; i++)
@@ -78,6 +74,6 @@ struct hy_tensor *hy_l2norm(struct hy_graph *g, struct hy_tensor *x, int heads, 
     if (heads < 1 || x->cols % heads)
         return hy_graph_fail(g, "l2norm: %lld columns do not divide into %d heads",
                              (long long)x->cols, heads);
-    const struct l2norm s = {x->cols / heads, eps};
+    const struct hy_l2norm_attr s = {x->cols / heads, eps};
     return hy_record(g, &hy_op_l2norm, 1, &x, x->rows, x->cols, &s, sizeof s);
 }

@@ -1,14 +1,9 @@
 #include "core/ops/rope.h"
 
+#include "core/ops/support/attr.h"
 #include "core/ops/support/build.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/vec.h"
-
-struct rope {
-    int heads;
-    int64_t half; /* of a head's width */
-    double base;
-};
 
 /* The angles of one position, and how far each turns per token. */
 struct angles {
@@ -18,11 +13,11 @@ struct angles {
 
 static size_t rope_scratch(const struct hy_op *op)
 {
-    const struct rope *s = op->attr;
+    const struct hy_rope_attr *s = op->attr;
     return (size_t)s->half * (4 * sizeof(double) + 2 * sizeof(hy_real));
 }
 
-static struct angles angles_start(const struct rope *s, int position, void *scratch)
+static struct angles angles_start(const struct hy_rope_attr *s, int position, void *scratch)
 {
     const int64_t n = s->half;
     double *d = scratch;
@@ -59,7 +54,7 @@ static void angles_turn(const struct angles *a, int64_t n)
 static void rotate(const struct hy_op *op, int r, const struct hy_rows *x, const struct hy_rows *y,
                    hy_real sign)
 {
-    const struct rope *s = op->attr;
+    const struct hy_rope_attr *s = op->attr;
     const struct hy_shape *shape = &op->graph->shape;
     const int64_t half = s->half;
     const struct angles a = angles_start(s, op->graph->position, hy_data(op->scratch, r));
@@ -128,6 +123,6 @@ struct hy_tensor *hy_rope(struct hy_graph *g, struct hy_tensor *x, int heads, do
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     if (!hy_has_shape(g, "rope", "x", x, rows, x->cols))
         return NULL;
-    const struct rope s = {heads, x->cols / (2 * heads), base};
+    const struct hy_rope_attr s = {heads, x->cols / (2 * heads), base};
     return hy_record(g, &hy_op_rope, 1, &x, x->rows, x->cols, &s, sizeof s);
 }
