@@ -214,19 +214,22 @@ bool release_warp(size_t first, const thread &t)
 /* Lets go on who waits for nobody any more. */
 bool release(void)
 {
-    bool any = false;
+    bool any = false, vote = false;
     size_t at_block = 0;
     for (size_t i = 0; i < now.threads.size(); i++) {
         const thread &t = now.threads[i];
         at_block += t.state == AT_BLOCK;
+        vote |= t.state == AT_BLOCK && t.value;
         if (t.state == AT_WARP)
             any |= release_warp(i / WARP * WARP, t);
     }
     if (at_block + (size_t)now.done < now.threads.size())
         return any;
     for (thread &t : now.threads)
-        if (t.state == AT_BLOCK)
+        if (t.state == AT_BLOCK) {
             t.state = READY;
+            t.value = vote;
+        }
     return true;
 }
 
@@ -289,6 +292,12 @@ int lane(void)
 void sync_block(void)
 {
     wait(AT_BLOCK, 0, 0, 0);
+}
+
+bool vote_block(bool value)
+{
+    wait(AT_BLOCK, 0, 0, value);
+    return now.threads[(size_t)running->thread].value != 0;
 }
 
 void sync_warp(unsigned mask)

@@ -66,6 +66,7 @@ namespace hy_emulator
 
 int lane(void);
 void sync_block(void);
+bool vote_block(bool value); /* a barrier */
 void sync_warp(unsigned mask);
 /* What lane `source` hands in (8 bytes at most), once all lanes of the mask have. */
 uint64_t take(unsigned mask, uint64_t value, int source);
@@ -91,6 +92,11 @@ static const int warpSize = 32;
 static inline void __syncthreads(void)
 {
     hy_emulator::sync_block();
+}
+/* Not 0 where any thread of the block hands in something other than 0. */
+static inline int __syncthreads_or(int value)
+{
+    return hy_emulator::vote_block(value);
 }
 static inline void __syncwarp(unsigned mask = 0xffffffffu)
 {
@@ -185,6 +191,10 @@ static inline float __uint_as_float(unsigned bits)
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
+}
+[[noreturn]] static inline void __trap(void)
+{
+    hy_emulator::stop("a kernel traps");
 }
 template <typename T> T __ldg(const T *p)
 {
