@@ -3,6 +3,8 @@
 #include "tests/emulator/cublas_v2.h"
 #include "tests/emulator/dlfcn.h"
 
+#include <vector>
+
 struct hy_emulated_cublas {
     cudaStream_t stream;
 };
@@ -45,20 +47,31 @@ static float rounded(float x, int bits)
     return __uint_as_float((u + half - 1 + (u >> bits & 1)) & ~((1u << bits) - 1));
 }
 
+/* A stack of matrices, by columns as cuBLAS has them. */
 struct operand {
     const void *data;
     cudaDataType type;
-    int transposed, ld;
+    bool transposed;
+    int ld;
     long long stride;
     int cut; /* bits of the significand */
 
-    float at(int batch, int row, int col) const
+    /* Matrix `batch` as rows x cols doubles, its rows or, if `by_columns`, its columns contiguous.
+     */
+    std::vector<double> matrix(int batch, int rows, int cols, bool by_columns) const
     {
-        const long long i =
-            batch * stride + (transposed ? col + (long long)row * ld : row + (long long)col * ld);
-        if (type == CUDA_R_16BF)
-            return __uint_as_float((unsigned)((const uint16_t *)data)[i] << 16);
-        return rounded(((const float *)data)[i], cut);
+        std::vector<double> out((size_t)rows * (size_t)cols);
+        for (int row = 0; row < rows; row++)
+            for (int col = 0; col < cols; col++) {
+                const long long i = batch * stride + (transposed ? col + (long long)row * ld
+                                                                 : row + (long long)col * ld);
+                const size_t at = by_columns ? (size_t)col * (size_t)rows + (size_t)row
+                                             : (size_t)row * (size_t)cols + (size_t)col;
+                out[at] = type == CUDA_R_16BF
+                              ? __uint_as_float((unsigned)((const uint16_t *)data)[i] << 16)
+                              : rounded(((const float *)data)[i], cut);
+            }
+        return out;
     }
 };
 
@@ -80,15 +93,19 @@ static cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t trans_a,
         k < 1 || batch < 1 || type_c != CUDA_R_32F || type_a != type_b)
         return CUBLAS_STATUS_INVALID_VALUE;
     hy_emulator::enqueue(handle->stream, [=] {
-        for (int r = 0; r < batch; r++)
+        for (int r = 0; r < batch; r++) {
+            const std::vector<double> rows = x.matrix(r, m, k, false);
+            const std::vector<double> cols = y.matrix(r, k, n, true);
             for (int col = 0; col < n; col++)
                 for (int row = 0; row < m; row++) {
                     float *to = (float *)c + r * stride_c + row + (long long)col * ldc;
                     double sum = 0;
-                    for (int i = 0; i < k; i++)
-                        sum += (double)x.at(r, row, i) * (double)y.at(r, i, col);
+                    for (size_t i = 0; i < (size_t)k; i++)
+                        sum +=
+                            rows[(size_t)row * (size_t)k + i] * cols[(size_t)col * (size_t)k + i];
                     *to = scale * (float)sum + (old != 0 ? old * *to : 0);
                 }
+        }
     });
     return CUBLAS_STATUS_SUCCESS;
 }

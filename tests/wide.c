@@ -1,0 +1,187 @@
+#include "tests/wide.h"
+
+#include <string.h>
+
+#include "core/ops/add_norm.h"
+#include "core/ops/constant.h"
+#include "core/ops/conv_silu.h"
+#include "core/ops/decay_gate.h"
+#include "core/ops/embedding.h"
+#include "core/ops/forget_gate.h"
+#include "core/ops/gated_norm.h"
+#include "core/ops/head_loss.h"
+#include "core/ops/l2norm.h"
+#include "core/ops/linear.h"
+#include "core/ops/log_sigmoid.h"
+#include "core/ops/lower_bound.h"
+#include "core/ops/rmsnorm.h"
+#include "core/ops/rope.h"
+#include "core/ops/sigmoid.h"
+#include "core/ops/silu.h"
+#include "core/ops/skip.h"
+
+static int64_t rows_of(const struct hy_graph *g)
+{
+    return (int64_t)g->shape.batch * g->shape.tokens;
+}
+
+static struct hy_tensor *leaf(struct hy_graph *g, const char *name, int64_t cols)
+{
+    return hy_graph_leaf(g, name, rows_of(g), cols, -2, 2);
+}
+
+/* Columns in the middle of a wider matrix. */
+static struct hy_tensor *view(struct hy_graph *g, const char *name, int64_t cols)
+{
+    struct hy_tensor *views[3];
+    hy_graph_split(g, leaf(g, name, cols + 12), 3, (int64_t[]){4, cols, 8}, views);
+    return views[1];
+}
+
+static struct hy_tensor *weight(struct hy_graph *g, const char *name, int64_t rows, int64_t cols)
+{
+    return hy_graph_leaf(g, name, rows, cols, -1, 1);
+}
+
+static void add_norm(struct hy_graph *g, int64_t cols)
+{
+    struct hy_tensor *sum;
+    hy_add_norm(g, view(g, "a", cols), leaf(g, "b", cols), weight(g, "w", 1, cols), 1e-6, &sum);
+}
+
+static void conv_silu(struct hy_graph *g, int64_t cols)
+{
+    hy_conv_silu(g, view(g, "x", cols), weight(g, "w", cols, 4), weight(g, "bias", 1, cols), NULL);
+}
+
+static void decay_gate(struct hy_graph *g, int64_t cols)
+{
+    struct hy_tensor *dt;
+    hy_decay_gate(g, view(g, "x", cols), weight(g, "a_log", 1, 4), weight(g, "dt_bias", 1, cols),
+                  &dt);
+}
+
+static void embedding(struct hy_graph *g, int64_t vocab)
+{
+    hy_embedding(g, hy_graph_input(g, "tokens", HY_INT32, rows_of(g), 1),
+                 weight(g, "table", vocab, vocab > 1000 ? 8 : 132));
+}
+
+static void forget_gate(struct hy_graph *g, int64_t cols)
+{
+    struct hy_tensor *input;
+    hy_forget_gate(g, view(g, "x", cols), hy_graph_leaf(g, "bound", 1, cols, 0.1, 0.9), &input);
+}
+
+static void gate(struct hy_graph *g, int64_t heads)
+{
+    hy_gated(g, view(g, "x", 128), view(g, "gate", heads), HY_GATE_SILU);
+}
+
+static void gated_norm(struct hy_graph *g, int64_t width)
+{
+    hy_gated_norm(g, leaf(g, "x", 128), view(g, "gate", 128), weight(g, "w", 1, width), 1e-6,
+                  HY_GATE_SILU);
+}
+
+static void head_loss(struct hy_graph *g, int64_t vocab)
+{
+    struct hy_tensor *hit;
+    hy_head_loss(g, view(g, "x", 4), weight(g, "table", vocab, 4),
+                 hy_graph_input(g, "labels", HY_INT32, rows_of(g), 1), rows_of(g), &hit);
+}
+
+static void l2norm(struct hy_graph *g, int64_t cols)
+{
+    hy_l2norm(g, view(g, "x", cols), 2, 1e-6);
+}
+
+static void linear(struct hy_graph *g, int64_t cols)
+{
+    hy_linear_biased(g, view(g, "x", cols), weight(g, "w", 36, cols), weight(g, "bias", 1, 36));
+}
+
+static void log_sigmoid(struct hy_graph *g, int64_t cols)
+{
+    hy_log_sigmoid_of(g, view(g, "x", cols), weight(g, "bias", 1, cols), 16);
+}
+
+static void lower_bound(struct hy_graph *g, int64_t cols)
+{
+    hy_lower_bound(g, weight(g, "logits", 5, cols), 3);
+}
+
+static void rmsnorm(struct hy_graph *g, int64_t width)
+{
+    hy_rmsnorm(g, view(g, "x", 192), weight(g, "w", 1, width), 1e-6);
+}
+
+static void rope(struct hy_graph *g, int64_t cols)
+{
+    hy_rope(g, view(g, "x", cols), 2, 1e4);
+}
+
+static void sigmoid(struct hy_graph *g, int64_t cols)
+{
+    hy_sigmoid_of(g, view(g, "x", cols), 2);
+}
+
+static void silu(struct hy_graph *g, int64_t cols)
+{
+    hy_silu_of(g, view(g, "x", cols));
+}
+
+static void skip(struct hy_graph *g, int64_t cols)
+{
+    hy_skip(g, view(g, "o", cols), leaf(g, "x", cols), weight(g, "d", 1, 4));
+}
+
+static double tenths(int64_t k, double a)
+{
+    return a + 0.1 * (double)k;
+}
+
+static void constant(struct hy_graph *g, int64_t cols)
+{
+    hy_constant(g, 3, cols, tenths, 1);
+}
+
+int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct {
+        const char *name;
+        void (*build)(struct hy_graph *g, int64_t size);
+        int64_t size;
+    } all[] = {
+        {"add_norm", add_norm, 64},
+        {"add_norm", add_norm, 320},
+        {"constant", constant, 100},
+        {"conv_silu", conv_silu, 68},
+        {"decay_gate", decay_gate, 64},
+        {"embedding", embedding, 40},
+        {"embedding", embedding, 5000},
+        {"forget_gate", forget_gate, 64},
+        {"gate", gate, 4},
+        {"gate", gate, 128},
+        {"gated_norm", gated_norm, 32},
+        {"gated_norm", gated_norm, 128},
+        {"head_loss", head_loss, 200},
+        {"head_loss", head_loss, 4100},
+        {"l2norm", l2norm, 64},
+        {"linear", linear, 40},
+        {"log_sigmoid", log_sigmoid, 64},
+        {"lower_bound", lower_bound, 200},
+        {"rmsnorm", rmsnorm, 48},
+        {"rmsnorm", rmsnorm, 192},
+        {"rope", rope, 64},
+        {"sigmoid", sigmoid, 132},
+        {"silu", silu, 132},
+        {"skip", skip, 64},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(all[i].name, kind->name) && index-- == 0) {
+            all[i].build(g, all[i].size);
+            return 1;
+        }
+    return 0;
+}
