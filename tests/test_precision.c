@@ -10,9 +10,16 @@
 
 #include "core/base/rng.h"
 #include "core/graph/bf16.h"
+#include "core/ops/attention.h"
+#include "core/ops/delta_scan.h"
+#include "core/ops/gated_scan.h"
 #include "core/ops/head_loss.h"
+#include "core/ops/l2norm.h"
 #include "core/ops/linear.h"
+#include "core/ops/log_sigmoid.h"
+#include "core/ops/sigmoid.h"
 #include "core/ops/support/gemm.h"
+#include "core/ops/support/micro.h"
 #include "core/ops/support/operand.h"
 
 /* Rounding moves a number by 2^-9 of itself at most, so a product of two by 2^-8 and a little; the
@@ -126,6 +133,38 @@ static void products_are_those_of_the_rounded_operands(void **state)
         for (int way = 0; way < 8; way++)
             check_product(way & 1, way >> 1 & 1, way >> 2, shapes[s][0], shapes[s][1],
                           shapes[s][2]);
+}
+
+/* a [m, k] from its rows or, turned, its columns; c = keep from + a b of the rounded operands. */
+static void check_micro(int turned, int adds, int64_t m, int64_t n, int64_t k)
+{
+    const int64_t lda = (turned ? m : k) + 7, ldb = n + 9, ldc = n + 5;
+    const int64_t as = (turned ? k : m) * lda, bs = k * ldb, cs = m * ldc;
+    hy_real *a = claim((size_t)(as + bs + 2 * cs + m) * sizeof *a), *b = a + as;
+    hy_real *from = b + bs, *c = from + cs, *keep = c + cs;
+    draw(a, as + bs + 2 * cs + m, 5);
+    const struct hy_left left = {a, turned ? 1 : lda, turned ? lda : 1};
+    hy_micro_mul_bf16(m, n, k, left, b, ldb, adds ? from : NULL, adds ? keep : NULL, c, ldc);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = adds ? (double)keep[i] * (double)from[i * ldc + j] : 0;
+            for (int64_t p = 0; p < k; p++)
+                sum += (double)hy_bf16_value(hy_bf16_of(a[i * left.row + p * left.col])) *
+                       (double)hy_bf16_value(hy_bf16_of(b[p * ldb + j]));
+            assert_float_equal(c[i * ldc + j], sum, 1e-5 * sqrt((double)k));
+        }
+    free(a);
+}
+
+static void small_products_are_those_of_the_rounded_operands(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {{16, 16, 16}, {16, 48, 64},   {64, 64, 32},
+                                        {80, 32, 16}, {144, 16, 272}, {16, 80, 560}};
+    need_bf16();
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int way = 0; way < 4; way++)
+            check_micro(way & 1, way >> 1, shapes[s][0], shapes[s][1], shapes[s][2]);
 }
 
 /* One graph, in float32 or bf16, with random numbers in its leaves. */
@@ -243,12 +282,49 @@ static void build_head(struct example *x)
     x->y = hy_head_loss(x->g, x->leaves[0], x->leaves[1], x->labels, ROWS, &hit);
 }
 
-/* Values and gradients of whole examples, of which rounding leaves 2^-8 per product: two products
- * in a row, and a softmax between products of up to 37 terms. */
+enum { HEADS = 2, WIDTH = 64 };
+
+static struct hy_tensor *tokens_of(struct example *x, int i, const char *name, int64_t cols)
+{
+    return x->leaves[i] = hy_graph_leaf(x->g, name, ROWS, cols, -1, 1);
+}
+
+static void build_attention(struct example *x)
+{
+    const struct hy_attention s = {
+        .heads = HEADS, .kv_heads = HEADS, .key_width = WIDTH, .value_width = WIDTH, .scale = .125};
+    x->y =
+        hy_attention(x->g, tokens_of(x, 0, "q", HEADS * WIDTH), tokens_of(x, 1, "k", HEADS * WIDTH),
+                     tokens_of(x, 2, "v", HEADS * WIDTH), &s, NULL, NULL);
+}
+
+static const struct hy_scan scan = {
+    .heads = HEADS, .key_width = WIDTH, .value_width = WIDTH, .scale = .125};
+
+static void build_gated_scan(struct example *x)
+{
+    struct hy_tensor *decay = tokens_of(x, 3, "decay", HEADS);
+    x->y = hy_gated_scan(x->g, tokens_of(x, 0, "q", HEADS * WIDTH),
+                         tokens_of(x, 1, "k", HEADS * WIDTH), tokens_of(x, 2, "v", HEADS * WIDTH),
+                         hy_log_sigmoid_of(x->g, decay, NULL, 1), &scan, NULL, NULL);
+}
+
+static void build_delta_scan(struct example *x)
+{
+    struct hy_tensor *keys = tokens_of(x, 1, "k", HEADS * WIDTH);
+    x->y = hy_delta_scan(x->g, tokens_of(x, 0, "q", HEADS * WIDTH),
+                         hy_l2norm(x->g, keys, HEADS, 1e-6), tokens_of(x, 2, "v", HEADS * WIDTH),
+                         hy_sigmoid_of(x->g, tokens_of(x, 3, "beta", HEADS), 1), NULL, &scan, NULL,
+                         NULL);
+}
+
+/* Values and gradients of whole examples against float32, relative to the largest element. The
+ * bound is three times the largest deviation. */
 static void operators_stay_near_float32(void **state)
 {
     (void)state;
-    static void (*const builds[])(struct example * x) = {build_linear, build_head};
+    static void (*const builds[])(struct example * x) = {build_linear, build_head, build_attention,
+                                                         build_gated_scan, build_delta_scan};
     need_bf16();
     for (size_t k = 0; k < sizeof builds / sizeof *builds; k++) {
         struct example exact, rounded;
@@ -258,7 +334,7 @@ static void operators_stay_near_float32(void **state)
         builds[k](&rounded);
         run_example(&exact);
         run_example(&rounded);
-        const double bound = 0.015;
+        const double bound = .0125;
         double worst = deviation(exact.y, rounded.y);
         for (int i = 0; i < 4 && exact.leaves[i]; i++)
             worst = fmax(worst, deviation(exact.leaves[i]->grad, rounded.leaves[i]->grad));
@@ -291,6 +367,7 @@ int main(void)
         cmocka_unit_test(rounds_to_nearest_even),
         cmocka_unit_test(an_operand_and_its_transpose_are_the_rounded_matrix),
         cmocka_unit_test(products_are_those_of_the_rounded_operands),
+        cmocka_unit_test(small_products_are_those_of_the_rounded_operands),
         cmocka_unit_test(a_linear_operator_errs_as_rounding_allows),
         cmocka_unit_test(operators_stay_near_float32),
         cmocka_unit_test(operands_are_rounded_once_and_need_not_stay),

@@ -284,12 +284,11 @@ struct hy_op *hy_graph_append(struct hy_graph *g, const struct hy_op_kind *kind,
     return op;
 }
 
-/* Sees to the bf16 copies of the inputs that an op of this kind multiplies. A device's library
- * rounds by itself. */
+/* Sees to the bf16 copies of the inputs that an op of this kind multiplies. */
 static void narrow_operands(struct hy_graph *g, const struct hy_op_kind *kind, int inputs,
                             struct hy_tensor *const *in)
 {
-    if (g->shape.precision != HY_PRECISION_BF16 || g->shape.mode == HY_CACHED || g->device)
+    if (hy_precision_of(g) != HY_PRECISION_BF16)
         return;
     for (int i = 0; i < inputs; i++)
         if (kind->operands >> i & 1 && in[i] && !in[i]->narrow)

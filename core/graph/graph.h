@@ -42,7 +42,7 @@ struct hy_shape {
     int replicas, batch, tokens;
     int context; /* HY_CACHED: tokens that a cache of keys and values can hold */
     enum hy_mode mode;
-    enum hy_precision precision; /* HY_CACHED computes in float32: a token waits for the weights */
+    enum hy_precision precision; /* asked for: see hy_precision_of */
 };
 
 struct hy_tensor {
@@ -203,6 +203,12 @@ static inline void *hy_data(const struct hy_tensor *t, int replica)
 static inline hy_real *hy_real_data(const struct hy_tensor *t, int replica)
 {
     return t ? (hy_real *)hy_data(t, replica) : NULL;
+}
+/* How kernels compute: HY_CACHED graphs in float32, since a token's products wait for the weights.
+ * A device's library sees to the precision itself. */
+static inline enum hy_precision hy_precision_of(const struct hy_graph *g)
+{
+    return g->shape.mode == HY_CACHED || g->device ? HY_PRECISION_FLOAT32 : g->shape.precision;
 }
 static inline hy_bf16 *hy_bf16_data(const struct hy_tensor *t, int replica)
 {

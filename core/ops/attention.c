@@ -14,6 +14,7 @@ enum { PREFETCH = 8 };
 
 /* Scratch: what one head needs, packed, rows and widths padded with zeros to whole vectors. */
 struct space {
+    enum hy_precision precision;
     int64_t key_width, value_width; /* padded */
     int64_t keys;                   /* padded, */
     int64_t ld;            /* and one vector more, so that rows meet different cache sets */
@@ -64,7 +65,11 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
                   ld = keys + HY_LANES;
     const int64_t kw = hy_lanes_up(attention->key_width), vw = hy_lanes_up(attention->value_width);
     hy_real *next = base;
-    *s = (struct space){.key_width = kw, .value_width = vw, .keys = keys, .ld = ld};
+    *s = (struct space){.precision = hy_precision_of(op->graph),
+                        .key_width = kw,
+                        .value_width = vw,
+                        .keys = keys,
+                        .ld = ld};
     if (decodes(op)) {
         s->p = carve(&next, attention->heads * ld);
         return next - base;
@@ -184,7 +189,8 @@ static void score(const struct hy_attention *a, const struct space *s, const str
     const int64_t n = seen(b, i);
     const struct hy_left q = {s->q + i * STRIP * s->key_width, s->key_width, 1};
     hy_real *p = s->p + i * STRIP * s->ld;
-    hy_micro_mul(STRIP, n, s->key_width, q, s->k_turned + b->first, s->ld, NULL, NULL, p, s->ld);
+    hy_micro_mul(s->precision, STRIP, n, s->key_width, q, s->k_turned + b->first, s->ld, NULL, NULL,
+                 p, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld) {
         const int64_t high = b->position + i * STRIP + row + 1 - b->first;
         for (int64_t j = high; j < n; j++)
@@ -227,7 +233,7 @@ static void forward_strip(const struct hy_attention *a, const struct space *s,
     for (int64_t i = 0; i < STRIP; i++)
         sums[i] = exponentials(s->p + i * s->ld, n,
                                i < b->count ? lse + (b->from + i) * ld_lse : &ignored);
-    hy_micro_mul(STRIP, s->value_width, n, (struct hy_left){s->p, s->ld, 1},
+    hy_micro_mul(s->precision, STRIP, s->value_width, n, (struct hy_left){s->p, s->ld, 1},
                  s->v + b->first * s->value_width, s->value_width, NULL, NULL, s->o,
                  s->value_width);
     for (int64_t i = 0; i < b->count; i++)
@@ -335,8 +341,8 @@ static void differentiate_strip(const struct hy_attention *a, const struct space
     const struct hy_left d_o = {s->d_o + i * STRIP * s->value_width, s->value_width, 1};
     hy_real *p = s->p + i * STRIP * s->ld, *dp = s->dp + i * STRIP * s->ld;
     score(a, s, b, i);
-    hy_micro_mul(STRIP, n, s->value_width, d_o, s->v_turned + b->first, s->ld, NULL, NULL, dp,
-                 s->ld);
+    hy_micro_mul(s->precision, STRIP, n, s->value_width, d_o, s->v_turned + b->first, s->ld, NULL,
+                 NULL, dp, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld, dp += s->ld) {
         const hy_real shift = lse[i * STRIP + row];
         hy_real sum = 0;
@@ -360,8 +366,8 @@ static void add_by_key(const struct space *s, const struct block *b, const hy_re
         const int64_t high = seen(b, i);
         const struct hy_left turned = {p + i * STRIP * s->ld + low, 1, s->ld};
         hy_real *to = out + (b->first + low) * width;
-        hy_micro_mul(high - low, width, (b->strips - i) * STRIP, turned, x + i * STRIP * width,
-                     width, to, NULL, to, width);
+        hy_micro_mul(s->precision, high - low, width, (b->strips - i) * STRIP, turned,
+                     x + i * STRIP * width, width, to, NULL, to, width);
         low = high;
     }
 }
@@ -371,7 +377,7 @@ static void backward_block(const struct hy_attention *a, const struct space *s,
 {
     for (int64_t i = 0; i < b->strips; i++) {
         differentiate_strip(a, s, b, i, lse);
-        hy_micro_mul(STRIP, s->key_width, seen(b, i),
+        hy_micro_mul(s->precision, STRIP, s->key_width, seen(b, i),
                      (struct hy_left){s->dp + i * STRIP * s->ld, s->ld, 1},
                      s->k + b->first * s->key_width, s->key_width, NULL, NULL,
                      s->dq + i * STRIP * s->key_width, s->key_width);

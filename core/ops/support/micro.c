@@ -54,10 +54,16 @@ kernel(const int rows, const int vecs, int64_t k, struct hy_left a, const hy_rea
             hy_vec_store(c + i * ldc + j * HY_LANES, sum[i][j]);
 }
 
-void hy_micro_mul(int64_t m, int64_t n, int64_t k, struct hy_left a, const hy_real *b, int64_t ldb,
-                  const hy_real *from, const hy_real *keep, hy_real *c, int64_t ldc)
+void hy_micro_mul(enum hy_precision precision, int64_t m, int64_t n, int64_t k, struct hy_left a,
+                  const hy_real *b, int64_t ldb, const hy_real *from, const hy_real *keep,
+                  hy_real *c, int64_t ldc)
 {
     enum { WIDE = 2 * HY_LANES };
+    /* Rounding costs more than it saves where an element is then multiplied a few times only. */
+    if (precision == HY_PRECISION_BF16 && (m >= 4 * HY_LANES || k >= 2 * HY_LANES)) {
+        hy_micro_mul_bf16(m, n, k, a, b, ldb, from, keep, c, ldc);
+        return;
+    }
     int64_t j = 0;
     for (; j + WIDE <= n; j += WIDE) {
         for (int64_t i = 0; i < m; i += 8) {

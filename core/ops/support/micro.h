@@ -58,9 +58,15 @@ struct hy_left {
 };
 
 /* c[m, n] = keep[i] * from[i, :] + a[m, k] b[k, n]. from NULL: zero; it may be c, and has c's ld.
- * keep NULL: 1. m and n are multiples of HY_LANES; b and c are row-major. */
-void hy_micro_mul(int64_t m, int64_t n, int64_t k, struct hy_left a, const hy_real *b, int64_t ldb,
-                  const hy_real *from, const hy_real *keep, hy_real *c, int64_t ldc);
+ * keep NULL: 1. m and n are multiples of HY_LANES; b and c are row-major. In bf16 a and b are
+ * rounded, and k is a multiple of HY_LANES too. */
+void hy_micro_mul(enum hy_precision precision, int64_t m, int64_t n, int64_t k, struct hy_left a,
+                  const hy_real *b, int64_t ldb, const hy_real *from, const hy_real *keep,
+                  hy_real *c, int64_t ldc);
+/* hy_micro_mul in bf16, for operands of any size; hy_micro_mul knows when it pays. */
+void hy_micro_mul_bf16(int64_t m, int64_t n, int64_t k, struct hy_left a, const hy_real *b,
+                       int64_t ldb, const hy_real *from, const hy_real *keep, hy_real *c,
+                       int64_t ldc);
 
 /* y[n, m] = x[m, n] transposed; m and n are multiples of HY_LANES. */
 void hy_micro_transpose(int64_t m, int64_t n, const hy_real *x, int64_t ldx, hy_real *y,

@@ -45,7 +45,8 @@ void hy_pair_forward(const struct hy_pair *p, const hy_real *x, const hy_real *y
         forward_by_channel(p, x, y_turned, out);
         return;
     }
-    hy_micro_mul(L, L, p->width, (struct hy_left){x, p->width, 1}, y_turned, L, NULL, NULL, out, L);
+    hy_micro_mul(HY_PRECISION_FLOAT32, L, L, p->width, (struct hy_left){x, p->width, 1}, y_turned,
+                 L, NULL, NULL, out, L);
     for (int i = 0; i < L; i++)
         hy_vec_store(out + i * L, hy_vec_load(out + i * L) * hy_vec_load(p->between + i * L));
 }
@@ -102,6 +103,8 @@ void hy_pair_backward(const struct hy_pair *p, hy_real *grad, const hy_real *x, 
     }
     for (int i = 0; i < L; i++)
         hy_vec_store(grad + i * L, hy_vec_load(grad + i * L) * hy_vec_load(p->between + i * L));
-    hy_micro_mul(L, width, L, (struct hy_left){grad, L, 1}, y, width, dx, NULL, dx, width);
-    hy_micro_mul(L, width, L, (struct hy_left){grad, 1, L}, x, width, dy, NULL, dy, width);
+    hy_micro_mul(HY_PRECISION_FLOAT32, L, width, L, (struct hy_left){grad, L, 1}, y, width, dx,
+                 NULL, dx, width);
+    hy_micro_mul(HY_PRECISION_FLOAT32, L, width, L, (struct hy_left){grad, 1, L}, x, width, dy,
+                 NULL, dy, width);
 }

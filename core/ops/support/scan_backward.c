@@ -31,10 +31,10 @@ static void backward_values(const struct hy_scan_plan *p, struct hy_scan_work *w
     hy_micro_transpose(B, p->kp, b->k, p->kp, w->turned_k, B);
     hy_pair_forward(&pair, b->q, w->turned_k, w->pair_q);
     hy_scan_fetch(p, op->in[HY_SCAN_Q], b->row - p->chunk, head / p->sharing, p->k);
-    hy_micro_mul(B, p->vp, p->kp, hy_left_plain(w->write, p->kp), w->dstate, p->vp, NULL, NULL,
-                 w->dw, p->vp);
-    hy_micro_mul(B, p->vp, B, hy_left_turned(w->pair_q, B), w->values, p->vp, w->dw, NULL, w->dw,
-                 p->vp);
+    hy_micro_mul(p->precision, B, p->vp, p->kp, hy_left_plain(w->write, p->kp), w->dstate, p->vp,
+                 NULL, NULL, w->dw, p->vp);
+    hy_micro_mul(p->precision, B, p->vp, B, hy_left_turned(w->pair_q, B), w->values, p->vp, w->dw,
+                 NULL, w->dw, p->vp);
     if (!p->delta)
         return;
     hy_pair_forward(&pair, b->k, w->turned_k, w->pair_k);
@@ -65,10 +65,10 @@ static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
                            sides * B);
     hy_scan_fetch(p, op->in[HY_SCAN_K], b->row - p->chunk, head / p->sharing, p->k);
     hy_scan_fetch(p, op->dout[HY_SCAN_O], b->row - B, head, p->v);
-    hy_micro_mul(kp, sides * B, vp, hy_left_plain(b->before, vp), w->turned_values, sides * B, NULL,
-                 NULL, w->turned_read, sides * B);
+    hy_micro_mul(p->precision, kp, sides * B, vp, hy_left_plain(b->before, vp), w->turned_values,
+                 sides * B, NULL, NULL, w->turned_read, sides * B);
     hy_scan_fetch(p, op->din[HY_SCAN_Q], b->row, head / p->sharing, p->k);
-    hy_micro_mul(kp, B, vp, hy_left_plain(w->dstate, vp), w->turned_w, B, NULL, NULL,
+    hy_micro_mul(p->precision, kp, B, vp, hy_left_plain(w->dstate, vp), w->turned_w, B, NULL, NULL,
                  w->turned_write, B);
     for (int side = 0; side < sides; side++) {
         hy_real *dread = w->dread + side * B * kp;
@@ -79,12 +79,13 @@ static void backward_keys(const struct hy_scan_plan *p, struct hy_scan_work *w,
     hy_scan_decay(p, b->rest, w->dwrite, w->dwrite);
 
     hy_scan_fetch(p, op->din[HY_SCAN_K], b->row, head / p->sharing, p->k);
-    hy_micro_mul(B, B, vp, hy_left_plain(w->values, vp), w->turned_w, B, NULL, NULL, w->pair_q, B);
+    hy_micro_mul(p->precision, B, B, vp, hy_left_plain(w->values, vp), w->turned_w, B, NULL, NULL,
+                 w->pair_q, B);
     hy_pair_backward(&pair, w->pair_q, b->q, b->k, w->dread, w->dwrite);
     if (!p->delta)
         return;
-    hy_micro_mul(B, B, vp, hy_left_plain(w->values + B * vp, vp), w->turned_w, B, NULL, NULL,
-                 w->pair_k, B);
+    hy_micro_mul(p->precision, B, B, vp, hy_left_plain(w->values + B * vp, vp), w->turned_w, B,
+                 NULL, NULL, w->pair_k, B);
     for (int i = 0; i < B; i++)
         w->pair_k[i * B + i] = 0; /* a token does not read what it writes itself */
     hy_pair_backward(&pair, w->pair_k, b->k, b->k, w->dread + B * kp, w->dwrite);
@@ -152,8 +153,8 @@ static void backward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
     hy_scan_fetch(p, op->din[HY_SCAN_V], b->row, head, p->v);
     hy_scan_fetch(p, p->delta ? op->out[HY_SCAN_ERRORS] : op->in[HY_SCAN_V], b->row - p->chunk,
                   head, p->v);
-    hy_micro_mul(kp, vp, p->delta ? 2 * B : B, hy_left_turned(w->read, kp), w->values, vp,
-                 w->dstate, b->through, w->dstate, vp);
+    hy_micro_mul(p->precision, kp, vp, p->delta ? 2 * B : B, hy_left_turned(w->read, kp), w->values,
+                 vp, w->dstate, b->through, w->dstate, vp);
     const int shared = head % p->sharing != 0; /* an earlier head's gradients are there */
     if (din[HY_SCAN_Q])
         hy_scan_store(hy_scan_key_part(p, din[HY_SCAN_Q], b->row, head), w->dread, kp, b->rows,

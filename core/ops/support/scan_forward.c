@@ -38,8 +38,8 @@ static void forward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
     hy_micro_transpose(B, kp, b->k, kp, w->turned_k, B);
     hy_pair_forward(&pair, b->q, w->turned_k, w->pair_q);
     hy_scan_fetch(p, op->in[HY_SCAN_K], b->row + B, head / p->sharing, p->k);
-    hy_micro_mul(p->delta ? 2 * B : B, vp, kp, hy_left_plain(w->read, kp), b->before, vp, NULL,
-                 NULL, o, vp);
+    hy_micro_mul(p->precision, p->delta ? 2 * B : B, vp, kp, hy_left_plain(w->read, kp), b->before,
+                 vp, NULL, NULL, o, vp);
     const struct hy_scan_part v = hy_scan_part_of(p, op->in[HY_SCAN_V], b->row, head, p->v);
     if (p->delta) {
         hy_pair_forward(&pair, b->k, w->turned_k, w->pair_k);
@@ -54,7 +54,7 @@ static void forward_block(const struct hy_scan_plan *p, struct hy_scan_work *w,
         hy_scan_load(b->w, vp, v, b->rows, p->v, 1);
     }
     hy_scan_fetch(p, op->in[HY_SCAN_V], b->row + B, head, p->v);
-    hy_micro_mul(B, vp, B, hy_left_plain(w->pair_q, B), b->w, vp, o, NULL, o, vp);
+    hy_micro_mul(p->precision, B, vp, B, hy_left_plain(w->pair_q, B), b->w, vp, o, NULL, o, vp);
     hy_scan_store(hy_scan_part_of(p, op->out[HY_SCAN_O], b->row, head, p->v), o, vp, b->rows, p->v,
                   1, 0);
     hy_scan_fetch(p, op->out[HY_SCAN_O], b->row + B, head, p->v);

@@ -11,6 +11,7 @@ struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica)
     const struct hy_tensor *decay = op->in[HY_SCAN_DECAY];
     struct hy_scan_plan p = {
         .op = op,
+        .precision = hy_precision_of(op->graph),
         .replica = replica,
         .delta = op->in[HY_SCAN_BETA] != NULL,
         .heads = s->heads,
@@ -292,6 +293,6 @@ void hy_scan_decay(const struct hy_scan_plan *p, const hy_real *factors, const h
 void hy_scan_advance(const struct hy_scan_plan *p, const struct hy_scan_work *w,
                      const struct hy_scan_block *b)
 {
-    hy_micro_mul(p->kp, p->vp, B, hy_left_turned(w->write, p->kp), b->w, p->vp, b->before,
-                 b->through, b->after, p->vp);
+    hy_micro_mul(p->precision, p->kp, p->vp, B, hy_left_turned(w->write, p->kp), b->w, p->vp,
+                 b->before, b->through, b->after, p->vp);
 }

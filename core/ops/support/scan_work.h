@@ -15,6 +15,7 @@ enum hy_scan_decay { DECAY_NONE, DECAY_CONSTANT, DECAY_HEAD, DECAY_CHANNEL };
 /* What is fixed for an op; kp, vp are k, v padded. */
 struct hy_scan_plan {
     const struct hy_op *op;
+    enum hy_precision precision;
     int replica;
     enum hy_scan_decay decay;
     int delta;
