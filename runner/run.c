@@ -34,6 +34,14 @@ static void release_head(struct head *h)
     hy_sweep_release(&h->sweep);
 }
 
+char *hy_run_database(const struct hy_run_request *request, const char *name)
+{
+    char *path;
+    const int given = request->database != NULL;
+    return asprintf(&path, "%s%s", given ? request->database : name, given ? "" : ".db") < 0 ? NULL
+                                                                                             : path;
+}
+
 static int open_head(const struct hy_run_request *request, struct hy_comm *comm, struct head *h,
                      struct hy_err *e)
 {
@@ -41,11 +49,9 @@ static int open_head(const struct hy_run_request *request, struct hy_comm *comm,
     int rc = hy_sweep_load(request->sweep, request->sets, request->set_count, &h->sweep, e);
     if (rc)
         return rc;
-    if (asprintf(&h->database, "%s%s", request->database ? request->database : h->sweep.name,
-                 request->database ? "" : ".db") < 0) {
-        h->database = NULL;
+    h->database = hy_run_database(request, h->sweep.name);
+    if (!h->database)
         return hy_fail_memory(e);
-    }
     rc = hy_plan_make(&h->sweep, &h->plan, e);
     if (!rc)
         rc = hy_plan_estimate(&h->plan, e);

@@ -15,6 +15,9 @@ struct hy_run_request {
     double patience;      /* seconds of silence after which a rank counts as lost */
 };
 
+/* The database of a request for the sweep of that name; the caller frees. NULL: no memory. */
+char *hy_run_database(const struct hy_run_request *request, const char *name);
+
 /* Collective: every rank calls it with the same request; rank 0 alone reads the sweep and writes
  * the store. Returns HY_E_RUN where runs failed or diverged, HY_E_INTERRUPTED after a signal; other
  * ranks than 0 return HY_OK. */

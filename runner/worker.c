@@ -19,6 +19,7 @@ enum { BATCH_BYTES = 32768 };
 static const double batch_seconds = 0.2; /* rows wait at most this long in their rank */
 static const double beat_seconds = 1;    /* between signs of life to rank 0 */
 static const double grace_seconds = 10;  /* from asking a child to stop to killing it */
+static const double last_word = 3;       /* that a rank which stops waits for one of rank 0 */
 /* Until rank 0 has spoken once it plans the sweep and cannot: it gets so many times its time. */
 static const double first_word_factor = 20;
 
@@ -242,14 +243,15 @@ static void heed_limits(struct hy_worker *w)
  * nobody announces. */
 static int heed_signals(struct hy_worker *w, struct hy_err *e)
 {
-    const int deserted = hy_comm_rank(w->comm) > 0 && w->now - w->heard > w->patience;
+    const double patience = w->stopping && w->patience > last_word ? last_word : w->patience;
+    const int deserted = hy_comm_rank(w->comm) > 0 && w->now - w->heard > patience;
     int signals = hy_stop_signals;
     if (!signals && (deserted || (hy_comm_size(w->comm) > 1 && getppid() != w->launcher)))
         signals = 1;
     if (deserted && w->run < 0) {
         if (!w->left)
             hy_warn("rank %d leaves: rank 0 has been silent for %g s", hy_comm_rank(w->comm),
-                    w->patience);
+                    patience);
         hy_comm_break(w->comm);
         w->left = 1;
     }

@@ -62,10 +62,11 @@ exits() # CODE COMMAND...
     "$@" >log 2>&1 || code=$?
     expect "exit code of $*" $code "$wanted"
 }
-# Starts a command in the background, output into log; its process is $job.
+# Starts a command in the background, output into log; its process is $job. A function gives its
+# shell's place to the command that it puts $replace before.
 begin() # COMMAND...
 {
-    "$@" >log 2>&1 &
+    replace=exec "$@" >log 2>&1 &
     job=$!
     started+=("$job")
 }
@@ -96,12 +97,12 @@ runs=4
 # Ranks that go on when one of them dies, and notice soon. RANKS: how many.
 recovering()
 {
-    mpirun --enable-recovery --oversubscribe -n "${RANKS:-3}" "$hylas" run sweep.yaml \
+    ${replace:-} mpirun --enable-recovery --oversubscribe -n "${RANKS:-3}" "$hylas" run sweep.yaml \
         --lost-after 2 "$@"
 }
 plain()
 {
-    mpirun --oversubscribe -n "${RANKS:-2}" "$hylas" run sweep.yaml "$@"
+    ${replace:-} mpirun --oversubscribe -n "${RANKS:-2}" "$hylas" run sweep.yaml "$@"
 }
 
 children() # PID
@@ -112,7 +113,7 @@ is_trial() # PID
 {
     [ "$(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | cut -c 1-11)" = "hylas trial" ]
 }
-# The process of a rank below $job: a child of mpirun, which may be a child itself.
+# The process of a rank: a child of mpirun, which is $job or its child.
 rank() # NUMBER
 {
     local pid near
@@ -130,12 +131,19 @@ trial() # RANK
         ! is_trial "$pid" || echo "$pid"
     done
 }
+# Where the trial of a rank keeps its checkpoint, by the order on its standard input.
+checkpoint_of() # RANK
+{
+    sed 's/.*"checkpoint":"\([^"]*\)".*/\1/' "/proc/$(trial "$1")/fd/0"
+}
+trains_anything() # RANK
+{
+    [ -n "$(checkpoint_of "$1")" ]
+}
 # Whether a rank is well into a run: the run's first checkpoint is there.
 trains() # RANK
 {
-    local checkpoint
-    checkpoint=$(sed 's/.*"checkpoint":"\([^"]*\)".*/\1/' "/proc/$(trial "$1")/fd/0")
-    [ -s "$checkpoint" ]
+    [ -s "$(checkpoint_of "$1")" ]
 }
 # All processes that work in this drill's folder, the drill itself apart.
 ours()
@@ -143,7 +151,7 @@ ours()
     local entry pid
     for entry in /proc/[0-9]*; do
         pid=${entry#/proc/}
-        [ "$(readlink "$entry/cwd" 2>/dev/null)" = "$folder" ] || continue
+        [ "$entry/cwd" -ef "$folder" ] || continue
         case $(tr '\0' ' ' <"$entry/cmdline" 2>/dev/null || true) in
         hylas* | *mpirun* | *orted* | "$hylas"*) echo "$pid" ;;
         esac
@@ -151,7 +159,7 @@ ours()
 }
 is_gone() # PID
 {
-    [ ! -e "/proc/$1" ] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status"
+    [ ! -e "/proc/$1" ] || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"
 }
 all_gone()
 {
