@@ -83,6 +83,23 @@ void hy_lock_release(struct hy_lock *lock)
     *lock = (struct hy_lock){0};
 }
 
+void hy_lock_beat(const struct hy_lock *lock)
+{
+    if (lock->path)
+        futimens(lock->file, NULL);
+}
+
+int64_t hy_lock_stamp(const char *db)
+{
+    struct stat found;
+    char *path;
+    if (asprintf(&path, "%s-lock", db) < 0)
+        return 0;
+    const int there = stat(path, &found) == 0;
+    free(path);
+    return there ? (int64_t)found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec : 0;
+}
+
 int hy_lock_is_held(const char *db)
 {
     char *path;

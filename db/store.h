@@ -60,6 +60,9 @@ int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const 
 /* Commits what is buffered. Called about once a second, and at once after hy_store_end_run. */
 int hy_store_flush(struct hy_store *s, struct hy_err *e);
 
+/* Shows that the writer lives: called about once a second. See hy_lock_stamp. */
+void hy_store_beat(const struct hy_store *s);
+
 /* Mean seconds per FLOP of finished runs (the estimate of a plan), 0 when there are none. */
 double hy_store_seconds_per_flop(struct hy_store *s);
 

@@ -411,6 +411,7 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
     if (now - c->beat > beat_seconds) {
         c->beat = now;
         tell_all(c, "alive", "");
+        hy_store_beat(c->store);
     }
     if (!c->stopping && hy_roster_is_empty(c->roster)) {
         hy_halving_rescue(c->halving);

@@ -23,6 +23,7 @@ enum { MAX_WORDS = 32, FRUITLESS = 3, TICK_MS = 50 };
 #define KILL_TIMEOUT "10"
 static const double stop_seconds = 15;   /* from a signal until mpirun is told harder */
 static const double linger_seconds = 2;  /* that mpirun may outlive rank 0 */
+static const double leave_seconds = 30;  /* for a rank 0 that mpirun left behind */
 static const double harder_seconds = 15; /* from telling mpirun to killing it */
 
 struct job {
@@ -183,35 +184,69 @@ static int start(struct job *j, struct hy_err *e)
     return rc;
 }
 
-/* Waits for the end of mpirun. It is told to stop when we are, and when it outlives rank 0, which
- * holds the lock of the database as long as it works. */
-static void watch(struct job *j)
+/* What shows of rank 0 from here: it holds the lock of the database as long as it works, and gives
+ * signs of life there. */
+struct head {
+    struct hy_awake clock;
+    int64_t stamp;
+    int beats;            /* signs of life so far */
+    double beat, present; /* on the clock: the last sign, when it was last at work */
+};
+
+/* Seconds since rank 0 was at work; 0 before it began. */
+static double absence(struct head *h, const char *database, double patience)
 {
-    double asked = 0, ended = 0, told = 0;
-    int held = 0;
+    const double now = hy_awake_now(&h->clock);
+    const int held = hy_lock_is_held(database);
+    const int64_t stamp = held ? hy_lock_stamp(database) : h->stamp;
+    if (stamp != h->stamp) {
+        h->stamp = stamp;
+        h->beat = now;
+        h->beats++;
+    }
+    /* The first sign is the lock's own; until the next one it may be busy with the plan. */
+    if (!h->beats || (held && (h->beats < 2 || now - h->beat <= patience)))
+        h->present = now;
+    return now - h->present;
+}
+
+/* Waits for the end of mpirun. It is told to stop when we are, and when it outlives rank 0. Returns
+ * whether rank 0 showed up. */
+static int watch(struct job *j)
+{
+    struct head head = {.stamp = hy_lock_stamp(j->database)};
+    double asked = 0, told = 0;
     while (waitpid(j->mpirun, NULL, WNOHANG) != j->mpirun) {
         const double now = hy_now();
-        if (hy_lock_is_held(j->database)) {
-            held = 1;
-            ended = 0;
-        } else if (held && !ended) {
-            ended = now;
-        }
+        const double absent = absence(&head, j->database, j->launch->run.patience);
         if (hy_stop_signals && !asked) {
             asked = now;
             kill(j->mpirun, SIGUSR1); /* which it hands on, where SIGTERM would end the ranks */
         }
-        const int overdue = (asked && (now - asked > stop_seconds || hy_stop_signals > 1)) ||
-                            (ended && now - ended > linger_seconds);
-        if (overdue && !told) {
+        const int overdue = asked > 0 && (now - asked > stop_seconds || hy_stop_signals > 1);
+        if ((overdue || absent > linger_seconds) && !told) {
             hy_verbose("mpirun outlives the sweep and is told to end");
             told = now;
             kill(j->mpirun, SIGTERM);
         }
-        if (told && now - told > harder_seconds)
+        if (told > 0 && now - told > harder_seconds)
             kill(j->mpirun, SIGKILL);
         nanosleep(&(struct timespec){.tv_nsec = TICK_MS * 1000000L}, NULL);
     }
+    return head.beats > 0;
+}
+
+/* The database must have no writer. One that mpirun left behind needs a moment to leave. */
+static int check_free(const struct job *j, double wait, struct hy_err *e)
+{
+    struct hy_lock lock;
+    const double until = hy_now() + wait;
+    while (hy_lock_is_held(j->database) && hy_now() < until && !hy_stop_signals)
+        nanosleep(&(struct timespec){.tv_nsec = TICK_MS * 1000000L}, NULL);
+    const int rc = hy_lock_take(&lock, j->database, e);
+    if (!rc)
+        hy_lock_release(&lock);
+    return rc;
 }
 
 /* ---- The sweep ---- */
@@ -228,10 +263,10 @@ static int see_through(struct job *j, struct hy_err *e)
 {
     struct hy_count before, now;
     int rc = hy_stock_take(j->stock, &before, e);
-    for (int fruitless = 0; !rc;) {
-        if ((rc = start(j, e)))
+    for (int fruitless = 0, starts = 0; !rc; starts++) {
+        if ((rc = check_free(j, starts ? leave_seconds : 0, e)) || (rc = start(j, e)))
             break;
-        watch(j);
+        const int began = watch(j);
         if ((rc = hy_stock_take(j->stock, &now, e)))
             break;
         if (!now.left)
@@ -241,8 +276,8 @@ static int see_through(struct job *j, struct hy_err *e)
                            "interrupted: %d of %d runs are left; run the same command again to go "
                            "on",
                            now.left, j->plan.count);
-        if (now.attempts == before.attempts)
-            return hy_fail(e, HY_E_ENV, "mpirun ended before any run began in %s", j->database);
+        if (!began && now.attempts == before.attempts)
+            return hy_fail(e, HY_E_ENV, "mpirun ended before the sweep began");
         fruitless = now.left < before.left ? 0 : fruitless + 1;
         if (fruitless == FRUITLESS)
             return hy_fail(e, HY_E_ENV,

@@ -30,7 +30,8 @@ harm worker.db 2 KILL rank 2
 says "all $runs runs are done already"
 expect "attempts" "$(ask worker.db 'SELECT count(*) FROM attempts')" $((runs + 1))
 harm hang.db 2 STOP rank 2
-harm head.db 0 KILL rank 0
+harm head.db 0 SEGV rank 0
+harm deaf.db 0 STOP rank 0
 harm mpirun.db 1 KILL mpirun_of_job
 
 # A signal is preemption: every run has its checkpoint, and 75 says that the same command goes on.
@@ -49,7 +50,7 @@ says "0 of $runs runs are done, 0 diverged, $runs failed"
 exits 2 launch -o none.db --set train.stpes=1
 exits 2 launch -o none.db -n 0
 exits 3 launch -o none.db -- --no-such-option
-says "before any run began"
+says "before the sweep began"
 exits 3 env PATH=/nonexistent "$hylas" launch -n 2 sweep.yaml -o none.db
 says "cannot start mpirun"
 echo "all good"
