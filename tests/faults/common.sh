@@ -131,19 +131,12 @@ trial() # RANK
         ! is_trial "$pid" || echo "$pid"
     done
 }
-# Where the trial of a rank keeps its checkpoint, by the order on its standard input.
-checkpoint_of() # RANK
-{
-    sed 's/.*"checkpoint":"\([^"]*\)".*/\1/' "/proc/$(trial "$1")/fd/0"
-}
-trains_anything() # RANK
-{
-    [ -n "$(checkpoint_of "$1")" ]
-}
-# Whether a rank is well into a run: the run's first checkpoint is there.
+# Whether a rank is well into a run: the run's first checkpoint is there. Keeps the path, from the
+# order on the trial's standard input, in $checkpoint.
 trains() # RANK
 {
-    [ -s "$(checkpoint_of "$1")" ]
+    checkpoint=$(sed 's/.*"checkpoint":"\([^"]*\)".*/\1/' "/proc/$(trial "$1")/fd/0") &&
+        [ -s "$checkpoint" ]
 }
 # All processes that work in this drill's folder, the drill itself apart.
 ours()
