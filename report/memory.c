@@ -65,10 +65,13 @@ static void add_contexts(struct columns *c, const struct at_context *what, struc
 
 static void write_query(struct columns *c, struct hy_buf *sql)
 {
-    hy_buf_text(sql, "SELECT cells.sweep, variant, label, ratio, max(params) AS params, "
-                     "max(state_bytes) AS state_bytes, max(train_bytes) AS train_bytes, "
-                     "max(peak_rss_bytes) AS peak_rss_bytes, "
-                     "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s");
+    /* Labels join what is grouped, so that they are looked up once per cell. */
+    hy_buf_text(sql,
+                "WITH grouped AS MATERIALIZED (SELECT cells.sweep, cells.cell, variant, ratio, "
+                "linear_layers * 1.0 / layers AS share, max(params) AS params, "
+                "max(state_bytes) AS state_bytes, max(train_bytes) AS train_bytes, "
+                "max(peak_rss_bytes) AS peak_rss_bytes, "
+                "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s");
     static const char *const facts[] = {"param_bytes", "gradient_bytes", "optimizer_bytes",
                                         "activation_bytes"};
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
@@ -81,9 +84,9 @@ static void write_query(struct columns *c, struct hy_buf *sql)
     add_list(c, second, SECOND);
     add_contexts(c, &decoding, sql);
     hy_buf_text(sql, " FROM cells JOIN results USING (run) "
-                     "JOIN labels ON labels.sweep = cells.sweep AND labels.cell = cells.cell "
-                     "WHERE ?1 IS NULL OR cells.sweep = ?1 GROUP BY cells.sweep, cells.cell "
-                     "ORDER BY cells.sweep, variant, label, linear_layers * 1.0 / layers DESC");
+                     "WHERE ?1 IS NULL OR cells.sweep = ?1 GROUP BY cells.sweep, cells.cell) "
+                     "SELECT * FROM grouped JOIN labels USING (sweep, cell) "
+                     "ORDER BY sweep, variant, label, share DESC");
 }
 
 static int fill_columns(struct hy_store *store, const char *sweep, const struct hy_rows *contexts,
