@@ -169,7 +169,7 @@ static void mpi_close(struct hy_comm *c)
     finish_sends(m);
     if (c->broken) {
         /* MPI_Finalize would wait for the dead, and MPI may still look at their messages. */
-        static struct mpi *left;
+        static struct mpi *volatile left;
         left = m;
         (void)left;
         return;
