@@ -73,8 +73,8 @@ static inline void hy_start(const struct hy_launch *at, dim3 grid, dim3 block, s
 }
 
 /* The block's dynamic shared memory as an array of `type`. */
-#define HY_SHARED(type, name)                                  \
-    extern __shared__ __align__(16) unsigned char hy_shared[]; \
+#define HY_SHARED(type, name)                                   \
+    extern __shared__ __align__(128) unsigned char hy_shared[]; \
     type *const name = reinterpret_cast<type *>(hy_shared)
 
 /* Blocks that cover `count` things, `each` per block, for all replicas: (x, 1, replica). Kernels
