@@ -52,6 +52,26 @@ static void fill(struct hy_tensor *t, uint32_t index, int first)
     }
 }
 
+/* What a kernel reads before anything was written there, scratch or a gradient, shows as NaN. Kept
+ * tensors lie behind the others; they stay zero, since parts of a leaf may be without gradient. */
+static void spoil(struct hy_graph *g)
+{
+    struct hy_err e = {0};
+    size_t bytes = g->arena_bytes;
+    for (int i = 0; i < g->tensor_count; i++) {
+        const struct hy_tensor *t = g->tensors[i];
+        if (t->pinned && !t->base && !t->slab && (size_t)t->place < bytes)
+            bytes = (size_t)t->place;
+    }
+    void *nan = malloc(bytes + 1);
+    if (!nan)
+        exit(1);
+    memset(nan, 0xff, bytes);
+    if (bytes && hy_device_write(g->device, g->arena, nan, bytes, &e))
+        stop("the arena", &e);
+    free(nan);
+}
+
 static void add_result(struct subject *s, struct hy_tensor *t, int is_gradient)
 {
     if (!t || s->count == MAX_RESULTS)
@@ -107,6 +127,8 @@ static int open_subject(struct subject *s, const struct hy_op_kind *kind, int in
         stop(kind->name, &e);
     if (hy_graph_plan(g, &e))
         stop(kind->name, &e);
+    if (device)
+        spoil(g);
     for (int i = 0; i < g->tensor_count; i++)
         if (g->tensors[i]->input && g->tensors[i]->differentiable)
             add_result(s, g->tensors[i]->grad, 1);

@@ -146,41 +146,77 @@ static void constant(struct hy_graph *g, int64_t cols)
     hy_constant(g, 3, cols, tenths, 1);
 }
 
+/* One table for what goes in and what comes out. */
+static void tied(struct hy_graph *g, int64_t vocab)
+{
+    struct hy_tensor *tokens = hy_graph_input(g, "tokens", HY_INT32, rows_of(g), 1), *hit;
+    struct hy_tensor *table = weight(g, "table", vocab, 8);
+    hy_head_loss(g, hy_embedding(g, tokens, table), table,
+                 hy_graph_input(g, "labels", HY_INT32, rows_of(g), 1), rows_of(g), &hit);
+}
+
+/* Another op reads the input, so the last one's gradient is added to it; the last one's other
+ * outputs get none. */
+static void read_again(struct hy_graph *g)
+{
+    const struct hy_op *op = g->ops[g->forward_ops - 1];
+    hy_gated(g, op->out[0], op->in[0], HY_GATE_SIGMOID);
+}
+
 int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
     static const struct {
         const char *name;
         void (*build)(struct hy_graph *g, int64_t size);
         int64_t size;
+        int again;
     } all[] = {
-        {"add_norm", add_norm, 64},
-        {"add_norm", add_norm, 320},
-        {"constant", constant, 100},
-        {"conv_silu", conv_silu, 68},
-        {"decay_gate", decay_gate, 64},
-        {"embedding", embedding, 40},
-        {"embedding", embedding, 5000},
-        {"forget_gate", forget_gate, 64},
-        {"gate", gate, 4},
-        {"gate", gate, 128},
-        {"gated_norm", gated_norm, 32},
-        {"gated_norm", gated_norm, 128},
-        {"head_loss", head_loss, 200},
-        {"head_loss", head_loss, 4100},
-        {"l2norm", l2norm, 64},
-        {"linear", linear, 40},
-        {"log_sigmoid", log_sigmoid, 64},
-        {"lower_bound", lower_bound, 200},
-        {"rmsnorm", rmsnorm, 48},
-        {"rmsnorm", rmsnorm, 192},
-        {"rope", rope, 64},
-        {"sigmoid", sigmoid, 132},
-        {"silu", silu, 132},
-        {"skip", skip, 64},
+        {"add_norm", add_norm, 64, 0},
+        {"add_norm", add_norm, 64, 1},
+        {"add_norm", add_norm, 320, 0},
+        {"constant", constant, 100, 0},
+        {"conv_silu", conv_silu, 68, 0},
+        {"conv_silu", conv_silu, 68, 1},
+        {"decay_gate", decay_gate, 64, 0},
+        {"decay_gate", decay_gate, 64, 1},
+        {"embedding", embedding, 40, 0},
+        {"embedding", embedding, 5000, 0},
+        {"embedding", tied, 40, 0},
+        {"embedding", tied, 5000, 0},
+        {"forget_gate", forget_gate, 64, 0},
+        {"forget_gate", forget_gate, 64, 1},
+        {"gate", gate, 4, 0},
+        {"gate", gate, 4, 1},
+        {"gate", gate, 128, 0},
+        {"gated_norm", gated_norm, 32, 0},
+        {"gated_norm", gated_norm, 32, 1},
+        {"gated_norm", gated_norm, 128, 0},
+        {"head_loss", head_loss, 200, 0},
+        {"head_loss", head_loss, 4100, 0},
+        {"l2norm", l2norm, 64, 0},
+        {"l2norm", l2norm, 64, 1},
+        {"linear", linear, 40, 0},
+        {"linear", linear, 36, 1},
+        {"log_sigmoid", log_sigmoid, 64, 0},
+        {"log_sigmoid", log_sigmoid, 64, 1},
+        {"lower_bound", lower_bound, 200, 0},
+        {"rmsnorm", rmsnorm, 48, 0},
+        {"rmsnorm", rmsnorm, 48, 1},
+        {"rmsnorm", rmsnorm, 192, 0},
+        {"rope", rope, 64, 0},
+        {"rope", rope, 64, 1},
+        {"sigmoid", sigmoid, 132, 0},
+        {"sigmoid", sigmoid, 132, 1},
+        {"silu", silu, 132, 0},
+        {"silu", silu, 132, 1},
+        {"skip", skip, 64, 0},
+        {"skip", skip, 64, 1},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(all[i].name, kind->name) && index-- == 0) {
             all[i].build(g, all[i].size);
+            if (all[i].again)
+                read_again(g);
             return 1;
         }
     return 0;
