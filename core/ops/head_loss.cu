@@ -10,7 +10,7 @@ extern "C" {
 
 enum { X, TABLE, LABELS };
 enum {
-    SCAN = 1024,      /* threads that look for labels */
+    SCAN = 256,       /* threads that look for labels */
     LOGITS = 1 << 20, /* logits of a replica that exist at a time, if they make MIN_ROWS rows */
     MIN_ROWS = 256,   /* of a block */
     ONE_WARP = 1024,  /* a vocabulary up to this size is one warp's work */
