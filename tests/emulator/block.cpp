@@ -21,7 +21,7 @@
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
-enum { WARP = 32, STACK = 256 << 10, SHARED_MOST = 227 << 10 };
+enum { WARP = 32, STACK = 64 << 10, SHARED_MOST = 227 << 10 };
 
 /* What HY_SHARED() names; SHARED_MOST is what the largest devices have. */
 thread_local unsigned char __align__(128) hy_shared[SHARED_MOST];
