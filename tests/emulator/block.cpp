@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 
@@ -53,7 +54,8 @@ struct block {
     const std::function<void()> *body;
     std::vector<thread> threads;
     std::vector<int> order;
-    size_t begun; /* of order */
+    size_t begun, limit; /* of order: threads that have begun; that may begin now */
+    bool eager;          /* a warp goes on until it waits for other warps */
     int done;
     std::vector<void *> boards; /* WARP a warp */
 };
@@ -112,7 +114,7 @@ void live(void)
     arrived(nullptr, &scheduler_stack, &scheduler_size);
     for (;;) {
         fiber *self = running;
-        while (now.begun < now.order.size()) {
+        while (now.begun < now.limit) {
             const int i = now.order[now.begun++];
             now.threads[(size_t)i].home = self;
             enter_thread(i);
@@ -163,17 +165,18 @@ fiber *idle_fiber(void)
     return f;
 }
 
-/* Forwards, backwards, or with a stride: what a thread reads before another has written it changes
- * with the order. */
+/* Forwards, backwards, with a stride, or forwards with eager warps: what a thread reads before
+ * another has written it changes with the order. */
 void choose_order(size_t count)
 {
-    const uint64_t way = orders++ % 3;
+    const uint64_t way = orders++ % 4;
+    now.eager = way == 3;
     size_t at = 0, stride = count / 3 * 2 + 1;
     while (std::gcd(stride, count) != 1)
         stride++;
     now.order.resize(count);
     for (size_t i = 0; i < count; i++) {
-        now.order[i] = (int)(way == 0 ? i : way == 1 ? count - 1 - i : at);
+        now.order[i] = (int)(way % 3 == 0 ? i : way == 1 ? count - 1 - i : at);
         at = (at + stride) % count;
     }
 }
@@ -233,6 +236,21 @@ bool release(void)
     return true;
 }
 
+/* Lets the warp whose first thread this is go on by itself as far as it can. */
+void drain(size_t first)
+{
+    const size_t end = std::min(first + WARP, now.threads.size());
+    for (bool any = true; any;) {
+        any = false;
+        for (size_t i = first; i < end; i++)
+            if (now.threads[i].state == AT_WARP)
+                any |= release_warp(first, now.threads[i]);
+        for (size_t i = first; i < end; i++)
+            if (now.threads[i].state == READY)
+                resume(now.threads[i].home);
+    }
+}
+
 void run_block(const std::function<void()> &body)
 {
     const size_t count = (size_t)blockDim.x * blockDim.y * blockDim.z;
@@ -242,15 +260,24 @@ void run_block(const std::function<void()> &body)
     now.begun = 0;
     now.done = 0;
     choose_order(count);
-    while (now.begun < count)
-        resume(idle_fiber());
+    for (size_t first = 0; first < count; first = now.limit) {
+        now.limit = now.eager && count - first > WARP ? first + WARP : count;
+        while (now.begun < now.limit)
+            resume(idle_fiber());
+        if (now.eager)
+            drain(first);
+    }
     while (now.done < (int)count) {
         if (!release())
             hy_emulator::stop("block (%u, %u, %u): threads wait for others that never come",
                               blockIdx.x, blockIdx.y, blockIdx.z);
-        for (const int i : now.order)
-            if (now.threads[(size_t)i].state == READY)
-                resume(now.threads[(size_t)i].home);
+        for (size_t at = 0; at < count; at++) {
+            const size_t i = (size_t)now.order[at];
+            if (now.threads[i].state == READY)
+                resume(now.threads[i].home);
+            if (now.eager && (i % WARP == WARP - 1 || i + 1 == count))
+                drain(i / WARP * WARP);
+        }
     }
 }
 
