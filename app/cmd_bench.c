@@ -51,6 +51,22 @@ static void fill(struct hy_trainer *t, int replica, int vocab)
     }
 }
 
+/* Gives all replicas the same initial values: drawing each its own would take longer than training.
+ */
+static int draw_gang(struct hy_slab *params, struct hy_err *e)
+{
+    int rc = hy_slab_draw(params, 0, 0, e);
+    hy_real *values = malloc((size_t)params->count * sizeof *values);
+    if (!rc && !values)
+        rc = hy_fail_memory(e);
+    if (!rc)
+        rc = hy_slab_read(params, 0, values, e);
+    for (int r = 1; r < params->replicas && !rc; r++)
+        rc = hy_slab_write(params, r, values, e);
+    free(values);
+    return rc;
+}
+
 /* profile: NULL where not wanted. */
 static int measure_training(const struct hy_model_spec *spec, const struct hy_bench *b,
                             struct hy_bench_point *p, int64_t *params, struct hy_grid *profile,
@@ -66,12 +82,10 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
     t.updates = calloc((size_t)b->gang, sizeof *t.updates);
     int rc = t.updates ? hy_trainer_init(&t.trainer, spec, &shape, b->device, (int64_t)rows, 0, e)
                        : hy_fail_memory(e);
-    for (int r = 0; r < b->gang && !rc; r++) {
-        t.updates[r] = (struct hy_update){.lr = 1e-4, .weight_decay = .1, .clip = 1};
-        rc = hy_slab_draw(&t.trainer.params, r, (uint64_t)r, e);
-    }
-    if (rc)
+    if (rc || (rc = draw_gang(&t.trainer.params, e)))
         goto out;
+    for (int r = 0; r < b->gang; r++)
+        t.updates[r] = (struct hy_update){.lr = 1e-4, .weight_decay = .1, .clip = 1};
     t.trainer.optimizer.beta1 = .9;
     t.trainer.optimizer.beta2 = .95;
     t.trainer.optimizer.eps = 1e-8;

@@ -1,10 +1,9 @@
 /* cuda.c - every operator on a CUDA device against its twin on the CPU: values and gradients, a
  * gang against each of its replicas alone, a replayed run against the first.
  *
- *   cuda [--short] [OPERATOR...]
+ *   cuda [--precision P] [--short] [OPERATOR...]
  *
- * --short: only the shorter of two sequence lengths, for builds with sanitizers.
- *
+ * --short: only the shorter of two sequence lengths, for runs under sanitizers.
  * A program of its own, without a test library, so that it builds wherever the engine does. Exit
  * code 77: there is no device, nothing was compared. */
 #include <math.h>
@@ -19,8 +18,15 @@ enum { SKIPPED = 77, GANG = 3, WIDE = 100, MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_
 
 static const int sizes[][2] = {{2, 19}, {2, 150}}; /* batch, tokens */
 
-/* Largest error that float32 may have, relative to the largest element of a result. */
-static const double limit = 1e-5;
+/* Largest error of a result, relative to its largest element, of products in each precision. */
+static const double limits[] = {
+    [HY_PRECISION_FLOAT32] = 1e-5, [HY_PRECISION_BF16] = 3e-2, [HY_PRECISION_TF32] = 3e-3};
+
+/* What the command line asks for. */
+static struct {
+    enum hy_precision precision;
+    int is_short, first; /* first: of the operators in argv */
+} asked = {HY_PRECISION_FLOAT32, 0, 1};
 
 /* An operator's example, built and planned somewhere, and the tensors that it results in. */
 struct subject {
@@ -101,7 +107,12 @@ static int open_subject(struct subject *s, const struct hy_op_kind *kind, int in
                         const int *size, struct hy_device *device)
 {
     const struct hy_shape shape = {
-        .replicas = replicas, .batch = size[0], .tokens = size[1], .mode = HY_TRAIN};
+        .replicas = replicas,
+        .batch = size[0],
+        .tokens = size[1],
+        .mode = HY_TRAIN,
+        .precision = device ? asked.precision : HY_PRECISION_FLOAT32,
+    };
     struct hy_tensor *y[HY_MAX_OUTPUTS], *dy[HY_MAX_OUTPUTS];
     struct hy_err e = {0};
     int losses = 0;
@@ -248,10 +259,9 @@ static int check_example(const struct hy_op_kind *kind, int index, const int *si
     return 1;
 }
 
-static void check_kind(const struct hy_op_kind *kind, struct hy_device *device, size_t lengths,
-                       struct verdict *v)
+static void check_kind(const struct hy_op_kind *kind, struct hy_device *device, struct verdict *v)
 {
-    for (size_t n = 0; n < lengths; n++) {
+    for (size_t n = 0; n < (asked.is_short ? 1 : sizeof sizes / sizeof *sizes); n++) {
         for (int index = 0; check_example(kind, index, sizes[n], device, v);)
             index++;
         for (int index = WIDE; check_example(kind, index, sizes[n], device, v);)
@@ -269,29 +279,44 @@ static int has_twin(const struct hy_op_kind *kind)
 
 static int wanted(const struct hy_op_kind *kind, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
+    for (int i = asked.first; i < argc; i++)
         if (!strcmp(argv[i], kind->name))
             return 1;
-    return argc == 1;
+    return argc == asked.first;
+}
+
+static void read_options(int argc, char **argv)
+{
+    for (; asked.first < argc && !strncmp(argv[asked.first], "--", 2); asked.first++) {
+        const int known = asked.first + 1 < argc ? hy_precision_parse(argv[asked.first + 1]) : -1;
+        if (!strcmp(argv[asked.first], "--short")) {
+            asked.is_short = 1;
+        } else if (!strcmp(argv[asked.first], "--precision") && known >= 0) {
+            asked.precision = (enum hy_precision)known;
+            asked.first++;
+        } else {
+            fprintf(stderr, "usage: cuda [--precision %s] [--short] [OPERATOR...]\n",
+                    hy_precision_choices);
+            exit(2);
+        }
+    }
 }
 
 int main(int argc, char **argv)
 {
     struct hy_device *device;
     struct hy_err e = {0};
-    const int is_short = argc > 1 && !strcmp(argv[1], "--short");
     int missed = 0, compared = 0;
-    argc -= is_short;
-    argv += is_short;
+    read_options(argc, argv);
     if (hy_device_count(&e) < 1) {
         printf("nothing was compared: %s\n", e.text);
         return SKIPPED;
     }
     if (hy_device_open(0, 0, &device, &e))
         stop("device", &e);
-    printf("%s, %s\n%-6s%-14s%9s%10s%10s%10s  %s\n", hy_device_name(device),
-           hy_device_library(device), "", "operator", "examples", "values", "gradients", "gang",
-           "replay");
+    printf("%s, %s, %s\n%-6s%-14s%9s%10s%10s%10s  %s\n", hy_device_name(device),
+           hy_device_library(device), hy_precision_name(asked.precision), "", "operator",
+           "examples", "values", "gradients", "gang", "replay");
     for (int i = 0; hy_ops[i]; i++) {
         struct verdict v = {0};
         if (!wanted(hy_ops[i], argc, argv))
@@ -301,7 +326,8 @@ int main(int argc, char **argv)
             missed++;
             continue;
         }
-        check_kind(hy_ops[i], device, is_short ? 1 : sizeof sizes / sizeof *sizes, &v);
+        check_kind(hy_ops[i], device, &v);
+        const double limit = limits[asked.precision];
         const int ok =
             v.value <= limit && v.gradient <= limit && v.gang <= limit && !v.replay_differs;
         printf("%-6s%-14s%9d%10.1e%10.1e%10.1e  %s\n", ok ? "ok" : "FAIL", hy_ops[i]->name,
