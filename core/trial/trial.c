@@ -20,6 +20,7 @@ struct run {
     const struct hy_trial_io *io;
     char key[HY_HASH_TEXT];
     struct hy_device *device; /* NULL: the CPU */
+    size_t device_base;       /* bytes that it takes without a model */
     struct hy_engine engine;
     struct hy_schedule schedule;
     struct hy_trained trained;
@@ -328,7 +329,7 @@ static void emit_start(const struct run *r)
     emit_text(r, "device", r->device ? hy_device_name(r->device) : "cpu");
     emit_text(r, "gemm", r->device ? hy_device_library(r->device) : hy_gemm_library());
     if (r->device)
-        emit_fact(r, "device_planned_bytes", (double)hy_engine_bytes(x));
+        emit_fact(r, "device_planned_bytes", (double)hy_engine_bytes(x) + (double)r->device_base);
     emit_fact(r, "threads", r->config->run.threads);
     emit_fact(r, "params", (double)x->trainer.params.count);
     const struct hy_value *residual = hy_value_at(r->config->tree, "model.match.residual");
@@ -383,6 +384,9 @@ static int start(struct run *r, struct hy_err *e)
         return rc;
     if (note.code)
         emit_text(r, "device_refused", note.text);
+    struct hy_device_memory memory;
+    if (r->device && !hy_device_memory(r->device, &memory, NULL))
+        r->device_base = memory.used;
     if ((rc = hy_engine_init(&r->engine, c, r->device, 0, e)))
         return rc;
     r->tokens = calloc(n, sizeof *r->tokens);
