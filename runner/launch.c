@@ -255,8 +255,8 @@ static int conclude(const struct hy_count *c, int total, struct hy_err *e)
 {
     if (!c->failed && !c->diverged)
         return HY_OK;
-    return hy_fail(e, HY_E_RUN, "%d of %d runs are done, %d diverged, %d failed", c->done, total,
-                   c->diverged, c->failed);
+    return hy_fail(e, HY_E_RUN, "%d of %d runs are done, %d pruned, %d diverged, %d failed",
+                   c->done, total, c->pruned, c->diverged, c->failed);
 }
 
 static int see_through(struct job *j, struct hy_err *e)

@@ -8,6 +8,7 @@
 
 struct entry {
     const char *key;
+    int halves;      /* successive halving may end it */
     char status[16]; /* "": unknown to the database */
     int64_t attempts, before;
 };
@@ -61,7 +62,9 @@ int hy_stock_new(const struct hy_plan *plan, const char *database, struct hy_sto
     s->database = database;
     s->count = plan->count;
     for (int i = 0; i < s->count; i++)
-        s->entries[i].key = plan->runs[i].key;
+        s->entries[i] =
+            (struct entry){.key = plan->runs[i].key,
+                           .halves = plan->runs[i].config.run.halving.metric != HY_METRIC_NONE};
     qsort(s->entries, (size_t)s->count, sizeof *s->entries, compare);
     const int rc = read_database(s, e);
     for (int i = 0; i < s->count; i++)
@@ -91,6 +94,8 @@ int hy_stock_take(struct hy_stock *s, struct hy_count *out, struct hy_err *e)
             count.done++;
         else if (!strcmp(entry->status, "diverged"))
             count.diverged++;
+        else if (entry->halves && !strcmp(entry->status, "pruned"))
+            count.pruned++;
         else if (failed && entry->attempts > entry->before)
             count.failed++;
         else

@@ -14,8 +14,10 @@ int hy_stock_new(const struct hy_plan *plan, const char *database, struct hy_sto
 void hy_stock_free(struct hy_stock *s); /* accepts NULL */
 
 struct hy_count {
-    int done, diverged, failed; /* failed: tried since the first stock, without a result */
-    int left;                   /* all others */
+    int done, diverged;
+    int pruned; /* by the rule that the sweep has */
+    int failed; /* tried since the first stock, without a result */
+    int left;   /* all others */
     int64_t attempts;
 };
 int hy_stock_take(struct hy_stock *s, struct hy_count *out, struct hy_err *e);

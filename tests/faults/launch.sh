@@ -46,7 +46,11 @@ for signal in TERM USR1; do
 done
 
 exits 1 launch -o memory.db --set run.memory=1Mi
-says "0 of $runs runs are done, 0 diverged, $runs failed"
+says "0 of $runs runs are done, 0 pruned, 0 diverged, $runs failed"
+# What the sweep's own rule has pruned is not left to train.
+exits 0 launch -o pruned.db --set 'run.halving={min_steps: 10}'
+[ "$(ask pruned.db "SELECT count(*) FROM results WHERE status = 'pruned'")" -gt 0 ] ||
+    fail "nothing was pruned"
 exits 2 launch -o none.db --set train.stpes=1
 exits 2 launch -o none.db -n 0
 exits 3 launch -o none.db -- --no-such-option
