@@ -38,7 +38,8 @@ enum hy_store_statement {
 struct hy_store {
     char *path;
     sqlite3 *db;
-    struct hy_lock lock; /* held by a writer */
+    struct hy_lock lock;   /* held by a writer */
+    struct hy_err failure; /* of a write: the first one; code HY_OK while there is none */
     sqlite3_stmt *statements[HY_STORE_STATEMENTS];
 };
 

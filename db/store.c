@@ -18,6 +18,9 @@ enum {
     BUSY_MS = 10000
 };
 
+#define SAVE_WHAT_IS_LEFT \
+    ": restore it from a copy, or save what is left with `sqlite3 FILE .recover`"
+
 int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e)
 {
     const char *advice = "";
@@ -32,7 +35,7 @@ int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e)
         advice = ": check the permissions of the file and its folder";
         break;
     case SQLITE_CORRUPT:
-        advice = ": restore it from a copy, or save what is left with `sqlite3 FILE .recover`";
+        advice = SAVE_WHAT_IS_LEFT;
         break;
     }
     return hy_fail(e, HY_E_ENV, "%s %s: %s%s", doing, s->path, sqlite3_errmsg(s->db), advice);
@@ -142,6 +145,21 @@ static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
     return writes ? migrate(s, version, e) : read_older(s, version, e);
 }
 
+/* Damage is found before anything is built upon it: later it could pass for results. */
+static int check_integrity(struct hy_store *s, struct hy_err *e)
+{
+    sqlite3_stmt *statement = NULL;
+    int rc = 0;
+    if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &statement, NULL) ||
+        sqlite3_step(statement) != SQLITE_ROW)
+        rc = hy_store_fail(s, "cannot read", e);
+    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0)
+        rc = hy_fail(e, HY_E_ENV, "%s is damaged: %s" SAVE_WHAT_IS_LEFT, s->path,
+                     sqlite3_column_text(statement, 0));
+    sqlite3_finalize(statement);
+    return rc;
+}
+
 static int open_writer(struct hy_store *s, struct hy_err *e)
 {
     int rc = hy_lock_take(&s->lock, s->path, e);
@@ -152,6 +170,8 @@ static int open_writer(struct hy_store *s, struct hy_err *e)
         return hy_store_fail(s, "cannot open", e);
     sqlite3_busy_timeout(s->db, BUSY_MS);
     rc = check_schema(s, 1, e);
+    if (!rc)
+        rc = check_integrity(s, e);
     if (!rc)
         rc = execute(s,
                      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"

@@ -3,9 +3,10 @@
  * schema*.sql make the tables, views.sql the views: a public interface (docs/database.md). The
  * writer is rank 0 alone (a second writer is refused by a lock held for the store's life, with a
  * message that names the holder); readers open read-only and never block it (WAL). A writer
- * brings an older schema up to date; a reader does so with a copy in memory. Every write is
- * idempotent. A store that cannot be read, is no hylas database or is of a newer schema is an error
- * of code HY_E_ENV that says which and what to do. */
+ * brings an older schema up to date; a reader does so with a copy in memory. A writer also refuses
+ * what SQLite's quick_check finds damaged. Every write is idempotent. A store that cannot be read,
+ * is no hylas database or is of a newer schema is an error of code HY_E_ENV that says which and
+ * what to do. */
 #ifndef HY_DB_STORE_H
 #define HY_DB_STORE_H
 
@@ -24,7 +25,8 @@ void hy_store_close(struct hy_store *s); /* accepts NULL; commits */
 
 /* ---- Writing: rank 0 ---- */
 
-/* All writes are buffered in one transaction until hy_store_flush. */
+/* All writes are buffered in one transaction until hy_store_flush. After one that failed all others
+ * fail with the same error, and closing commits nothing. */
 
 /* Registers a sweep by name (found or made), with its file's text and the program's version. Its
  * runs that never began leave it: the caller adds what is planned now. */

@@ -90,23 +90,39 @@ static sqlite3_stmt *get_statement(struct hy_store *s, enum hy_store_statement w
     return s->statements[which];
 }
 
+static int has_failed(const struct hy_store *s, struct hy_err *e)
+{
+    return s->failure.code ? hy_fail(e, s->failure.code, "%s", s->failure.text) : 0;
+}
+
+/* A write that fails is the store's last. SQLite may have taken all back that was not committed,
+ * and what came after it, such as the end of a run, would stand without it. */
+static int give_up(struct hy_store *s, struct hy_err *e)
+{
+    if (!s->failure.code)
+        hy_store_fail(s, "cannot write", &s->failure);
+    sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return has_failed(s, e);
+}
+
 /* Runs a statement that writes, in the transaction that hy_store_flush ends. */
 static int change(struct hy_store *s, enum hy_store_statement which, struct hy_err *e,
                   const char *types, ...)
 {
     if (!s->lock.path)
         return hy_fail(e, HY_E_ENV, "%s was opened for reading", s->path);
+    if (s->failure.code)
+        return has_failed(s, e);
     if (sqlite3_get_autocommit(s->db) && sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL))
-        return hy_store_fail(s, "cannot write", e);
+        return give_up(s, e);
     sqlite3_stmt *statement = get_statement(s, which);
     if (!statement)
-        return hy_store_fail(s, "cannot write", e);
+        return give_up(s, e);
     va_list args;
     va_start(args, types);
     bind(statement, types, args);
     va_end(args);
-    const int stepped = sqlite3_step(statement);
-    const int rc = stepped == SQLITE_DONE ? 0 : hy_store_fail(s, "cannot write", e);
+    const int rc = sqlite3_step(statement) == SQLITE_DONE ? 0 : give_up(s, e);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return rc;
@@ -217,12 +233,28 @@ int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const 
     return rc ? rc : change(s, END_ATTEMPT, e, "ittr", run, status, reason, ended);
 }
 
+/* SQLite goes on writing to a file that has lost its name. */
+static int check_place(struct hy_store *s, struct hy_err *e)
+{
+    int moved = 0;
+    sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (!moved)
+        return 0;
+    hy_fail(&s->failure, HY_E_ENV,
+            "%s was moved or deleted while it was written; move it back, or begin anew", s->path);
+    return give_up(s, e);
+}
+
 int hy_store_flush(struct hy_store *s, struct hy_err *e)
 {
+    if (s->failure.code)
+        return has_failed(s, e);
     if (sqlite3_get_autocommit(s->db))
         return 0;
-    return sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) ? hy_store_fail(s, "cannot write", e)
-                                                           : 0;
+    const int rc = check_place(s, e);
+    if (rc)
+        return rc;
+    return sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) ? give_up(s, e) : 0;
 }
 
 int hy_store_sweep_up(struct hy_store *s, struct hy_err *e)

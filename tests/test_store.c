@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -245,6 +246,80 @@ static void every_attempt_is_kept_with_its_reason(void **state)
     hy_store_close(s);
 }
 
+/* Files may grow no further: what a full disk is to SQLite. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void nothing_is_written_after_a_write_that_failed(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    struct hy_err e = {0};
+    const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+    assert_int_equal(hy_store_begin_run(s, run, "n1", 0, &e), 0);
+    assert_int_equal(hy_store_flush(s, &e), 0);
+    results_fact(s, run, "params", 100);
+    limit_files(4096);
+    assert_int_equal(hy_store_flush(s, &e), HY_E_ENV);
+    limit_files(RLIM_INFINITY);
+    assert_non_null(strstr(e.text, "cannot write x.db"));
+    /* The fact is lost, so the run must not be done. */
+    assert_int_equal(hy_store_end_run(s, run, "done", NULL, &e), HY_E_ENV);
+    assert_int_equal(hy_store_flush(s, &e), HY_E_ENV);
+    assert_non_null(strstr(e.text, "cannot write x.db"));
+    hy_store_close(s);
+    s = results_open("x.db", HY_STORE_WRITE);
+    assert_string_equal(results_query(s, "SELECT status FROM results"), "interrupted");
+    assert_string_equal(results_query(s, "SELECT count(*) FROM facts"), "0");
+    hy_store_close(s);
+}
+
+static void a_database_that_vanished_is_noticed(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    struct hy_err e = {0};
+    results_add(s, results_sweep(s, "a"), &gla);
+    assert_int_equal(hy_store_flush(s, &e), 0);
+    results_add(s, results_sweep(s, "b"), &gla);
+    shell("mv x.db y.db");
+    assert_int_equal(hy_store_flush(s, &e), HY_E_ENV);
+    assert_non_null(strstr(e.text, "x.db was moved or deleted"));
+    hy_store_close(s);
+}
+
+static void a_damaged_database_is_refused_by_a_writer(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    struct hy_err e = {0};
+    char sql[96], command[160];
+    const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+    for (int step = 0; step < 1000; step++)
+        put(s, run, step, "train.loss", step);
+    hy_store_close(s);
+    /* The last page that holds points of the curve, which opening the store never reads. */
+    s = results_open("x.db", HY_STORE_READ);
+    snprintf(sql, sizeof sql, "SELECT max(pageno) FROM dbstat WHERE name = 'point'");
+    snprintf(command, sizeof command,
+             "dd if=/dev/urandom of=x.db bs=4096 seek=$((%s - 1)) count=1 conv=notrunc 2>dd.log",
+             results_query(s, sql));
+    hy_store_close(s);
+    shell(command);
+    s = NULL;
+    assert_int_equal(hy_store_open("x.db", HY_STORE_WRITE, &s, &e), HY_E_ENV);
+    assert_null(s);
+    if (!strstr(e.text, "x.db is damaged") && !strstr(e.text, "malformed"))
+        fail_msg("'%s'", e.text);
+    assert_non_null(strstr(e.text, ".recover"));
+}
+
 static void a_reader_sees_what_is_flushed_while_another_process_writes(void **state)
 {
     (void)state;
@@ -427,6 +502,9 @@ int main(void)
         LAW(a_commit_is_on_the_disk_before_it_returns),
         LAW(a_killed_writer_loses_nothing_it_flushed),
         LAW(every_attempt_is_kept_with_its_reason),
+        LAW(nothing_is_written_after_a_write_that_failed),
+        LAW(a_database_that_vanished_is_noticed),
+        LAW(a_damaged_database_is_refused_by_a_writer),
         LAW(a_reader_sees_what_is_flushed_while_another_process_writes),
         LAW(a_reader_cannot_write),
         LAW(what_is_no_database_of_ours_is_refused),
