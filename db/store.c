@@ -1,8 +1,10 @@
 #include "db/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/buf.h"
@@ -18,8 +20,8 @@ enum {
     BUSY_MS = 10000
 };
 
-#define SAVE_WHAT_IS_LEFT \
-    ": restore it from a copy, or save what is left with `sqlite3 FILE .recover`"
+#define WHERE_DAMAGED \
+    ": restore it from a copy or begin a new one; `sqlite3 FILE .dump` shows what is left"
 
 int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e)
 {
@@ -34,8 +36,11 @@ int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e)
     case SQLITE_READONLY:
         advice = ": check the permissions of the file and its folder";
         break;
+    case SQLITE_IOERR:
+        advice = ": see whether the disk is full or failing";
+        break;
     case SQLITE_CORRUPT:
-        advice = SAVE_WHAT_IS_LEFT;
+        advice = WHERE_DAMAGED;
         break;
     }
     return hy_fail(e, HY_E_ENV, "%s %s: %s%s", doing, s->path, sqlite3_errmsg(s->db), advice);
@@ -154,7 +159,7 @@ static int check_integrity(struct hy_store *s, struct hy_err *e)
         sqlite3_step(statement) != SQLITE_ROW)
         rc = hy_store_fail(s, "cannot read", e);
     else if (strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0)
-        rc = hy_fail(e, HY_E_ENV, "%s is damaged: %s" SAVE_WHAT_IS_LEFT, s->path,
+        rc = hy_fail(e, HY_E_ENV, "%s is damaged: %s" WHERE_DAMAGED, s->path,
                      sqlite3_column_text(statement, 0));
     sqlite3_finalize(statement);
     return rc;
@@ -180,15 +185,22 @@ static int open_writer(struct hy_store *s, struct hy_err *e)
     return rc ? rc : hy_store_sweep_up(s, e);
 }
 
-/* A reader of a WAL database needs its -shm file. In a folder that cannot be written none can be
- * made, but where there is no -wal either nobody writes, and the file may be read as it is. */
+/* Nobody writes, and all that was written lies in the file itself. */
+static int is_at_rest(const struct hy_store *s)
+{
+    struct stat wal;
+    char *path = sqlite3_mprintf("%s-wal", s->path);
+    const int empty = path && (stat(path, &wal) ? errno == ENOENT : wal.st_size == 0);
+    sqlite3_free(path);
+    return empty && !hy_lock_is_held(s->path);
+}
+
+/* A reader of a WAL database needs its -shm file. In a folder that cannot be written or on a full
+ * disk none can be made, but a database at rest may be read as it is. */
 static int open_immutable(struct hy_store *s, struct hy_err *e)
 {
     struct hy_buf uri = {0};
-    char *wal = sqlite3_mprintf("%s-wal", s->path);
-    const int alone = wal && access(wal, F_OK) != 0;
-    sqlite3_free(wal);
-    if (!alone)
+    if (!is_at_rest(s))
         return hy_store_fail(s, "cannot read", e);
     hy_buf_text(&uri, *s->path == '/' ? "file://" : "file:");
     for (const char *c = s->path; *c; c++)
@@ -215,7 +227,8 @@ static int open_reader(struct hy_store *s, struct hy_err *e)
     sqlite3_busy_timeout(s->db, BUSY_MS);
     const int rc = check_schema(s, 0, e);
     const int code = sqlite3_errcode(s->db);
-    return rc && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY) ? open_immutable(s, e) : rc;
+    const int no_shm = code == SQLITE_CANTOPEN || code == SQLITE_READONLY || code == SQLITE_IOERR;
+    return rc && no_shm ? open_immutable(s, e) : rc;
 }
 
 int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **out,

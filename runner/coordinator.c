@@ -60,6 +60,15 @@ static int promote(struct hy_coordinator *c, int awaited)
 
 /* ---- Beginning ---- */
 
+/* It may vanish while the sweep runs. */
+static int make_folder(const struct hy_coordinator *c, struct hy_err *e)
+{
+    if (mkdir(c->checkpoints, 0777) && errno != EEXIST)
+        return hy_fail_errno(e, HY_E_ENV, "cannot make the folder of checkpoints %s",
+                             c->checkpoints);
+    return HY_OK;
+}
+
 /* A diverged run is a result; everything else that is not done is tried again. */
 static int is_final(const char *status)
 {
@@ -128,8 +137,8 @@ int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
         promote(c, -1);
     if (!rc)
         rc = hy_store_flush(c->store, e);
-    if (!rc && mkdir(c->checkpoints, 0777) && errno != EEXIST)
-        rc = hy_fail_errno(e, HY_E_ENV, "cannot make the folder of checkpoints %s", c->checkpoints);
+    if (!rc)
+        rc = make_folder(c, e);
     if (rc)
         hy_coordinator_free(c);
     else
@@ -201,7 +210,7 @@ static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *
     const int64_t until = hy_halving_until(c->halving, index);
     struct hy_value *order = hy_value_map();
     char *path = checkpoint_path(c, index), *json = NULL;
-    int rc = order && path ? HY_OK : hy_fail_memory(e);
+    int rc = order && path ? make_folder(c, e) : hy_fail_memory(e);
     if (!rc)
         rc = hy_value_set(order, "config", hy_value_copy(c->plan->runs[index].config.tree), e);
     if (!rc)

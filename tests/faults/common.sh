@@ -6,18 +6,24 @@
 set -euo pipefail
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 hylas=$HYLAS
+drill=$(realpath "$0")
 folder=$(mktemp -d)
 started=() # processes to be gone at the end
 job=       # the one that runs now
+disks=()   # mounted
 cleanup()
 {
-    local pid
+    local pid disk
     for pid in "${started[@]}"; do
         kill -CONT "$pid" 2>/dev/null || true
         kill -KILL "$pid" 2>/dev/null || true
     done
     for pid in $(ours); do
         kill -KILL "$pid" 2>/dev/null || true
+    done
+    cd /
+    for disk in "${disks[@]}"; do
+        umount -l "$disk" 2>/dev/null || true
     done
     rm -rf "$folder"
 }
@@ -161,6 +167,26 @@ all_gone()
 count() # DB STATUS
 {
     ask "$1" "SELECT count(*) FROM results WHERE status = '$2'"
+}
+
+# Starts the drill anew in namespaces of its own, whose mounts nobody else sees and which end with
+# it. Where that is not allowed the drill is skipped.
+isolate() # FLAGS OF unshare...
+{
+    [ -z "${isolated:-}" ] || return 0
+    unshare "$@" mount -t tmpfs none "$folder" 2>/dev/null || {
+        echo "skipped: unshare $* and mount, for which one must be root, are not allowed"
+        exit 77
+    }
+    cd / && rm -rf "$folder"
+    isolated=1 exec unshare "$@" bash "$drill"
+}
+# A file system of its own, in memory.
+disk() # FOLDER SIZE
+{
+    mkdir -p "$1"
+    mount -t tmpfs -o size="$2" none "$1"
+    disks+=("$folder/$1")
 }
 
 # All that a finished sweep says, but for what names its processes and measures time.
