@@ -275,7 +275,7 @@ __device__ static inline void load_entering(const struct hy_scan_plan &p,
 }
 
 template <bool TENSOR, bool WIDE>
-__global__ static void __launch_bounds__(HY_TILE_THREADS)
+__global__ static void __launch_bounds__(HY_TILE_THREADS, 2)
     backward(struct hy_scan_plan p, struct gradients d)
 {
     HY_SHARED(float, shared);

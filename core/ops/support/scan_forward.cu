@@ -58,7 +58,7 @@ __device__ static void forward_block(const struct hy_scan_plan &p, const struct 
 }
 
 template <bool TENSOR, bool WIDE>
-__global__ static void __launch_bounds__(HY_TILE_THREADS) forward(struct hy_scan_plan p)
+__global__ static void __launch_bounds__(HY_TILE_THREADS, 2) forward(struct hy_scan_plan p)
 {
     HY_SHARED(float, shared);
     const hy_scan_place at(p);
