@@ -1,15 +1,10 @@
 #!/usr/bin/env bash
 # A sweep on a CUDA device, or on what stands in for one, gives what it gives on the CPU, up to rounding.
 # Exit code 77: there is no device, or an operator that it lacks.
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
+#
+#   device.sh [HYLAS]
+HYLAS=${1:-$HYLAS}
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 
 # More steps than outcomes are kept between two looks, and an evaluation in between.
 cat >sweep.yaml <<'END'
@@ -27,7 +22,7 @@ END
 "$HYLAS" run sweep.yaml -o cuda.db --set run.device=cuda --set run.retries=0 2>log || {
     "$HYLAS" status cuda.db >out 2>>log || true
     grep -qE "built without CUDA|no CUDA (driver|device)|has no CUDA kernel|build has no CUDA" log out && exit 77
-    cat log out >&2
+    cat out >&2
     fail "the sweep"
 }
 "$HYLAS" run sweep.yaml -o cpu.db --set run.device=cpu 2>/dev/null

@@ -1,15 +1,7 @@
 #!/usr/bin/env bash
 # hylas bench: every variant trains and decodes at several lengths, the table is data for programs, and what
 # a linear variant has to do per token does not grow with the length.
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 tiny=(--d-model 32 --layers 1 --heads 2 --mlp 32 --vocab 32 --seconds 0 --format csv)
 # field NAME: awk's number of a column.
 field() { head -1 table | tr ',' '\n' | grep -nx "$1" | cut -d: -f1; }

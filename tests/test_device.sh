@@ -1,21 +1,6 @@
 #!/usr/bin/env bash
 # run.device and bench --device: what a machine without a GPU says, and that auto goes on without one.
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    cat out err >&2
-    exit 1
-}
-exits() { # CODE COMMAND...
-    local code=0
-    "${@:2}" >out 2>err || code=$?
-    ((code == $1)) || fail "${*:2} exits with $code, not $1"
-}
-says() { cat out err | grep -qF -- "$1" || fail "nobody says '$1'"; }
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 
 cat >sweep.yaml <<'END'
 name: tiny
@@ -32,7 +17,7 @@ exits 2 "$HYLAS" plan sweep.yaml --set run.device=cuda:x
 says "unknown device in section run: 'cuda:x'"
 
 exits 0 "$HYLAS" --version
-if grep -q "without CUDA" out; then
+if grep -q "without CUDA" log; then
     exits 3 "$HYLAS" bench gla --device cuda
     says "this hylas was built without CUDA"
     exits 2 "$HYLAS" plan sweep.yaml --set run.device=cuda
@@ -42,7 +27,7 @@ fi
 says "with CUDA"
 
 # What follows is what a machine without a device says.
-"$HYLAS" bench gla --device cuda --d-model 16 --layers 1 --seconds 0 >out 2>err && exit 0
+"$HYLAS" bench gla --device cuda --d-model 16 --layers 1 --seconds 0 >log 2>&1 && exit 0
 says "the device is to be cuda, but"
 exits 2 "$HYLAS" bench gla --device cpu --precision tf32
 says "tf32 is for CUDA devices"

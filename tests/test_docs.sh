@@ -1,18 +1,9 @@
 #!/usr/bin/env bash
 # What the README and sweeps/ show works: every sweep file can be planned, every query answers.
-set -euo pipefail
-source_folder=$HYLAS_SOURCE
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 # fenced LANGUAGE: the blocks of that language in the README.
 fenced() { awk -v open="\`\`\`$1" '$0 == open {on = 1; next} /^```/ {on = 0} on' \
-    "$source_folder/README.md"; }
+    "$HYLAS_SOURCE/README.md"; }
 
 mkdir -p build/demo build/corpus
 for ((i = 0; i < 4000; i++)); do echo "Line $i of a corpus for examples."; done >corpus.txt
@@ -20,7 +11,7 @@ for text in demo/corpus corpus/gcide; do cp corpus.txt "build/$text.txt"; done
 
 fenced yaml >readme.yaml
 [[ -s readme.yaml ]] || fail "the README shows no sweep file"
-for sweep in readme.yaml "$source_folder"/sweeps/*.yaml; do
+for sweep in readme.yaml "$HYLAS_SOURCE"/sweeps/*.yaml; do
     "$HYLAS" plan "$sweep" >out 2>err || fail "$sweep: $(cat err)"
 done
 
@@ -35,8 +26,7 @@ data:
     - {task: mqar, vocab: 32, pairs: 2, examples: 4}
 train: {steps: 2, batch: 2, seq_len: 32}
 END
-# As the README does it, where there is MPI; mpirun refuses root unless told twice.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# As the README does it, where there is MPI.
 ranks=()
 if command -v mpirun >/dev/null; then
     ranks=(mpirun --oversubscribe -n 2)

@@ -1,26 +1,7 @@
 #!/bin/bash
 # Sweeps that stop runs early, by a rule and by successive halving: what they leave in the database.
-set -euo pipefail
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-hylas=$HYLAS
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 
-fail()
-{
-    echo "FAILED: $*" >&2
-    [ ! -f log ] || tail -n 20 log >&2
-    exit 1
-}
-ask() # DB SQL
-{
-    sqlite3 -readonly "$1" "$2"
-}
-expect() # WHAT GOT WANTED
-{
-    [ "$2" = "$3" ] || fail "$1: got '$2', wanted '$3'"
-}
 sweep() # DB OPTIONS...
 {
     local db=$1

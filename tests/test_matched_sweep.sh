@@ -1,15 +1,7 @@
 #!/usr/bin/env bash
 # A sweep of matched models from plan to report: the plan shows what was chosen and how near it comes, the
 # report holds a variant's ratios in one row, and a bad match stops the sweep before anything trains.
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 cat >sweep.yaml <<'END'
 name: matched
 model: {d_model: 32, layers: 2, heads: 2, match: {params: 60k}}

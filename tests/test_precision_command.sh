@@ -1,23 +1,7 @@
 #!/usr/bin/env bash
 # train.precision as people meet it: refused before anything trains where the processor lacks it, else
 # a setting like any other.
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    [[ ! -f log ]] || tail -n 20 log >&2
-    exit 1
-}
-exits() { # CODE COMMAND...
-    local wanted=$1 code=0
-    shift
-    "$@" >log 2>&1 || code=$?
-    [[ $code == "$wanted" ]] || fail "exit code of $*: got $code, wanted $wanted"
-}
-says() { grep -qF -- "$1" log || fail "the output does not say '$1'"; }
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 
 cat >sweep.yaml <<'END'
 name: sweep

@@ -1,27 +1,14 @@
 #!/bin/bash
 # Readers never block or break a sweep that runs, and it never breaks them: four of them in a loop,
 # and one that holds its view of the database from beginning to end.
-set -euo pipefail
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-hylas=$HYLAS
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 runs=900
-folder=$(mktemp -d)
 sweep=
 cleanup()
 {
     : >over # ends the readers
     [ -z "$sweep" ] || kill -9 "$sweep" 2>/dev/null || true
     wait
-    rm -rf "$folder"
-}
-trap cleanup EXIT
-cd "$folder"
-
-fail()
-{
-    echo "FAILED: $*" >&2
-    cat log ./*.errors >&2 2>/dev/null || true
-    exit 1
 }
 
 cat >sweep.yaml <<END
@@ -41,13 +28,13 @@ for ((i = 0; i < 1200; i++)); do
 done
 [ "${done:-0}" -gt 0 ] || fail "nothing is done"
 
-# Reads on until the sweep is over, once at least; what goes wrong is in NAME.errors.
+# Reads on until the sweep is over, once at least; what goes wrong is in NAME.log.
 reader() # NAME COMMAND...
 {
     local name=$1 count=0
     shift
     until [ -e over ] && [ $count -gt 0 ]; do
-        "$@" >"$name.out" 2>>"$name.errors" || echo "$name: exit code $?" >>"$name.errors"
+        "$@" >"$name.out" 2>>"$name.log" || echo "$name: exit code $?" >>"$name.log"
         count=$((count + 1))
     done
     echo "$count" >"$name.count"
@@ -79,7 +66,7 @@ exec 5<&- 6>&-
 : >over
 wait
 for name in status report history check; do
-    [ ! -s $name.errors ] || fail "reader $name"
+    [ ! -s $name.log ] || fail "reader $name"
     [ "$(cat $name.count)" -gt 0 ] || fail "reader $name did not read"
 done
 [ "$(cat check.out)" = ok ] || fail "the database is damaged"

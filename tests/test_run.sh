@@ -1,45 +1,13 @@
 #!/bin/bash
 # Sweeps on real ranks: what they leave in the database, whatever happens to them.
-set -euo pipefail
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-hylas=$HYLAS
-folder=$(mktemp -d)
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 cleanup()
 {
     local pids
     pids=$(jobs -p)
     [ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
-    rm -rf "$folder"
 }
-trap cleanup EXIT
-cd "$folder"
 
-fail()
-{
-    echo "FAILED: $*" >&2
-    [ ! -f log ] || tail -n 20 log >&2
-    exit 1
-}
-ask() # DB SQL
-{
-    sqlite3 -readonly -cmd ".timeout 20000" "$1" "$2"
-}
-expect() # WHAT GOT WANTED
-{
-    [ "$2" = "$3" ] || fail "$1: got '$2', wanted '$3'"
-}
-# Runs a command into log and checks its exit code.
-exits() # CODE COMMAND...
-{
-    local wanted=$1 code=0
-    shift
-    "$@" >log 2>&1 || code=$?
-    expect "exit code of $*" $code "$wanted"
-}
-says()
-{
-    grep -qF -- "$1" log || fail "the output does not say '$1'"
-}
 ranks()
 {
     mpirun -n 2 --oversubscribe "$@"
@@ -47,12 +15,10 @@ ranks()
 # The trials among a process's children and grandchildren (a rank's, or mpirun's ranks').
 trials() # PID
 {
-    local near child
-    near=$(cat "/proc/$1/task/"*/children 2>/dev/null || true)
-    for child in $near $(for n in $near; do
-        cat "/proc/$n/task/"*/children 2>/dev/null || true
-    done); do
-        ! tr '\0' ' ' 2>/dev/null <"/proc/$child/cmdline" | grep -q "^hylas trial" || echo "$child"
+    local near pid
+    near=$(children "$1")
+    for pid in $near $(for pid in $near; do children "$pid"; done); do
+        ! is_trial "$pid" || echo "$pid"
     done
 }
 # Waits until something trains and is some way into it.

@@ -1,14 +1,6 @@
 #!/usr/bin/env bash
 # hylas sample: what it prints and writes is what a run would be given.
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 # refuses CODE WORDS... -- ARGS...: the command exits with CODE and its message has all WORDS.
 refuses() {
     local code=$1 words=() got=0 word

@@ -3,11 +3,8 @@
 #
 # A drill harms a sweep and then calls `recovers DB`: the same command finishes it, and what it then
 # says equals, value for value, an uninterrupted sweep.
-set -euo pipefail
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-hylas=$HYLAS
 drill=$(realpath "$0")
-folder=$(mktemp -d)
+source "$(dirname "${BASH_SOURCE[0]}")/../support/shell.sh"
 started=() # processes to be gone at the end
 job=       # the one that runs now
 disks=()   # mounted
@@ -25,29 +22,8 @@ cleanup()
     for disk in "${disks[@]}"; do
         umount -l "$disk" 2>/dev/null || true
     done
-    rm -rf "$folder"
 }
-trap cleanup EXIT
-cd "$folder"
 
-fail()
-{
-    echo "FAILED: $*" >&2
-    [ ! -f log ] || tail -n 30 log >&2
-    exit 1
-}
-expect() # WHAT GOT WANTED
-{
-    [ "$2" = "$3" ] || fail "$1: got '$2', wanted '$3'"
-}
-says() # TEXT
-{
-    grep -qF -- "$1" log || fail "the output does not say '$1'"
-}
-ask() # DB SQL
-{
-    sqlite3 -readonly -cmd '.timeout 10000' "$1" "$2"
-}
 # Waits until a command succeeds; the limit only ends a broken test, as the end of $job does.
 wait_until() # WHAT COMMAND...
 {
@@ -60,13 +36,6 @@ wait_until() # WHAT COMMAND...
     done
     ! "$@" >/dev/null 2>&1 || return 0
     fail "waited in vain until $what"
-}
-exits() # CODE COMMAND...
-{
-    local wanted=$1 code=0
-    shift
-    "$@" >log 2>&1 || code=$?
-    expect "exit code of $*" $code "$wanted"
 }
 # Starts a command in the background, output into log; its process is $job. A function gives its
 # shell's place to the command that it puts $replace before.
@@ -111,14 +80,6 @@ plain()
     ${replace:-} mpirun --oversubscribe -n "${RANKS:-2}" "$hylas" run sweep.yaml "$@"
 }
 
-children() # PID
-{
-    cat "/proc/$1/task/"*/children 2>/dev/null || true
-}
-is_trial() # PID
-{
-    [ "$(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | cut -c 1-11)" = "hylas trial" ]
-}
 # The process of a rank: a child of mpirun, which is $job or its child.
 rank() # NUMBER
 {
