@@ -1,14 +1,18 @@
 #include "tests/wide.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/ops/add_norm.h"
+#include "core/ops/attention.h"
 #include "core/ops/constant.h"
 #include "core/ops/conv_silu.h"
 #include "core/ops/decay_gate.h"
+#include "core/ops/delta_scan.h"
 #include "core/ops/embedding.h"
 #include "core/ops/forget_gate.h"
 #include "core/ops/gated_norm.h"
+#include "core/ops/gated_scan.h"
 #include "core/ops/head_loss.h"
 #include "core/ops/l2norm.h"
 #include "core/ops/linear.h"
@@ -19,6 +23,7 @@
 #include "core/ops/sigmoid.h"
 #include "core/ops/silu.h"
 #include "core/ops/skip.h"
+#include "core/ops/vector_scan.h"
 
 static int64_t rows_of(const struct hy_graph *g)
 {
@@ -136,6 +141,61 @@ static void skip(struct hy_graph *g, int64_t cols)
     hy_skip(g, view(g, "o", cols), leaf(g, "x", cols), weight(g, "d", 1, 4));
 }
 
+/* Queries, keys and values of a fused projection; keys are short enough for the delta rule. */
+static void project(struct hy_graph *g, int64_t keys, int64_t values, int64_t width,
+                    struct hy_tensor **qkv)
+{
+    const double most = 1 / sqrt((double)width);
+    struct hy_tensor *all = hy_graph_leaf(g, "qkv", rows_of(g), 2 * keys + values, -most, most);
+    hy_graph_split(g, all, 3, (int64_t[]){keys, keys, values}, qkv);
+}
+
+/* Heads of several tiles of values, which share keys. */
+static void gated_scan(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {2, 40, (int)width, 0.5, 0, 1};
+    struct hy_tensor *qkv[3], *ht = NULL;
+    project(g, 40, 2 * width, 40, qkv);
+    hy_gated_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", 1, 2, -0.5, 0), &s,
+                  hy_graph_leaf(g, "h0", (int64_t)g->shape.batch * 80, width, -1, 1), &ht);
+}
+
+static void delta_scan(struct hy_graph *g, int64_t width)
+{
+    const int values = width > 100 ? 20 : (int)width;
+    const struct hy_scan s = {1, (int)width, values, 1, 0, 0};
+    struct hy_tensor *qkv[3];
+    project(g, width, values, width, qkv);
+    hy_delta_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "beta", rows_of(g), 1, 0, 1),
+                  hy_graph_leaf(g, "decay", rows_of(g), width, -0.5, 0), &s, NULL, NULL);
+}
+
+/* Keys too wide for shared memory. */
+static void long_keys(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {1, (int)width, 20, 1, 0, 0};
+    struct hy_tensor *qkv[3];
+    project(g, width, 20, width, qkv);
+    hy_gated_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", rows_of(g), 1, -0.5, 0), &s,
+                  NULL, NULL);
+}
+
+static void attention(struct hy_graph *g, int64_t width)
+{
+    const int heads = width > 100 ? 1 : 2;
+    const struct hy_attention s = {heads, 1, (int)width, (int)width, 1 / sqrt((double)width), 70};
+    struct hy_tensor *qkv[3];
+    hy_graph_split(g, leaf(g, "qkv", (heads + 2) * width), 3,
+                   (int64_t[]){heads * width, width, width}, qkv);
+    hy_attention(g, qkv[0], qkv[1], qkv[2], &s, NULL, NULL);
+}
+
+static void vector_scan(struct hy_graph *g, int64_t cols)
+{
+    hy_vector_scan(g, view(g, "x", cols), hy_graph_leaf(g, "decay", rows_of(g), cols, -0.5, 0),
+                   NULL, NULL);
+}
+
 static double tenths(int64_t k, double a)
 {
     return a + 0.1 * (double)k;
@@ -174,11 +234,15 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"add_norm", add_norm, 64, 0},
         {"add_norm", add_norm, 64, 1},
         {"add_norm", add_norm, 320, 0},
+        {"attention", attention, 64, 1},
+        {"attention", attention, 600, 0},
         {"constant", constant, 100, 0},
         {"conv_silu", conv_silu, 68, 0},
         {"conv_silu", conv_silu, 68, 1},
         {"decay_gate", decay_gate, 64, 0},
         {"decay_gate", decay_gate, 64, 1},
+        {"delta_scan", delta_scan, 72, 1},
+        {"delta_scan", delta_scan, 500, 0},
         {"embedding", embedding, 40, 0},
         {"embedding", embedding, 5000, 0},
         {"embedding", tied, 40, 0},
@@ -191,6 +255,8 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"gated_norm", gated_norm, 32, 0},
         {"gated_norm", gated_norm, 32, 1},
         {"gated_norm", gated_norm, 128, 0},
+        {"gated_scan", gated_scan, 72, 0},
+        {"gated_scan", long_keys, 500, 0},
         {"head_loss", head_loss, 200, 0},
         {"head_loss", head_loss, 4100, 0},
         {"l2norm", l2norm, 64, 0},
@@ -211,6 +277,7 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"silu", silu, 132, 1},
         {"skip", skip, 64, 0},
         {"skip", skip, 64, 1},
+        {"vector_scan", vector_scan, 72, 1},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(all[i].name, kind->name) && index-- == 0) {
