@@ -16,15 +16,7 @@ __global__ static void forward(struct hy_norm n, struct hy_span a, struct hy_spa
             hy_give(sum, i, k, v);
         }
         /* A lane reads what it has written itself. */
-        const float f = hy_norm_factor<V>(n, sum, i, c);
-        HY_EACH_LANE(V, n.width, k)
-        {
-            hy_pack<V> v = hy_take<V>(sum, i, k);
-            const hy_pack<V> weight = hy_take<V>(w, 0, k);
-            for (int j = 0; j < V; j++)
-                v.at[j] *= f * weight.at[j];
-            hy_give(y, i, k, v);
-        }
+        hy_weighted_norm<V>(n, sum, w, i, c, y);
     }
 }
 
@@ -38,17 +30,8 @@ __global__ static void backward(struct hy_norm n, struct hy_span sum, struct hy_
     hy_weight_clear<V>(sums, n);
     HY_EACH_UNIT(sum.rows, n, i, c)
     {
-        float squares = 0, dot = 0, f;
-        HY_EACH_LANE(V, n.width, k)
-        {
-            const hy_pack<V> v = hy_take<V>(sum, i, c + k), given = hy_take<V>(dy, i, c + k);
-            const hy_pack<V> weight = hy_take<V>(w, 0, k);
-            for (int j = 0; j < V; j++) {
-                squares += v.at[j] * v.at[j];
-                dot += v.at[j] * weight.at[j] * given.at[j];
-            }
-        }
-        const float back = hy_norm_back(n, squares, dot, &f);
+        float f;
+        const float back = hy_weighted_back<V>(n, sum, w, dy, i, c, &f);
         HY_EACH_LANE(V, n.width, k)
         {
             const hy_pack<V> v = hy_take<V>(sum, i, c + k), given = hy_take<V>(dy, i, c + k);

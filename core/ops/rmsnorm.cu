@@ -7,15 +7,7 @@ __global__ static void forward(struct hy_norm n, struct hy_span x, struct hy_spa
 {
     HY_EACH_UNIT(x.rows, n, i, c)
     {
-        const float f = hy_norm_factor<V>(n, x, i, c);
-        HY_EACH_LANE(V, n.width, k)
-        {
-            hy_pack<V> v = hy_take<V>(x, i, c + k);
-            const hy_pack<V> weight = hy_take<V>(w, 0, k);
-            for (int j = 0; j < V; j++)
-                v.at[j] *= f * weight.at[j];
-            hy_give(y, i, c + k, v);
-        }
+        hy_weighted_norm<V>(n, x, w, i, c, y);
     }
 }
 
@@ -27,17 +19,8 @@ __global__ static void backward(struct hy_norm n, struct hy_span x, struct hy_sp
     hy_weight_clear<V>(sums, n);
     HY_EACH_UNIT(x.rows, n, i, c)
     {
-        float squares = 0, dot = 0, f;
-        HY_EACH_LANE(V, n.width, k)
-        {
-            const hy_pack<V> v = hy_take<V>(x, i, c + k), given = hy_take<V>(dy, i, c + k);
-            const hy_pack<V> weight = hy_take<V>(w, 0, k);
-            for (int j = 0; j < V; j++) {
-                squares += v.at[j] * v.at[j];
-                dot += v.at[j] * weight.at[j] * given.at[j];
-            }
-        }
-        const float back = hy_norm_back(n, squares, dot, &f);
+        float f;
+        const float back = hy_weighted_back<V>(n, x, w, dy, i, c, &f);
         HY_EACH_LANE(V, n.width, k)
         {
             const hy_pack<V> v = hy_take<V>(x, i, c + k), given = hy_take<V>(dy, i, c + k);

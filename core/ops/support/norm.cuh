@@ -54,6 +54,44 @@ __device__ static inline float hy_norm_back(const struct hy_norm &n, float squar
     return n.share * *f * *f * *f * hy_lanes_sum(dot);
 }
 
+/* ---- Norms with a weight ---- */
+
+/* y = f w x, over one unit. */
+template <int V>
+__device__ static inline void hy_weighted_norm(const struct hy_norm &n, const struct hy_span &x,
+                                               const struct hy_span &w, int64_t i, int64_t c,
+                                               const struct hy_span &y)
+{
+    const float f = hy_norm_factor<V>(n, x, i, c);
+    HY_EACH_LANE(V, n.width, k)
+    {
+        hy_pack<V> v = hy_take<V>(x, i, c + k);
+        const hy_pack<V> weight = hy_take<V>(w, 0, k);
+        for (int j = 0; j < V; j++)
+            v.at[j] *= f * weight.at[j];
+        hy_give(y, i, c + k, v);
+    }
+}
+
+/* hy_norm_back() of it. */
+template <int V>
+__device__ static inline float hy_weighted_back(const struct hy_norm &n, const struct hy_span &x,
+                                                const struct hy_span &w, const struct hy_span &dy,
+                                                int64_t i, int64_t c, float *f)
+{
+    float squares = 0, dot = 0;
+    HY_EACH_LANE(V, n.width, k)
+    {
+        const hy_pack<V> v = hy_take<V>(x, i, c + k), given = hy_take<V>(dy, i, c + k);
+        const hy_pack<V> weight = hy_take<V>(w, 0, k);
+        for (int j = 0; j < V; j++) {
+            squares += v.at[j] * v.at[j];
+            dot += v.at[j] * weight.at[j] * given.at[j];
+        }
+    }
+    return hy_norm_back(n, squares, dot, f);
+}
+
 /* ---- The weight's gradient ---- */
 
 /* As hy_units_of, but with a grid of hy_parts_of() blocks, and no more groups in a block than
