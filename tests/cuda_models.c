@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include "core/model/trainer.h"
+#include "tests/support/small_model.h"
 
-enum { SKIPPED = 77, GANG = 3, BATCH = 2, TOKENS = 100, STEPS = 4, VOCAB = 13, CONTEXT = 40 };
+enum { SKIPPED = 77, GANG = 3, BATCH = 2, TOKENS = 100, STEPS = 4, CONTEXT = 40 };
 
 /* What may differ, relative to the size of what is compared: results of `precision` from the CPU's
  * float32; a replica in a gang from itself alone, since cuBLAS may choose its kernels by the batch;
@@ -70,27 +71,13 @@ static void stop(const char *what, const struct hy_err *e)
 static void subject_init(struct subject *s, const struct hy_variant *v, const char *layout,
                          enum hy_precision precision)
 {
-    const struct hy_variant *full = v->full ? v : hy_variant_find("softmax");
+    const struct hy_variant *full = small_model_full(v);
     struct hy_err e;
     *s = (struct subject){.precision = precision};
     if (hy_options_resolve(v->options, NULL, v->name, NULL, &s->linear_options, &e) ||
         hy_options_resolve(full->options, NULL, full->name, NULL, &s->full_options, &e))
         stop(v->name, &e);
-    s->spec = (struct hy_model_spec){
-        .d_model = 32,
-        .layers = (int)strlen(layout),
-        .heads = 2,
-        .mlp = 24,
-        .vocab = VOCAB,
-        .norm_eps = 1e-6,
-        .init_std = .2, /* large, so that every path matters */
-        .linear = v,
-        .full = full,
-        .linear_options = s->linear_options,
-        .full_options = s->full_options,
-        .layout = {.layers = (int)strlen(layout)},
-    };
-    strcpy(s->spec.layout.kinds, layout);
+    s->spec = small_model(v, layout, s->linear_options, s->full_options);
 }
 
 static void subject_release(struct subject *s)
@@ -102,7 +89,7 @@ static void subject_release(struct subject *s)
 static int32_t token(uint64_t seed, int step, int64_t i)
 {
     struct hy_rng rng = hy_rng_start(seed, HY_RNG_CHECK, (uint32_t)step, (uint32_t)i);
-    return (int32_t)hy_rng_below(&rng, VOCAB);
+    return (int32_t)hy_rng_below(&rng, SMALL_VOCAB);
 }
 
 /* A trainer whose replica r is number first + r of the gang. */
@@ -268,7 +255,7 @@ static struct hy_graph *open_graph(const struct subject *s, struct hy_slab *para
 /* Decodes CONTEXT tokens one by one and compares their logits with those of the whole sequence. */
 static void check_decoding(const struct subject *s, struct hy_device *device, struct verdict *v)
 {
-    static float whole[BATCH][CONTEXT][VOCAB], one[BATCH][VOCAB];
+    static float whole[BATCH][CONTEXT][SMALL_VOCAB], one[BATCH][SMALL_VOCAB];
     struct hy_slab params, cache;
     struct hy_model_ends ends, cached;
     struct hy_err e;
@@ -294,7 +281,7 @@ static void check_decoding(const struct subject *s, struct hy_device *device, st
         if (hy_graph_read(cached.logits, 0, one, &e))
             stop("reading", &e);
         for (int b = 0; b < BATCH; b++)
-            for (int c = 0; c < VOCAB; c++) {
+            for (int c = 0; c < SMALL_VOCAB; c++) {
                 const double error = fabs((double)one[b][c] - (double)whole[b][t][c]);
                 v->worst.decoding = fmax(v->worst.decoding, isnan(error) ? INFINITY : error);
             }

@@ -74,13 +74,14 @@ static void fill_tokens(struct hy_graph *g, struct hy_tensor *t, uint64_t seed, 
     }
 }
 
-/* Logits of the whole sequence by the parallel form, [BATCH, TOKENS, KIT_VOCAB]; the caller frees.
+/* Logits of the whole sequence by the parallel form, [BATCH, TOKENS, SMALL_VOCAB]; the caller
+ * frees.
  */
 static float *parallel_logits(struct kit *k)
 {
     struct hy_model_ends ends;
     struct hy_graph *g = kit_graph(k, HY_EVAL, BATCH, TOKENS, 0, NULL, &ends, NULL, 7);
-    const size_t bytes = sizeof(float) * BATCH * TOKENS * KIT_VOCAB;
+    const size_t bytes = sizeof(float) * BATCH * TOKENS * SMALL_VOCAB;
     float *out = malloc(bytes);
     assert_non_null(out);
     fill_tokens(g, ends.tokens, 7, 0);
@@ -115,15 +116,15 @@ static void sees_no_future(const struct subject *s)
     int32_t *tokens = hy_data(ends.tokens, 0);
     for (int b = 0; b < BATCH; b++)
         for (int t = cut; t < TOKENS; t++)
-            tokens[b * TOKENS + t] = (tokens[b * TOKENS + t] + 1 + t % 5) % KIT_VOCAB;
+            tokens[b * TOKENS + t] = (tokens[b * TOKENS + t] + 1 + t % 5) % SMALL_VOCAB;
     hy_graph_run(g, NULL);
     const float *after = hy_data(ends.logits, 0);
     for (int b = 0; b < BATCH; b++) {
-        const int64_t at = (int64_t)b * TOKENS * KIT_VOCAB;
-        check_close(before + at, after + at, (int64_t)cut * KIT_VOCAB, 0, s,
+        const int64_t at = (int64_t)b * TOKENS * SMALL_VOCAB;
+        check_close(before + at, after + at, (int64_t)cut * SMALL_VOCAB, 0, s,
                     "the past of a changed token");
         /* The change is seen from its own position on: else the test would prove nothing. */
-        assert_true(fabsf(before[at + cut * KIT_VOCAB] - after[at + cut * KIT_VOCAB]) > 1e-4f);
+        assert_true(fabsf(before[at + cut * SMALL_VOCAB] - after[at + cut * SMALL_VOCAB]) > 1e-4f);
     }
     hy_graph_free(g);
     free(before);
@@ -151,8 +152,8 @@ static void continues(const struct subject *s, const int *pieces, const char *la
         hy_graph_run(g, NULL);
         const float *logits = hy_data(ends.logits, 0);
         for (int b = 0; b < BATCH; b++)
-            check_close(logits + (int64_t)b * n * KIT_VOCAB,
-                        whole + ((int64_t)b * TOKENS + at) * KIT_VOCAB, (int64_t)n * KIT_VOCAB,
+            check_close(logits + (int64_t)b * n * SMALL_VOCAB,
+                        whole + ((int64_t)b * TOKENS + at) * SMALL_VOCAB, (int64_t)n * SMALL_VOCAB,
                         1e-4, s, law);
     }
     hy_graph_free(g);
@@ -300,7 +301,7 @@ static void computes_like_float32(const struct subject *s)
     open_kit(&k, &exact, 1);
     float *wanted = parallel_logits(&k);
     kit_release(&k);
-    for (int i = 0; i < BATCH * TOKENS * KIT_VOCAB; i++) {
+    for (int i = 0; i < BATCH * TOKENS * SMALL_VOCAB; i++) {
         apart += pow((double)logits[i] - (double)wanted[i], 2);
         size += pow((double)wanted[i], 2);
     }

@@ -16,28 +16,12 @@ void kit_init(struct kit *k, const struct hy_variant *v, const char *options, co
         assert_int_equal(hy_value_from_json(options, "options", &given, &e), HY_OK);
     assert_int_equal(hy_options_resolve(v->options, given, v->name, NULL, &k->options, &e), HY_OK);
     hy_value_free(given);
-    k->spec = (struct hy_model_spec){
-        .d_model = 32,
-        .layers = (int)strlen(layout),
-        .heads = 2,
-        .mlp = 24,
-        .vocab = KIT_VOCAB,
-        .norm_eps = 1e-6,
-        .init_std = .2, /* large, so that every path matters */
-        .linear = v,
-        .full = v->full ? v : hy_variant_find("softmax"),
-        .linear_options = k->options,
-        .layout = {.layers = (int)strlen(layout)},
-    };
-    strcpy(k->spec.layout.kinds, layout);
-    if (v->full) {
-        k->spec.full_options = k->options;
-    } else {
-        struct hy_value *full;
+    struct hy_value *full = k->options;
+    if (!v->full)
         assert_int_equal(
-            hy_options_resolve(k->spec.full->options, NULL, "softmax", NULL, &full, &e), HY_OK);
-        k->spec.full_options = full;
-    }
+            hy_options_resolve(small_model_full(v)->options, NULL, "softmax", NULL, &full, &e),
+            HY_OK);
+    k->spec = small_model(v, layout, k->options, full);
     hy_slab_init(&k->params, replicas);
 }
 
@@ -95,5 +79,5 @@ struct hy_graph *kit_graph(struct kit *k, enum hy_mode mode, int batch, int toke
 int32_t kit_token(uint64_t seed, int64_t i)
 {
     struct hy_rng rng = hy_rng_start(seed, HY_RNG_CHECK, 0, (uint32_t)i);
-    return (int32_t)hy_rng_below(&rng, KIT_VOCAB);
+    return (int32_t)hy_rng_below(&rng, SMALL_VOCAB);
 }

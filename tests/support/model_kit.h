@@ -4,8 +4,7 @@
 
 #include "core/model/model.h"
 #include "core/model/optimizer.h"
-
-enum { KIT_VOCAB = 13 };
+#include "tests/support/small_model.h"
 
 struct kit {
     struct hy_model_spec spec;
