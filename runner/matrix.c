@@ -257,6 +257,43 @@ static int add_axes(const struct hy_value *paths, struct hy_sweep *s, struct hy_
     return HY_OK;
 }
 
+/* ---- Size ---- */
+
+static size_t count_values(const struct hy_value *v)
+{
+    size_t count = 1;
+    for (size_t i = 0; v && i < v->count; i++)
+        count += count_values(v->items[i]);
+    return count;
+}
+
+/* Of a cell at most: the base document with the largest value of each axis in it. */
+static size_t count_cell(const struct expansion *x)
+{
+    size_t count = count_values(x->base);
+    for (size_t i = 0; i < x->matrix->count; i++) {
+        const struct hy_value *axis = x->matrix->items[i];
+        size_t largest = 0;
+        for (size_t k = 0; is_axis(x->matrix->keys[i]) && k < axis->count; k++) {
+            const size_t size = count_values(axis->items[k]);
+            largest = size > largest ? size : largest;
+        }
+        count += largest;
+    }
+    return count;
+}
+
+/* A short file can ask for more than any memory holds. Every cell is compared with `exclude`. */
+static int check_size(const struct expansion *x, size_t cells, struct hy_err *e)
+{
+    const size_t values = count_cell(x) + count_values(x->exclude);
+    if (cells <= HY_MAX_CELLS && cells <= HY_MAX_VALUES / values)
+        return HY_OK;
+    char text[128];
+    snprintf(text, sizeof text, "%zu combinations of %zu values each are too many", cells, values);
+    return fail_at(x->matrix->mark, text, "matrix", e);
+}
+
 int hy_matrix_expand(const struct hy_value *document, const struct hy_value *sets,
                      struct hy_sweep *out, struct hy_err *e)
 {
@@ -278,7 +315,8 @@ int hy_matrix_expand(const struct hy_value *document, const struct hy_value *set
     x.matrix = matrix;
     if ((rc = count_product(matrix, &product, e)) ||
         (rc = get_entries(matrix, "exclude", &x.exclude, e)) ||
-        (rc = get_entries(matrix, "include", &include, e)) || (rc = check_excluded_keys(&x, e)))
+        (rc = get_entries(matrix, "include", &include, e)) || (rc = check_excluded_keys(&x, e)) ||
+        (matrix && (rc = check_size(&x, product + (include ? include->count : 0), e))))
         goto out;
     x.used = calloc(x.exclude ? x.exclude->count + 1 : 1, 1);
     if (!x.used) {

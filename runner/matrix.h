@@ -5,6 +5,10 @@
 #include "runner/sweep.h"
 
 enum { HY_MAX_CELLS = 1000000 };
+/* Values in all cells together, 150 bytes each. */
+#ifndef HY_MAX_VALUES
+#define HY_MAX_VALUES 50000000
+#endif
 
 /* document: borrowed. sets: a map from dotted paths to the values that win over all others. Fills
  * out->axes and out->cells. */

@@ -15,6 +15,7 @@
 #ifndef HY_RUNNER_MESSAGE_H
 #define HY_RUNNER_MESSAGE_H
 
+#include "core/base/value.h"
 #include "runner/comm.h"
 
 struct hy_message {
@@ -28,5 +29,8 @@ int hy_message_send(struct hy_comm *comm, int to, const char *verb, int run, con
                     size_t size, struct hy_err *e);
 /* bytes must outlive *out. */
 int hy_message_parse(const struct hy_buf *bytes, struct hy_message *out, struct hy_err *e);
+
+/* The payload of "train", whose entries are then of their types. The caller frees. */
+int hy_order_parse(const char *json, struct hy_value **out, struct hy_err *e);
 
 #endif

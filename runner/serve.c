@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/trial/trial.h"
+#include "runner/message.h"
 
 struct listener {
     const struct hy_service *service;
@@ -66,7 +67,7 @@ int hy_serve(const struct hy_service *s, struct hy_err *e)
     struct listener listener = {.service = s};
     struct hy_value *order = NULL;
     struct hy_config config = {0};
-    int rc = hy_value_from_json(s->order, "order", &order, e);
+    int rc = hy_order_parse(s->order, &order, e);
     if (!rc)
         rc = hy_config_resolve(hy_value_get(order, "config"), &config, e);
     if (rc)
@@ -77,7 +78,7 @@ int hy_serve(const struct hy_service *s, struct hy_err *e)
     const struct hy_trial_io io = {.emit = emit,
                                    .context = &listener,
                                    .stop = s->stop,
-                                   .checkpoint = checkpoint ? checkpoint->string : NULL,
+                                   .checkpoint = checkpoint->string,
                                    .until = until ? until->integer : 0,
                                    .local_rank = local ? atoi(local) : 0};
     if (s->owns_process)

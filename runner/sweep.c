@@ -11,7 +11,8 @@
 
 /* ---- YAML ---- */
 
-enum { MAX_DEPTH = 32 };
+/* What no sweep needs, but a file can be made to have. */
+enum { MAX_DEPTH = 32, MAX_BYTES = 16 << 20 };
 
 struct reader {
     yaml_parser_t parser;
@@ -101,6 +102,10 @@ static int read_key(struct reader *r, const yaml_event_t *event, const struct hy
     if (rc)
         return rc;
     const char *key = (const char *)event->data.scalar.value;
+    if (strlen(key) != event->data.scalar.length)
+        return fail_at(r, event->start_mark, "a key must not hold the character 0");
+    if (map->count == HY_MAX_KEYS)
+        return fail_at(r, event->start_mark, "a map of more than 16384 keys");
     if (hy_value_get(map, key)) {
         char text[300];
         snprintf(text, sizeof text, "duplicate key '%.200s'", key);
@@ -147,7 +152,7 @@ static int read_node(struct reader *r, const yaml_event_t *event, int depth, str
     struct hy_value *v = NULL;
     int rc;
     if (depth > MAX_DEPTH)
-        return fail_at(r, event->start_mark, "nested too deeply");
+        return fail_at(r, event->start_mark, "nested more than 32 levels deep");
     switch (event->type) {
     case YAML_SCALAR_EVENT:
         rc = read_scalar(r, event, &v);
@@ -270,7 +275,7 @@ static int read_file(const char *path, struct hy_buf *out, struct hy_err *e)
     FILE *file = fopen(path, "rb");
     if (!file)
         return hy_fail_errno(e, HY_E_USAGE, "cannot read sweep file %s", path);
-    while ((size = fread(piece, 1, sizeof piece, file)) > 0)
+    while (out->size <= MAX_BYTES && (size = fread(piece, 1, sizeof piece, file)) > 0)
         hy_buf_add(out, piece, size);
     const int failed = ferror(file);
     int rc = HY_OK;
@@ -278,6 +283,8 @@ static int read_file(const char *path, struct hy_buf *out, struct hy_err *e)
         rc = hy_fail_errno(e, HY_E_USAGE, "cannot read sweep file %s", path);
     else if (hy_buf_failed(out))
         rc = hy_fail_memory(e);
+    else if (out->size > MAX_BYTES)
+        rc = hy_fail(e, HY_E_USAGE, "sweep file %s is larger than 16 MiB", path);
     else if (!out->size)
         rc = hy_fail(e, HY_E_USAGE, "sweep file %s is empty", path);
     fclose(file);

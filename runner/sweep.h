@@ -18,7 +18,9 @@ struct hy_sweep {
 };
 
 /* sets: "path=value" strings, kept for the program's life; a value is read as YAML.
- * Refuses what is no YAML, duplicate keys, anchors, aliases, tags and several documents. Options
+ * Refuses what is no YAML, duplicate keys, anchors, aliases, tags and several documents, files
+ * larger than 16 MiB, 32 levels, HY_MAX_KEYS keys of a map and HY_MAX_VALUES values of all cells
+ * together. Options
  * that belong to some of the sweep's variants only are dropped from the cells of the others. */
 int hy_sweep_load(const char *path, const char *const *sets, size_t set_count, struct hy_sweep *out,
                   struct hy_err *e);

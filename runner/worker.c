@@ -99,7 +99,7 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
     struct hy_value *order = NULL;
     struct hy_err why;
     char host[256] = "";
-    int rc = hy_value_from_json(m->payload, "order", &order, e);
+    int rc = hy_order_parse(m->payload, &order, e);
     if (rc)
         return rc;
     const struct hy_value *settings = hy_value_at(order, "config.run");

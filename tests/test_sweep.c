@@ -437,15 +437,48 @@ static void wrong_set_values_are_named(void **state)
     }
 }
 
-static void a_deep_file_is_refused(void **state)
+/* head, then piece so many times, then tail. */
+static char *repeat(const char *head, const char *piece, size_t times, const char *tail)
+{
+    struct hy_buf text = {0};
+    hy_buf_text(&text, head);
+    for (size_t i = 0; i < times; i++)
+        hy_buf_printf(&text, piece, (int)i);
+    hy_buf_text(&text, tail);
+    assert_false(hy_buf_failed(&text));
+    return text.data;
+}
+
+static void a_file_that_would_take_all_memory_or_time_is_refused(void **state)
 {
     (void)state;
-    char text[3000] = "a: ";
-    memset(text + 3, '[', sizeof text - 4);
-    struct hy_plan p = {0};
-    struct hy_err e;
-    assert_int_equal(plan(text, NULL, 0, &p, &e), HY_E_USAGE);
-    assert_non_null(strstr(e.text, "nested too deeply"));
+    const struct {
+        char *text;
+        const char *says;
+    } cases[] = {
+        {repeat("a: ", "[", 3000, ""), "s.yaml:1:36: nested more than 32 levels deep"},
+        {repeat("", "a%d: 1\n", HY_MAX_KEYS + 1, ""), "s.yaml:16385:1: a map of more than 16384"},
+        {repeat("a: '", "0123456789abcdef", 1 << 20, "'\n"), "larger than 16 MiB"},
+        {repeat(GLA "x: [", "1, ", 600,
+                "]\nmatrix: {train.seed: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "
+                "train.lr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "
+                "train.clip: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "
+                "train.eps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "
+                "train.beta1: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}\n"),
+         "matrix: 100000 combinations of 62"},
+        {repeat("a: &a [x, x]\n", "b%d: [*a, *a]\n", 30, ""), "s.yaml:1:4: anchors (&name) are"},
+        {repeat(BASE "mixer: {variant: gla, ratio: pure}\n", "", 0,
+                "matrix: {data.train: [[{task: text, path: /dev/zero}]]}\n"),
+         "no regular file"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hy_plan p = {0};
+        struct hy_err e = {0};
+        assert_int_equal(plan(cases[i].text, NULL, 0, &p, &e), HY_E_USAGE);
+        if (!strstr(e.text, cases[i].says))
+            fail_msg("'%s' does not say '%s'", e.text, cases[i].says);
+        free(cases[i].text);
+    }
 }
 
 int main(void)
@@ -469,7 +502,7 @@ int main(void)
         cmocka_unit_test(a_cache_larger_than_memory_is_refused_with_the_context_that_fits),
         cmocka_unit_test(what_is_wrong_is_named_with_its_place),
         cmocka_unit_test(wrong_set_values_are_named),
-        cmocka_unit_test(a_deep_file_is_refused),
+        cmocka_unit_test(a_file_that_would_take_all_memory_or_time_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 static void to_text(XXH128_hash_t hash, char text[HY_HASH_TEXT])
@@ -24,6 +25,11 @@ int hy_hash_file(const char *path, char text[HY_HASH_TEXT], struct hy_err *e)
     FILE *file = fopen(path, "rb");
     if (!file)
         return hy_fail_errno(e, HY_E_USAGE, "cannot read %s", path);
+    struct stat info;
+    if (fstat(fileno(file), &info) || !S_ISREG(info.st_mode)) { /* one without an end, maybe */
+        rc = hy_fail(e, HY_E_USAGE, "cannot read %s: it is no regular file", path);
+        goto out;
+    }
     piece = malloc(PIECE);
     state = XXH3_createState();
     if (!piece || !state) {

@@ -227,6 +227,8 @@ static int parse_entry(struct parser *p, struct hy_value *map)
     struct hy_value *item = NULL;
     if (!take(p, '"'))
         fail(p, "a key is missing");
+    else if (map->count == HY_MAX_KEYS)
+        fail(p, "a map of more than 16384 keys");
     else if ((key = take_string(p)) && hy_value_get(map, key))
         fail(p, "a key that is there already");
     else if (key && !take(p, ':'))

@@ -9,7 +9,8 @@
 
 /* Parses `length` bytes, all of them. name stands in error messages and must outlive the value.
  * Refuses (HY_E_USAGE, with line and column) what the RFC does not allow, and what it leaves open:
- * repeated keys, integers beyond 64 bits, the character U+0000, more than 256 levels. */
+ * repeated keys, integers beyond 64 bits, the character U+0000, more than 256 levels, maps of more
+ * than HY_MAX_KEYS keys. */
 int hy_json_parse(const char *text, size_t length, const char *name, struct hy_value **out,
                   struct hy_err *e);
 

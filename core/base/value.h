@@ -15,6 +15,9 @@
 
 enum hy_value_type { HY_V_NULL, HY_V_BOOL, HY_V_INT, HY_V_REAL, HY_V_STRING, HY_V_LIST, HY_V_MAP };
 
+/* Finding a key is linear, so those who read what others wrote refuse maps of more keys. */
+enum { HY_MAX_KEYS = 16384 };
+
 struct hy_mark {
     const char *file; /* borrowed for the program's life; NULL: the command line or a default */
     int line, column; /* from 1 */

@@ -90,8 +90,8 @@ static void transpose_square(const hy_real *x, int64_t ldx, hy_real *y, int64_t 
     for (int round = 1; round < HY_LANES; round *= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < HY_LANES / 2; i++) {
-            next[2 * i] = __builtin_shuffle(now[i], now[i + HY_LANES / 2], low_half);
-            next[2 * i + 1] = __builtin_shuffle(now[i], now[i + HY_LANES / 2], high_half);
+            next[2 * i] = hy_vec_shuffle(now[i], now[i + HY_LANES / 2], low_half);
+            next[2 * i + 1] = hy_vec_shuffle(now[i], now[i + HY_LANES / 2], high_half);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < HY_LANES; i++)

@@ -43,11 +43,23 @@ static inline hy_vec hy_vec_all(hy_real x)
 {
     return x - (hy_vec){0};
 }
+/* Lane i: element from[i] of a and b, one behind the other. */
+static inline hy_vec hy_vec_shuffle(hy_vec a, hy_vec b, hy_lane_index from)
+{
+#ifdef __clang__ /* has shuffles by constants alone; it builds what is fuzzed, not what is fast */
+    hy_vec out = a;
+    for (int i = 0; i < HY_LANES; i++)
+        out[i] = from[i] < HY_LANES ? a[from[i]] : b[from[i] - HY_LANES];
+    return out;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
 static inline hy_real hy_vec_sum(hy_vec x)
 {
 #pragma GCC unroll 4
     for (int apart = HY_LANES / 2; apart > 0; apart /= 2)
-        x += __builtin_shuffle(x, hy_lane_numbers ^ apart);
+        x += hy_vec_shuffle(x, x, hy_lane_numbers ^ apart);
     return x[0];
 }
 
