@@ -300,10 +300,11 @@ __device__ static inline void hy_scan_pairs(const struct hy_scan_plan &p,
         }
 #pragma unroll
         for (int i = 0; i < HY_TILE; i++) {
-            const float of_q = hy_warp_sum(by_q[i]), of_k = hy_warp_sum(by_k[i]);
+            const float of_q = j <= i ? hy_warp_sum(by_q[i]) : 0;
+            const float of_k = j < i && p.delta ? hy_warp_sum(by_k[i]) : 0;
             if (lane == 0) {
                 s.pair[i * HY_PAIR_LD + j] = of_q;
-                s.pair[(HY_TILE + i) * HY_PAIR_LD + j] = j < i ? of_k : 0;
+                s.pair[(HY_TILE + i) * HY_PAIR_LD + j] = of_k;
             }
         }
     }
