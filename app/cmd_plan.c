@@ -11,7 +11,7 @@
 #include "core/base/log.h"
 #include "db/store.h"
 #include "report/list.h"
-#include "runner/plan.h"
+#include "runner/gang.h"
 #include "runner/schedule.h"
 
 static const char usage[] =
@@ -28,6 +28,14 @@ struct request {
 struct statuses {
     char (*text)[16];
     struct hy_keys runs; /* from keys to indices in the plan */
+};
+
+/* Which runs are left to train, and which of them together. */
+struct work {
+    unsigned char *open; /* [runs] */
+    int *gangs;          /* [runs]: numbers from 0, -1: not to train */
+    int count;           /* gangs; a run that trains alone is one */
+    int runs;            /* to train */
 };
 
 static int init_statuses(struct statuses *s, const struct hy_plan *plan, struct hy_err *e)
@@ -94,6 +102,7 @@ enum column {
     FLOPS,
     TIME,
     STATUS,
+    GANG,
     MATCH,
     RESIDUAL
 };
@@ -121,6 +130,7 @@ static void add_columns(struct hy_grid *g, const struct hy_plan *plan)
         [FLOPS] = {"FLOPs", "flops", HY_RIGHT},
         [TIME] = {"time", "seconds", HY_RIGHT},
         [STATUS] = {"status", "status", HY_LEFT},
+        [GANG] = {"gang", "gang", HY_RIGHT},
         [MATCH] = {"match", "match", HY_LEFT},
         [RESIDUAL] = {"residual", "match_residual", HY_RIGHT},
     };
@@ -166,7 +176,8 @@ static void add_match(struct hy_grid *g, int row, const struct hy_plan_run *run)
     hy_grid_set(g, &g->page, row, RESIDUAL, text);
 }
 
-static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run, const char *status)
+static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run, const char *status,
+                    int gang)
 {
     char text[64];
     const int row = hy_grid_add_row(g, &g->page);
@@ -184,6 +195,8 @@ static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run,
     set_number(g, row, FLOPS, HY_UNIT_NUMBER, run->estimate.total_flops);
     set_number(g, row, TIME, HY_UNIT_SECONDS, run->seconds);
     set_text(g, row, STATUS, *status ? status : "new");
+    if (gang >= 0)
+        set_number(g, row, GANG, HY_UNIT_COUNT, gang + 1);
     add_match(g, row, run);
 }
 
@@ -194,33 +207,54 @@ static int is_trained(const struct hy_plan_run *run, const char *status)
            (!strcmp(status, "pruned") && run->config.run.halving.metric);
 }
 
+static int find_work(struct work *w, const struct hy_plan *plan, const struct statuses *s,
+                     int ranks, struct hy_err *e)
+{
+    const size_t count = (size_t)plan->count;
+    w->open = calloc(count, sizeof *w->open);
+    w->gangs = calloc(count, sizeof *w->gangs);
+    if (!w->open || !w->gangs)
+        return hy_fail_memory(e);
+    for (int i = 0; i < plan->count; i++)
+        w->runs += w->open[i] = !is_trained(&plan->runs[i], s->text[i]);
+    return hy_gangs_form(plan, ranks, w->open, w->gangs, &w->count, e);
+}
+
+static void release_work(struct work *w)
+{
+    free(w->gangs);
+    free(w->open);
+}
+
 /* What is left to train, and how long that takes. */
-static int print_summary(const struct hy_plan *plan, const struct statuses *s, int ranks,
+static int print_summary(const struct hy_plan *plan, const struct work *work, int ranks,
                          struct hy_err *e)
 {
-    double *seconds = calloc((size_t)plan->count, sizeof *seconds), total = 0, flops = 0;
-    int *order = calloc((size_t)plan->count, sizeof *order), open = 0;
-    char one[64], many[64];
+    double *seconds = calloc((size_t)work->count + 1, sizeof *seconds), total = 0, flops = 0;
+    int *order = calloc((size_t)work->count + 1, sizeof *order);
+    char one[64], many[64], together[64] = "";
     if (!seconds || !order) {
         free(order);
         free(seconds);
         return hy_fail_memory(e);
     }
     for (int i = 0; i < plan->count; i++) {
-        if (is_trained(&plan->runs[i], s->text[i]))
+        if (!work->open[i])
             continue;
-        seconds[open++] = plan->runs[i].seconds;
+        seconds[work->gangs[i]] += plan->runs[i].seconds;
         total += plan->runs[i].seconds;
         flops += plan->runs[i].estimate.total_flops;
     }
-    hy_schedule_order(seconds, open, order);
+    hy_schedule_order(seconds, work->count, order);
     printf("\n%d runs", plan->count);
     if (plan->combinations != (size_t)plan->count)
         printf(" (%zu combinations, some of which are the same run)", plan->combinations);
-    printf(", %d to train: %.4g FLOPs, %s on one rank, %s on %d\n", open, flops,
+    if (work->count < work->runs)
+        snprintf(together, sizeof together, " in %d gangs", work->count);
+    printf(", %d to train%s: %.4g FLOPs, %s on one rank, %s on %d\n", work->runs, together, flops,
            hy_unit_text(HY_UNIT_SECONDS, total, one, sizeof one),
-           hy_unit_text(HY_UNIT_SECONDS, hy_schedule_makespan(seconds, order, open, ranks), many,
-                        sizeof many),
+           hy_unit_text(HY_UNIT_SECONDS, hy_schedule_makespan(seconds, order, work->count, ranks),
+                        many, sizeof many),
            ranks);
     free(order);
     free(seconds);
@@ -231,14 +265,20 @@ static int print_plan(const struct request *r, const struct hy_plan *plan, const
                       struct hy_err *e)
 {
     struct hy_grid g = {0};
+    struct work work = {0};
+    int rc = find_work(&work, plan, s, (int)r->ranks, e);
+    if (rc)
+        goto out;
     add_columns(&g, plan);
     for (int i = 0; i < plan->count; i++)
-        add_run(&g, i, &plan->runs[i], s->text[i]);
-    int rc = hy_print_grid(&g, r->format, e);
-    hy_grid_release(&g);
+        add_run(&g, i, &plan->runs[i], s->text[i], work.count < work.runs ? work.gangs[i] : -1);
+    rc = hy_print_grid(&g, r->format, e);
     /* Programs read the other formats. */
     if (!rc && r->format == &hy_formats[0])
-        rc = print_summary(plan, s, (int)r->ranks, e);
+        rc = print_summary(plan, &work, (int)r->ranks, e);
+out:
+    hy_grid_release(&g);
+    release_work(&work);
     return rc;
 }
 
@@ -301,13 +341,15 @@ const struct hy_command hy_command_plan = {
     .name = "plan",
     .usage = usage,
     .summary = "lists the runs of a sweep and what they need; trains nothing",
-    .help = "  -o, --output DB     the database whose finished runs count (default: the sweep's\n"
-            "                      name with .db)\n"
-            "  -n, --ranks N       ranks that the time is estimated for (default: processors)\n"
-            "  --format F          text, md, csv, latex or html\n"
-            "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
-            "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
-            "memory: what training takes. Times come from the database's finished runs, else from\n"
-            "the speed of a matrix product here, of which half is taken to be reached.\n",
+    .help =
+        "  -o, --output DB     the database whose finished runs count (default: the sweep's\n"
+        "                      name with .db)\n"
+        "  -n, --ranks N       ranks that the time is estimated for (default: processors)\n"
+        "  --format F          text, md, csv, latex or html\n"
+        "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
+        "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
+        "memory: what training takes; gang: runs of a number train together. Times come from\n"
+        "the database's finished runs, else from the speed of a matrix product here, of which\n"
+        "half is taken to be reached.\n",
     .run = run,
 };

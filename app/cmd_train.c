@@ -48,11 +48,11 @@ static void print_row(void *context, const struct hy_row *row)
 static int train(const struct hy_plan_run *planned, const char *checkpoint, struct hy_err *e)
 {
     char end[32] = "";
-    const struct hy_trial_io io = {
-        .emit = print_row, .context = end, .stop = &hy_stop_signals, .checkpoint = checkpoint};
+    const struct hy_trial_order order = {.config = &planned->config, .checkpoint = checkpoint};
+    const struct hy_trial_io io = {.emit = print_row, .context = end, .stop = &hy_stop_signals};
     hy_info("%s, key %s", planned->title, planned->key);
     hy_stop_install(0);
-    const int rc = hy_trial_run(&planned->config, &io, e);
+    const int rc = hy_trial_run(&order, 1, &io, e);
     if (rc)
         return rc;
     if (!strcmp(end, "interrupted"))

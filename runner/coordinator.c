@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "runner/crew.h"
+#include "runner/gang.h"
 #include "runner/halving.h"
 #include "runner/progress.h"
 #include "runner/roster.h"
@@ -23,6 +24,10 @@ static const double beat_seconds = 1; /* between signs of life to the ranks */
 struct run {
     int64_t id; /* in the store */
     int attempts, losses;
+    int rank;        /* that trains it, -1: none */
+    int next;        /* another one that its rank trains with it, -1: none */
+    int gang;        /* members of the gang that it last began in */
+    int alone;       /* it failed in a gang: not to take others along once more */
     char status[16]; /* last known to the store */
     double score;    /* the last one that its rule of halving looks at; NaN: none */
 };
@@ -38,6 +43,8 @@ struct hy_coordinator {
     struct hy_roster *roster;
     struct hy_crew *crew;
     struct hy_halving *halving;
+    struct hy_gangs *gangs;
+    int *members;   /* room for a gang */
     int ended_here; /* runs that this program brought to an end */
     int stopping, left;
     int broken;     /* a rank was lost */
@@ -80,6 +87,7 @@ static int register_run(struct hy_coordinator *c, int64_t sweep, int index, stru
     const struct hy_plan_run *planned = &c->plan->runs[index];
     const struct hy_config *config = &planned->config;
     struct run *run = &c->runs[index];
+    run->rank = run->next = -1;
     char ratio[32], *json = hy_value_to_json(config->tree, 0);
     if (!json)
         return hy_fail_memory(e);
@@ -131,6 +139,10 @@ int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
         rc = hy_halving_new(c->plan, &c->halving, e);
     if (!rc)
         rc = hy_crew_new(hy_comm_size(comm), a->patience, &c->crew, e);
+    if (!rc)
+        rc = hy_gangs_new(c->plan, hy_comm_size(comm), &c->gangs, e);
+    if (!rc && !(c->members = calloc((size_t)hy_gangs_largest(c->gangs), sizeof *c->members)))
+        rc = hy_fail_memory(e);
     for (int i = 0; !rc && i < c->plan->count; i++)
         rc = register_run(c, a->sweep, i, e);
     if (!rc)
@@ -168,6 +180,8 @@ void hy_coordinator_free(struct hy_coordinator *c)
         rmdir(c->checkpoints); /* stays where it holds something */
     }
     free(c->checkpoints);
+    free(c->members);
+    hy_gangs_free(c->gangs);
     hy_crew_free(c->crew);
     hy_halving_free(c->halving);
     hy_roster_free(c->roster);
@@ -205,32 +219,95 @@ static char *checkpoint_path(const struct hy_coordinator *c, int index)
     return path;
 }
 
-static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *e)
+/* What a rank is told of a run: runner/message.h. */
+static int make_order(const struct hy_coordinator *c, int index, struct hy_value **out,
+                      struct hy_err *e)
 {
     const int64_t until = hy_halving_until(c->halving, index);
     struct hy_value *order = hy_value_map();
-    char *path = checkpoint_path(c, index), *json = NULL;
-    int rc = order && path ? make_folder(c, e) : hy_fail_memory(e);
+    char *path = checkpoint_path(c, index);
+    int rc = order && path ? hy_value_set(order, "run", hy_value_int(index), e) : hy_fail_memory(e);
     if (!rc)
         rc = hy_value_set(order, "config", hy_value_copy(c->plan->runs[index].config.tree), e);
     if (!rc)
         rc = hy_value_set(order, "checkpoint", hy_value_string(path), e);
     if (!rc && until)
         rc = hy_value_set(order, "until", hy_value_int(until), e);
-    if (!rc && !(json = hy_value_to_json(order, 0)))
+    free(path);
+    if (rc)
+        hy_value_free(order);
+    else
+        *out = order;
+    return rc;
+}
+
+static int make_orders(const struct hy_coordinator *c, int count, struct hy_value **out,
+                       struct hy_err *e)
+{
+    if (count == 1)
+        return make_order(c, c->members[0], out, e);
+    struct hy_value *list = hy_value_list(), *order;
+    int rc = list ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < count; i++) {
+        rc = make_order(c, c->members[i], &order, e);
+        if (!rc)
+            rc = hy_value_append(list, order, e);
+    }
+    if (rc)
+        hy_value_free(list);
+    else
+        *out = list;
+    return rc;
+}
+
+static int may_join(void *context, int index)
+{
+    const struct hy_coordinator *c = context;
+    return !c->runs[index].alone && hy_roster_waits(c->roster, index);
+}
+
+/* Gives a rank a run, and with it the others of its gang. */
+static int assign(struct hy_coordinator *c, int rank, int index, struct hy_err *e)
+{
+    struct hy_value *orders = NULL;
+    char *json = NULL;
+    int count = 1;
+    c->members[0] = index;
+    if (!c->runs[index].alone)
+        count = hy_gangs_take(c->gangs, index, may_join, c, c->members);
+    int rc = make_folder(c, e);
+    if (!rc)
+        rc = make_orders(c, count, &orders, e);
+    if (!rc && !(json = hy_value_to_json(orders, 0)))
         rc = hy_fail_memory(e);
     if (!rc)
         rc = hy_message_send(c->comm, rank, "train", index, json, strlen(json), e);
-    if (!rc) {
-        hy_roster_begin(c->roster, index);
-        c->runs[index].attempts++;
-        c->runs[index].score = NAN;
-        hy_crew_set_run(c->crew, rank, index);
+    for (int i = count - 1; !rc && i >= 0; i--) {
+        struct run *run = &c->runs[c->members[i]];
+        hy_roster_begin(c->roster, c->members[i]);
+        run->attempts++;
+        run->score = NAN;
+        run->gang = count;
+        run->rank = rank;
+        run->next = hy_crew_run(c->crew, rank);
+        hy_crew_set_run(c->crew, rank, c->members[i]);
     }
     free(json);
-    free(path);
-    hy_value_free(order);
+    hy_value_free(orders);
     return rc;
+}
+
+/* The rank that trains a run does so no longer. */
+static void release(struct hy_coordinator *c, int index)
+{
+    struct run *run = &c->runs[index];
+    int at = hy_crew_run(c->crew, run->rank);
+    if (at == index)
+        hy_crew_set_run(c->crew, run->rank, run->next);
+    for (; at >= 0 && at != index; at = c->runs[at].next)
+        if (c->runs[at].next == index)
+            c->runs[at].next = run->next;
+    run->rank = run->next = -1;
 }
 
 static int give_work(struct hy_coordinator *c, struct hy_err *e)
@@ -324,30 +401,43 @@ static int take_end(struct hy_coordinator *c, int index, const struct hy_message
         return take_pause(c, index, e);
     if (is_final(status))
         drop_checkpoint(c, index);
-    const int again = !strcmp(status, "failed") && !c->stopping &&
-                      c->runs[index].attempts <= planned->config.run.retries;
+    const int failed = !strcmp(status, "failed");
+    /* Which of a gang is to blame is not known: each gets the same attempt by itself. */
+    if (failed && c->runs[index].gang > 1) {
+        c->runs[index].alone = 1;
+        c->runs[index].attempts--;
+    }
+    const int again =
+        failed && !c->stopping && c->runs[index].attempts <= planned->config.run.retries;
     return end_run(c, index, status, reason + 1, again, e);
 }
 
-/* A rank has been silent for too long: another one gets its run. */
-static int lose(struct hy_coordinator *c, int rank, struct hy_err *e)
+/* The rank of a run was lost: another one gets it. */
+static int take_back(struct hy_coordinator *c, int rank, int index, struct hy_err *e)
 {
-    const int index = hy_crew_run(c->crew, rank);
-    char reason[96];
-    hy_warn("rank %d has been silent for %g s and counts as lost", rank, c->patience);
-    hy_comm_break(c->comm);
-    c->broken = 1;
-    hy_crew_set_run(c->crew, rank, -1);
-    if (index < 0)
-        return HY_OK;
     struct run *run = &c->runs[index];
+    char reason[96];
+    release(c, index);
     run->attempts--; /* which is no fault of the run's, up to a point */
     run->losses++;
+    run->alone = 1;
     const int hopeless = run->losses >= MAX_LOSSES;
     snprintf(reason, sizeof reason, "its rank %d was lost%s", rank,
              hopeless ? ", as others before with this run" : "");
     return end_run(c, index, hopeless ? "failed" : "interrupted", reason, !hopeless && !c->stopping,
                    e);
+}
+
+/* A rank has been silent for too long. */
+static int lose(struct hy_coordinator *c, int rank, struct hy_err *e)
+{
+    int rc = HY_OK;
+    hy_warn("rank %d has been silent for %g s and counts as lost", rank, c->patience);
+    hy_comm_break(c->comm);
+    c->broken = 1;
+    for (int index; !rc && (index = hy_crew_run(c->crew, rank)) >= 0;)
+        rc = take_back(c, rank, index, e);
+    return rc;
 }
 
 /* A message about the run that its sender trains. */
@@ -364,7 +454,7 @@ static int take_news(struct hy_coordinator *c, int from, const struct hy_message
     if (!strcmp(m->verb, "rows"))
         return take_rows(c, m->run, m, e);
     if (!strcmp(m->verb, "end")) {
-        hy_crew_set_run(c->crew, from, -1);
+        release(c, m->run);
         return take_end(c, m->run, m, e);
     }
     return HY_OK;
@@ -380,7 +470,7 @@ int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_m
         hy_coordinator_stop(c);
     else if (hy_crew_is_lost(c->crew, from))
         return hy_message_send(c->comm, from, "abandon", -1, NULL, 0, e);
-    else if (m->run >= 0 && m->run == hy_crew_run(c->crew, from))
+    else if (m->run >= 0 && m->run < c->plan->count && c->runs[m->run].rank == from)
         return take_news(c, from, m, e);
     /* All else is for the worker of this rank, or about a run that was taken back. */
     return HY_OK;

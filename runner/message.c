@@ -40,6 +40,7 @@ static int is_order(const struct hy_value *v)
         {"config.run.isolate", 1 << HY_V_STRING},
         {"config.run.timeout", 1 << HY_V_INT | 1 << HY_V_REAL},
         {"config.run.watchdog", 1 << HY_V_INT | 1 << HY_V_REAL},
+        {"run", 1 << HY_V_INT},
         {"checkpoint", 1 << HY_V_STRING},
         {"until", 1 << HY_V_INT | 1 << HY_V_NULL},
     };
@@ -51,16 +52,40 @@ static int is_order(const struct hy_value *v)
     return 1;
 }
 
+static int are_orders(const struct hy_value *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (!is_order(list->items[i]))
+            return 0;
+    return list->count > 0;
+}
+
+/* A value as the list of itself, unless it is one; takes it. */
+static int as_list(struct hy_value *v, struct hy_value **out, struct hy_err *e)
+{
+    struct hy_value *list = v->type == HY_V_LIST ? v : hy_value_list();
+    int rc = list ? HY_OK : hy_fail_memory(e);
+    if (rc)
+        hy_value_free(v);
+    else if (list != v && (rc = hy_value_append(list, v, e)))
+        hy_value_free(list);
+    else
+        *out = list;
+    return rc;
+}
+
 int hy_order_parse(const char *json, struct hy_value **out, struct hy_err *e)
 {
-    struct hy_value *order;
-    const int rc = hy_value_from_json(json, "order", &order, e);
+    struct hy_value *value, *orders;
+    int rc = hy_value_from_json(json, "order", &value, e);
+    if (!rc)
+        rc = as_list(value, &orders, e);
     if (rc)
         return rc;
-    if (!is_order(order)) {
-        hy_value_free(order);
+    if (!are_orders(orders)) {
+        hy_value_free(orders);
         return hy_fail(e, HY_E_ENV, "what came is no order to train: %.60s", json);
     }
-    *out = order;
+    *out = orders;
     return HY_OK;
 }

@@ -6,8 +6,9 @@
  *                         end R            payload: status, newline, reason
  *                         stopping         was told to stop by a signal
  *                         alive            now and then, lest it be taken for dead
- *   coordinator -> rank   train R          payload: {"config":{...},"checkpoint":"...","until":N};
- *                                          until: where it pauses, absent: nowhere
+ *   coordinator -> rank   train R          payload: {"run":R,"config":{...},"checkpoint":"...",
+ *                                          "until":N}; until: where it pauses, absent: nowhere.
+ *                                          A list of these: a gang, which trains in one child
  *                         stop             interrupt what runs, start nothing
  *                         abandon          its run is another rank's now: forget it, ask again
  *                         alive            now and then, lest it be taken for dead
@@ -30,7 +31,8 @@ int hy_message_send(struct hy_comm *comm, int to, const char *verb, int run, con
 /* bytes must outlive *out. */
 int hy_message_parse(const struct hy_buf *bytes, struct hy_message *out, struct hy_err *e);
 
-/* The payload of "train", whose entries are then of their types. The caller frees. */
+/* The payload of "train" as a list of orders, one for each run, whose entries are then of their
+ * types. The caller frees. */
 int hy_order_parse(const char *json, struct hy_value **out, struct hy_err *e);
 
 #endif

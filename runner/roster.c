@@ -13,6 +13,7 @@ struct entry {
     int *tally;     /* ENDED: what its status counts as; NULL: as nothing */
     int place;      /* in the order */
     int slot;       /* RUNNING: in `running` */
+    int hurries;    /* stands in `ahead`, be it that it has begun meanwhile */
     double started; /* RUNNING */
 };
 
@@ -105,6 +106,9 @@ void hy_roster_wait(struct hy_roster *r, int run)
 void hy_roster_hurry(struct hy_roster *r, int run)
 {
     hy_roster_wait(r, run);
+    if (r->entries[run].hurries)
+        return;
+    r->entries[run].hurries = 1;
     r->ahead[(r->ahead_first + r->ahead_count++) % r->plan->count] = run;
 }
 
@@ -112,10 +116,6 @@ void hy_roster_begin(struct hy_roster *r, int run)
 {
     struct entry *entry = &r->entries[run];
     leave_state(r, run);
-    if (r->ahead_count && r->ahead[r->ahead_first] == run) {
-        r->ahead_first = (r->ahead_first + 1) % r->plan->count;
-        r->ahead_count--;
-    }
     entry->state = RUNNING;
     entry->started = hy_now();
     entry->slot = r->count.running;
@@ -151,11 +151,21 @@ void hy_roster_end(struct hy_roster *r, int run, const char *status)
 
 int hy_roster_next(struct hy_roster *r)
 {
-    if (r->ahead_count)
-        return r->ahead[r->ahead_first];
+    for (; r->ahead_count; r->ahead_count--) {
+        const int run = r->ahead[r->ahead_first];
+        if (r->entries[run].state == WAITING)
+            return run;
+        r->entries[run].hurries = 0;
+        r->ahead_first = (r->ahead_first + 1) % r->plan->count;
+    }
     while (r->next < r->plan->count && r->entries[r->order[r->next]].state != WAITING)
         r->next++;
     return r->next < r->plan->count ? r->order[r->next] : -1;
+}
+
+int hy_roster_waits(const struct hy_roster *r, int run)
+{
+    return r->entries[run].state == WAITING;
 }
 
 int hy_roster_is_empty(const struct hy_roster *r)

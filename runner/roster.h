@@ -21,6 +21,7 @@ void hy_roster_begin(struct hy_roster *r, int run);
  */
 void hy_roster_end(struct hy_roster *r, int run, const char *status);
 
+int hy_roster_waits(const struct hy_roster *r, int run);
 /* Nothing waits and nothing runs. */
 int hy_roster_is_empty(const struct hy_roster *r);
 /* The run that hurried first, else the longest that waits; -1: none. */

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/base/option.h"
 #include "core/trial/trial.h"
 #include "runner/message.h"
 
@@ -47,8 +48,10 @@ static void emit(void *context, const struct hy_row *row)
     struct listener *l = context;
     const double peak = row->type == HY_ROW_END && l->service->owns_process ? peak_bytes() : 0;
     if (peak > 0)
-        write_row(l,
-                  &(struct hy_row){.type = HY_ROW_FACT, .name = "peak_rss_bytes", .value = peak});
+        write_row(l, &(struct hy_row){.type = HY_ROW_FACT,
+                                      .name = "peak_rss_bytes",
+                                      .member = row->member,
+                                      .value = peak});
     write_row(l, row);
 }
 
@@ -62,34 +65,56 @@ static int limit_memory(int64_t bytes, struct hy_err *e)
     return HY_OK;
 }
 
-int hy_serve(const struct hy_service *s, struct hy_err *e)
+/* One run of an order; *config belongs to the caller, the rest to the order. */
+static int read_order(const struct hy_value *order, struct hy_config *config,
+                      struct hy_trial_order *out, struct hy_err *e)
+{
+    const int rc = hy_config_resolve(hy_value_get(order, "config"), config, e);
+    if (rc)
+        return rc;
+    const struct hy_value *until = hy_value_get(order, "until");
+    *out = (struct hy_trial_order){.config = config,
+                                   .checkpoint = hy_get_string(order, "checkpoint"),
+                                   .until = until ? until->integer : 0};
+    return HY_OK;
+}
+
+/* Trains one run, or a gang. */
+static int serve(const struct hy_service *s, struct hy_value *const *items, int count,
+                 struct hy_err *e)
 {
     struct listener listener = {.service = s};
-    struct hy_value *order = NULL;
-    struct hy_config config = {0};
-    int rc = hy_order_parse(s->order, &order, e);
-    if (!rc)
-        rc = hy_config_resolve(hy_value_get(order, "config"), &config, e);
-    if (rc)
-        goto out;
-    const struct hy_value *checkpoint = hy_value_get(order, "checkpoint");
-    const struct hy_value *until = hy_value_get(order, "until");
+    struct hy_config *configs = calloc((size_t)count, sizeof *configs);
+    struct hy_trial_order *orders = calloc((size_t)count, sizeof *orders);
     const char *local = getenv(HY_LOCAL_RANK);
-    const struct hy_trial_io io = {.emit = emit,
-                                   .context = &listener,
-                                   .stop = s->stop,
-                                   .checkpoint = checkpoint->string,
-                                   .until = until ? until->integer : 0,
-                                   .local_rank = local ? atoi(local) : 0};
-    if (s->owns_process)
-        rc = limit_memory(config.run.memory, e);
+    const struct hy_trial_io io = {
+        .emit = emit, .context = &listener, .stop = s->stop, .local_rank = local ? atoi(local) : 0};
+    int64_t memory = 0;
+    int rc = configs && orders ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < count; i++) {
+        rc = read_order(items[i], &configs[i], &orders[i], e);
+        memory += configs[i].run.memory; /* each brings what it may use */
+    }
+    if (!rc && s->owns_process)
+        rc = limit_memory(memory, e);
     if (!rc)
-        rc = hy_trial_run(&config, &io, e);
-    if (rc == HY_E_ENV && s->owns_process && config.run.memory)
-        hy_err_wrap(e, "with run.memory at %.1f MiB", (double)config.run.memory / 0x1p20);
-out:
-    hy_config_release(&config);
+        rc = hy_trial_run(orders, count, &io, e);
+    if (rc == HY_E_ENV && s->owns_process && memory)
+        hy_err_wrap(e, "with run.memory at %.1f MiB", (double)memory / 0x1p20);
+    for (int i = 0; configs && i < count; i++)
+        hy_config_release(&configs[i]);
+    free(orders);
+    free(configs);
     hy_buf_release(&listener.line);
-    hy_value_free(order);
+    return rc;
+}
+
+int hy_serve(const struct hy_service *s, struct hy_err *e)
+{
+    struct hy_value *orders = NULL;
+    int rc = hy_order_parse(s->order, &orders, e);
+    if (!rc)
+        rc = serve(s, orders->items, (int)orders->count, e);
+    hy_value_free(orders);
     return rc;
 }

@@ -1,5 +1,5 @@
-/* serve.h - the other end of child.h: trains the run that a rank asked for and writes its rows,
- * whether in a process of its own or in a thread of the rank. Local. */
+/* serve.h - the other end of child.h: trains what a rank asked for, a run or a gang, and writes
+ * rows, whether in a process of its own or in a thread of the rank. Local. */
 #ifndef HY_RUNNER_SERVE_H
 #define HY_RUNNER_SERVE_H
 

@@ -27,7 +27,7 @@ void hy_last_words(const struct hy_buf *words, char *text, size_t size)
     text[n] = 0;
 }
 
-static int is_result(const char *row)
+int hy_is_result(const char *row)
 {
     return !strcmp(row, "done") || !strcmp(row, "paused") || !strcmp(row, "diverged");
 }
@@ -38,7 +38,7 @@ const char *hy_verdict(const struct hy_ending *g, char *reason, size_t size)
     hy_last_words(g->words, words, sizeof words);
     const char *colon = *words ? ": " : "";
     snprintf(reason, size, "%s", g->text);
-    if (WIFEXITED(g->status) && is_result(g->row))
+    if (WIFEXITED(g->status) && hy_is_result(g->row))
         return g->row;
     switch (g->cause) {
     case HY_CAUSE_TIMEOUT:

@@ -17,6 +17,8 @@ struct hy_ending {
     double limit; /* seconds, of HY_CAUSE_TIMEOUT and HY_CAUSE_SILENCE */
 };
 
+/* Whether an end row of that name is what became of the run, however its child ends. */
+int hy_is_result(const char *row);
 /* The run's status (done, paused, diverged, failed, timeout or interrupted), and the reason. */
 const char *hy_verdict(const struct hy_ending *ending, char *reason, size_t size);
 

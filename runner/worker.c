@@ -23,6 +23,17 @@ static const double last_word = 3;       /* that a rank which stops waits for on
 /* Until rank 0 has spoken once it plans the sweep and cannot: it gets so many times its time. */
 static const double first_word_factor = 20;
 
+/* One of the runs that the child trains. */
+struct part {
+    int run;                /* index in the plan */
+    int ended;              /* rank 0 knows */
+    struct hy_buf rows;     /* complete lines, to be sent */
+    struct hy_buf progress; /* the last progress line */
+    int measured_rss;
+    char end[32];     /* name of the end row, "" before it came */
+    char reason[512]; /* its text */
+};
+
 struct hy_worker {
     struct hy_comm *comm;
     pid_t launcher;
@@ -31,17 +42,13 @@ struct hy_worker {
     double patience; /* seconds of silence after which rank 0 counts as dead */
     struct hy_awake clock;
     double now, beat, heard; /* on the clock: this step; the last signs of life, sent and got */
-    int run;                 /* index in the plan, -1: none */
+    struct part *parts;      /* what the child trains: one run, or a gang */
+    int count;               /* 0: nothing */
     struct hy_child child;
-    double timeout, watchdog;    /* seconds that the run may take, and be silent; 0: any */
+    double timeout, watchdog;    /* seconds that it may take in all, and be silent; 0: any */
     double started, spoke, told; /* on the clock: its beginning, its last word, when it was told */
     enum hy_cause cause;         /* ... to stop */
-    struct hy_buf rows;          /* complete lines, to be sent */
-    struct hy_buf progress;      /* the last progress line */
     double sent;
-    int measured_rss;
-    char end[32];     /* name of the end row, "" before it came */
-    char reason[512]; /* its text */
 };
 
 int hy_worker_new(struct hy_comm *comm, double patience, struct hy_worker **out, struct hy_err *e)
@@ -51,11 +58,22 @@ int hy_worker_new(struct hy_comm *comm, double patience, struct hy_worker **out,
         return hy_fail_memory(e);
     w->comm = comm;
     w->launcher = getppid();
-    w->run = -1;
     w->patience = patience;
     w->heard = (first_word_factor - 1) * patience; /* in the future of a clock that begins at 0 */
     *out = w;
     return HY_OK;
+}
+
+/* Nothing is trained any more: the next run may be asked for. */
+static void clear(struct hy_worker *w)
+{
+    for (int i = 0; i < w->count; i++) {
+        hy_buf_release(&w->parts[i].rows);
+        hy_buf_release(&w->parts[i].progress);
+    }
+    free(w->parts);
+    w->parts = NULL;
+    w->count = w->asked = 0;
 }
 
 void hy_worker_free(struct hy_worker *w)
@@ -63,8 +81,7 @@ void hy_worker_free(struct hy_worker *w)
     if (!w)
         return;
     hy_child_release(&w->child);
-    hy_buf_release(&w->rows);
-    hy_buf_release(&w->progress);
+    clear(w);
     free(w);
 }
 
@@ -76,73 +93,115 @@ int hy_worker_left(const struct hy_worker *w)
 void hy_worker_wait(const struct hy_worker *w, int microseconds)
 {
     const struct timespec time = {.tv_nsec = microseconds * 1000L};
-    if (w->run >= 0)
+    if (w->count)
         hy_child_wait(&w->child, &time);
     else
         nanosleep(&time, NULL);
 }
 
-static int send_end(struct hy_worker *w, const char *status, const char *reason, struct hy_err *e)
+static int send_end(struct hy_worker *w, struct part *part, const char *status, const char *reason,
+                    struct hy_err *e)
 {
     char text[2048];
     snprintf(text, sizeof text, "%s\n%s", status, reason);
-    const int run = w->run;
-    w->run = -1;
-    w->asked = 0;
-    return hy_message_send(w->comm, 0, "end", run, text, strlen(text), e);
+    part->ended = 1;
+    return hy_message_send(w->comm, 0, "end", part->run, text, strlen(text), e);
+}
+
+/* All that have not ended do, in the same way. */
+static int end_all(struct hy_worker *w, const char *status, const char *reason, struct hy_err *e)
+{
+    int rc = HY_OK;
+    for (int i = 0; i < w->count && !rc; i++)
+        if (!w->parts[i].ended)
+            rc = send_end(w, &w->parts[i], status, reason, e);
+    clear(w);
+    return rc;
 }
 
 /* ---- Starting ---- */
 
-static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err *e)
+/* What the order says to the rank: which runs, and their limits. The members of a gang may take
+ * turns, so its time is the sum of theirs. */
+static int read_order(struct hy_worker *w, const struct hy_message *m, int *isolated,
+                      struct hy_err *e)
 {
-    struct hy_value *order = NULL;
-    struct hy_err why;
-    char host[256] = "";
-    int rc = hy_order_parse(m->payload, &order, e);
+    struct hy_value *orders = NULL;
+    int rc = hy_order_parse(m->payload, &orders, e);
     if (rc)
         return rc;
-    const struct hy_value *settings = hy_value_at(order, "config.run");
-    const int isolated = strcmp(hy_get_string(settings, "isolate"), "none") != 0;
+    w->parts = calloc(orders->count, sizeof *w->parts);
+    w->timeout = 0;
+    if (!w->parts)
+        rc = hy_fail_memory(e);
+    for (size_t i = 0; !rc && i < orders->count; i++) {
+        const struct hy_value *settings = hy_value_at(orders->items[i], "config.run");
+        w->parts[w->count++].run = (int)hy_get_int(orders->items[i], "run");
+        w->timeout += hy_get_real(settings, "timeout");
+        w->watchdog = hy_get_real(settings, "watchdog");
+        *isolated = strcmp(hy_get_string(settings, "isolate"), "none") != 0;
+    }
+    hy_value_free(orders);
+    return rc;
+}
+
+static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err *e)
+{
+    struct hy_err why;
+    char host[256] = "";
+    int isolated = 1, rc = read_order(w, m, &isolated, e);
+    if (rc)
+        return rc;
+    if (w->stopping) /* the order and the stop crossed each other */
+        return end_all(w, "interrupted", "stopped by a signal", e);
     hy_child_release(&w->child);
-    w->run = m->run;
     w->started = w->spoke = w->sent = w->now;
-    w->timeout = hy_get_real(settings, "timeout");
-    w->watchdog = hy_get_real(settings, "watchdog");
     w->cause = HY_CAUSE_NONE;
-    w->measured_rss = 0;
-    w->end[0] = w->reason[0] = 0;
-    w->rows.size = w->progress.size = 0;
-    hy_value_free(order);
     gethostname(host, sizeof host - 1);
-    rc = hy_message_send(w->comm, 0, "began", w->run, host, strlen(host), e);
+    for (int i = 0; i < w->count && !rc; i++)
+        rc = hy_message_send(w->comm, 0, "began", w->parts[i].run, host, strlen(host), e);
     if (!rc && hy_child_start(&w->child, m->payload, isolated, &why))
-        rc = send_end(w, "failed", why.text, e);
+        rc = end_all(w, "failed", why.text, e);
     return rc;
 }
 
 /* ---- Rows ---- */
 
-/* Takes one line of the child; what is no row becomes the run's reason to fail. */
+/* What is no row becomes the reason to fail of all that have not ended. */
+static void note_nonsense(struct hy_worker *w, const char *why)
+{
+    for (int i = 0; i < w->count; i++)
+        if (!w->parts[i].ended)
+            snprintf(w->parts[i].reason, sizeof w->parts[i].reason, "%.*s",
+                     (int)sizeof w->parts[i].reason - 1, why);
+}
+
+/* Takes one line of the child. */
 static void take_line(struct hy_worker *w, char *line)
 {
     struct hy_row row;
     struct hy_err why;
     void *memory = NULL;
     if (hy_row_decode(line, &row, &memory, &why)) {
-        snprintf(w->reason, sizeof w->reason, "%.*s", (int)sizeof w->reason - 1, why.text);
+        note_nonsense(w, why.text);
         return;
     }
-    struct hy_buf *to = &w->rows;
+    if (row.member >= w->count || w->parts[row.member].ended) {
+        note_nonsense(w, "a row of a run that is not trained here");
+        free(memory);
+        return;
+    }
+    struct part *part = &w->parts[row.member];
+    struct hy_buf *to = &part->rows;
     if (row.type == HY_ROW_PROGRESS) {
-        w->progress.size = 0;
-        to = &w->progress;
+        part->progress.size = 0;
+        to = &part->progress;
     }
     if (row.type == HY_ROW_FACT && !strcmp(row.name, "peak_rss_bytes"))
-        w->measured_rss = 1;
+        part->measured_rss = 1;
     if (row.type == HY_ROW_END) {
-        snprintf(w->end, sizeof w->end, "%s", row.name);
-        snprintf(w->reason, sizeof w->reason, "%s", row.text ? row.text : "");
+        snprintf(part->end, sizeof part->end, "%s", row.name);
+        snprintf(part->reason, sizeof part->reason, "%s", row.text ? row.text : "");
     } else {
         hy_buf_printf(to, "%s\n", line);
     }
@@ -165,55 +224,97 @@ static void take_lines(struct hy_worker *w)
         hy_buf_drop(in, used);
 }
 
-static int send_rows(struct hy_worker *w, struct hy_err *e)
+static int send_rows(struct hy_worker *w, struct part *part, struct hy_err *e)
 {
-    if (w->progress.size)
-        hy_buf_add(&w->rows, w->progress.data, w->progress.size);
-    w->progress.size = 0;
-    w->sent = w->now;
-    if (!w->rows.size)
+    if (part->progress.size)
+        hy_buf_add(&part->rows, part->progress.data, part->progress.size);
+    part->progress.size = 0;
+    if (!part->rows.size)
         return HY_OK;
-    const int rc = hy_message_send(w->comm, 0, "rows", w->run, w->rows.data, w->rows.size, e);
-    w->rows.size = 0;
+    const int rc =
+        hy_message_send(w->comm, 0, "rows", part->run, part->rows.data, part->rows.size, e);
+    part->rows.size = 0;
+    return rc;
+}
+
+static int send_all_rows(struct hy_worker *w, struct hy_err *e)
+{
+    int rc = HY_OK;
+    w->sent = w->now;
+    for (int i = 0; i < w->count && !rc; i++)
+        rc = send_rows(w, &w->parts[i], e);
+    return rc;
+}
+
+/* Results of a gang's members are not kept waiting for the others, who may yet take the child down.
+ * The last one's end is the child's. */
+static int send_results(struct hy_worker *w, struct hy_err *e)
+{
+    int left = 0, rc = HY_OK;
+    for (int i = 0; i < w->count; i++)
+        left += !w->parts[i].ended;
+    for (int i = 0; i < w->count && left > 1 && !rc; i++) {
+        struct part *part = &w->parts[i];
+        if (part->ended || !hy_is_result(part->end))
+            continue;
+        rc = send_rows(w, part, e);
+        if (!rc)
+            rc = send_end(w, part, part->end, part->reason, e);
+        left--;
+    }
     return rc;
 }
 
 /* ---- The end of a child ---- */
 
-/* What the operating system accounted to the child. */
-static void add_usage(struct hy_worker *w)
+/* What the operating system accounted to the child: its processor time is no single member's. */
+static void add_usage(struct hy_worker *w, struct part *part)
 {
     const struct rusage *u = &w->child.usage;
     const double cpu = (double)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) +
                        1e-6 * (double)(u->ru_utime.tv_usec + u->ru_stime.tv_usec);
-    hy_row_encode(&(struct hy_row){.type = HY_ROW_FACT, .name = "cpu_s", .value = cpu}, &w->rows);
+    if (w->count == 1)
+        hy_row_encode(&(struct hy_row){.type = HY_ROW_FACT, .name = "cpu_s", .value = cpu},
+                      &part->rows);
     /* A child that died had no time to report its peak. The system's figure may include the rank's
      * own memory, from the moment between fork and exec. */
-    if (!w->measured_rss && u->ru_maxrss)
+    if (!part->measured_rss && u->ru_maxrss)
         hy_row_encode(&(struct hy_row){.type = HY_ROW_FACT,
                                        .name = "peak_rss_bytes",
                                        .value = 1024.0 * (double)u->ru_maxrss},
-                      &w->rows);
+                      &part->rows);
 }
 
-static int finish(struct hy_worker *w, struct hy_err *e)
+/* The end of a run with its child. */
+static int finish_part(struct hy_worker *w, struct part *part, struct hy_err *e)
 {
-    char reason[1500], words[768];
-    take_lines(w);
-    hy_last_words(&w->child.words, words, sizeof words);
-    if (*words)
-        hy_verbose("run %d said: %s", w->run + 1, words);
+    char reason[1500];
     const struct hy_ending ending = {
         .status = w->child.status,
-        .row = w->end,
-        .text = w->reason,
+        .row = part->end,
+        .text = part->reason,
         .words = &w->child.words,
         .cause = w->cause,
         .limit = w->cause == HY_CAUSE_TIMEOUT ? w->timeout : w->watchdog,
     };
-    add_usage(w);
-    const int rc = send_rows(w, e);
-    return rc ? rc : send_end(w, hy_verdict(&ending, reason, sizeof reason), reason, e);
+    add_usage(w, part);
+    const int rc = send_rows(w, part, e);
+    return rc ? rc : send_end(w, part, hy_verdict(&ending, reason, sizeof reason), reason, e);
+}
+
+static int finish(struct hy_worker *w, struct hy_err *e)
+{
+    char words[768];
+    take_lines(w);
+    hy_last_words(&w->child.words, words, sizeof words);
+    if (*words)
+        hy_verbose("run %d said: %s", w->parts[0].run + 1, words);
+    int rc = send_results(w, e);
+    for (int i = 0; i < w->count && !rc; i++)
+        if (!w->parts[i].ended)
+            rc = finish_part(w, &w->parts[i], e);
+    clear(w);
+    return rc;
 }
 
 /* ---- Control ---- */
@@ -221,7 +322,7 @@ static int finish(struct hy_worker *w, struct hy_err *e)
 /* Asks the child to stop. The first cause counts, and begins the time that it has for that. */
 static void stop_child(struct hy_worker *w, enum hy_cause cause)
 {
-    if (w->run < 0 || w->cause)
+    if (!w->count || w->cause)
         return;
     w->cause = cause;
     w->told = w->now;
@@ -248,7 +349,7 @@ static int heed_signals(struct hy_worker *w, struct hy_err *e)
     int signals = hy_stop_signals;
     if (!signals && (deserted || (hy_comm_size(w->comm) > 1 && getppid() != w->launcher)))
         signals = 1;
-    if (deserted && w->run < 0) {
+    if (deserted && !w->count) {
         if (!w->left)
             hy_warn("rank %d leaves: rank 0 has been silent for %g s", hy_comm_rank(w->comm),
                     patience);
@@ -271,18 +372,12 @@ static int heed_signals(struct hy_worker *w, struct hy_err *e)
 static void abandon(struct hy_worker *w)
 {
     hy_child_release(&w->child);
-    w->run = -1;
-    w->asked = 0;
+    clear(w);
 }
 
 int hy_worker_message(struct hy_worker *w, const struct hy_message *m, struct hy_err *e)
 {
     w->heard = w->clock.seconds;
-    if (!strcmp(m->verb, "train") && w->stopping) {
-        /* The order and the stop crossed each other. */
-        w->run = m->run;
-        return send_end(w, "interrupted", "stopped by a signal", e);
-    }
     if (!strcmp(m->verb, "train"))
         return start(w, m, e);
     if (!strcmp(m->verb, "leave")) {
@@ -316,7 +411,7 @@ int hy_worker_step(struct hy_worker *w, struct hy_err *e)
     int rc = heed_signals(w, e);
     if (!rc)
         rc = say_something(w, e);
-    if (rc || w->run < 0)
+    if (rc || !w->count)
         return rc;
     heed_limits(w);
     if (hy_child_poll(&w->child))
@@ -324,7 +419,10 @@ int hy_worker_step(struct hy_worker *w, struct hy_err *e)
     if (w->child.rows.size)
         w->spoke = w->now;
     take_lines(w);
-    if (w->rows.size > BATCH_BYTES || w->now - w->sent > batch_seconds)
-        rc = send_rows(w, e);
-    return rc;
+    size_t size = 0;
+    for (int i = 0; i < w->count; i++)
+        size += w->parts[i].rows.size;
+    if (size > BATCH_BYTES || w->now - w->sent > batch_seconds)
+        rc = send_all_rows(w, e);
+    return rc ? rc : send_results(w, e);
 }

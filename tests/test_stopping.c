@@ -139,16 +139,14 @@ static void listen(void *context, const struct hy_row *row)
 
 static void run(const struct hy_config *c, struct record *r, int64_t stop_at, int64_t until)
 {
-    const struct hy_trial_io io = {.emit = listen,
-                                   .context = r,
-                                   .stop = &r->stop,
-                                   .checkpoint = "stopping.safetensors",
-                                   .until = until};
+    const struct hy_trial_order order = {
+        .config = c, .checkpoint = "stopping.safetensors", .until = until};
+    const struct hy_trial_io io = {.emit = listen, .context = r, .stop = &r->stop};
     struct hy_err e = {0};
     r->stop = 0;
     r->stop_at = stop_at;
     r->rows.size = 0; /* each attempt tells the whole history */
-    if (hy_trial_run(c, &io, &e))
+    if (hy_trial_run(&order, 1, &io, &e))
         fail_msg("%s", e.text);
 }
 

@@ -100,10 +100,10 @@ static void configure(struct hy_config *c, const char *variant, double lr)
 
 static void run(const struct hy_config *c, struct record *r, const char *path)
 {
-    const struct hy_trial_io io = {
-        .emit = listen, .context = r, .stop = &r->stop, .checkpoint = path};
+    const struct hy_trial_order order = {.config = c, .checkpoint = path};
+    const struct hy_trial_io io = {.emit = listen, .context = r, .stop = &r->stop};
     struct hy_err e = {0};
-    if (hy_trial_run(c, &io, &e))
+    if (hy_trial_run(&order, 1, &io, &e))
         fail_msg("%s", e.text);
 }
 
@@ -204,7 +204,9 @@ static void test_memory_adds_up_and_decoding_is_timed_at_each_context(void **sta
     configure(&c, "gla", 1e-2);
     c.eval.context_count = 2;
     c.eval.contexts[1] = 300;
-    assert_int_equal(hy_trial_run(&c, &(struct hy_trial_io){.emit = note, .context = &a}, &e), 0);
+    assert_int_equal(hy_trial_run(&(struct hy_trial_order){.config = &c}, 1,
+                                  &(struct hy_trial_io){.emit = note, .context = &a}, &e),
+                     0);
     assert_true(a.params > 0 && a.activations > 0);
     assert_true(a.gradients == a.params && a.optimizer == 2 * a.params);
     assert_true(a.all == a.params + a.gradients + a.optimizer + a.activations);
@@ -341,7 +343,7 @@ static void test_longer_sequences_come_in_smaller_batches(void **state)
     struct hy_err e;
     configure_lengths(&c, "{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 24},"
                           "{\"task\": \"mqar\", \"seq_len\": 200}, {\"task\": \"mqar\"}");
-    if (hy_engine_init(&x, &c, NULL, 1, &e))
+    if (hy_engine_init(&x, (const struct hy_config *[]){&c}, 1, NULL, 1, &e))
         fail_msg("%s", e.text);
     assert_int_equal(x.evaluator_count, 3);
     for (int s = 0; s < 4; s++) {

@@ -152,9 +152,10 @@ struct check {
 static int wrong_type(const struct check *c)
 {
     char place[512];
-    return hy_fail(c->e, HY_E_USAGE, "%s%s in %s must be %s",
+    const char *word = c->option->type == HY_OPT_INT ? c->option->text : NULL;
+    return hy_fail(c->e, HY_E_USAGE, "%s%s in %s must be %s%s%s",
                    hy_mark_text(c->mark, place, sizeof place), c->option->key, c->where,
-                   type_text(c->option->type));
+                   type_text(c->option->type), word ? " or " : "", word ? word : "");
 }
 
 static int in_bounds(const struct check *c, double x)
@@ -302,8 +303,13 @@ static int read_value(const struct check *c, const struct hy_value *v, struct hy
         v->type == HY_V_STRING || v->type == HY_V_INT || v->type == HY_V_REAL ? v->string : NULL;
     switch (c->option->type) {
     case HY_OPT_INT:
+        if (word && c->option->text && !strcmp(word, c->option->text)) {
+            *out = hy_option_default(c->option);
+            break;
+        }
+        return read_number(c, v, 1, out);
     case HY_OPT_REAL:
-        return read_number(c, v, c->option->type == HY_OPT_INT, out);
+        return read_number(c, v, 0, out);
     case HY_OPT_BOOL:
         if (v->type != HY_V_BOOL)
             return wrong_type(c);

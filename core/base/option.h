@@ -26,9 +26,10 @@ enum hy_option_type {
 struct hy_option {
     const char *key;
     enum hy_option_type type;
-    double def;       /* INT, REAL, BOOL, DURATION, AMOUNT, and the single entry of INTS, REALS */
-    double min, max;  /* numbers and list entries, both inclusive */
-    const char *text; /* default of CHOICE, STRING, PATH; of INTS and REALS: "4, 8, 16" */
+    double def;      /* INT, REAL, BOOL, DURATION, AMOUNT, and the single entry of INTS, REALS */
+    double min, max; /* numbers and list entries, both inclusive */
+    /* Default of CHOICE, STRING, PATH; of INTS and REALS: "4, 8, 16"; of INT: a word for it. */
+    const char *text;
     const char *choices; /* CHOICE */
     int required;        /* no default: must be given */
     const char *help;    /* one line, no full stop */

@@ -1,6 +1,7 @@
 #include "core/base/row.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -86,6 +87,8 @@ void hy_row_encode(const struct hy_row *row, struct hy_buf *out)
         hy_buf_text(out, ",\"value\":");
         encode_value(row->value, out);
     }
+    if (row->member)
+        hy_buf_printf(out, ",\"member\":%d", row->member);
     hy_buf_text(out, "}\n");
 }
 
@@ -119,6 +122,11 @@ static const char *read_fields(const struct hy_value *root, struct hy_row *row)
         return "step or steps is missing or no integer";
     row->step = fields & STEP ? step->integer : 0;
     row->steps = fields & STEPS ? steps->integer : 0;
+
+    const struct hy_value *member = hy_value_get(root, "member");
+    if (member && !(member->type == HY_V_INT && member->integer > 0 && member->integer <= INT_MAX))
+        return "member is no positive integer";
+    row->member = member ? (int)member->integer : 0;
 
     for (int i = 0; i < STRING_COUNT; i++) {
         const char *text = text_of(root, strings[i].key);

@@ -8,7 +8,8 @@
  *     {"row":"fact","name":"host","text":"n01"}
  *     {"row":"progress","step":100,"steps":2000,"value":17231.0}       value: tokens per second
  *     {"row":"end","name":"done"}        or paused, diverged, interrupted; text: the reason
- * A value that is not finite is written as null and read back as NaN. */
+ * A value that is not finite is written as null and read back as NaN. Of several runs in one
+ * process each has a number; a row of any but the first ends with it: ,"member":2} */
 #ifndef HY_BASE_ROW_H
 #define HY_BASE_ROW_H
 
@@ -22,6 +23,7 @@ enum hy_row_type { HY_ROW_HISTORY, HY_ROW_SLICE, HY_ROW_FACT, HY_ROW_PROGRESS, H
 /* Unused fields are 0 or NULL. Strings are borrowed for the call that gets the row. */
 struct hy_row {
     enum hy_row_type type;
+    int member; /* of the gang that the run trains in */
     int64_t step, steps;
     const char *name;                 /* HISTORY, FACT, END; SLICE: the metric */
     const char *task, *split, *slice; /* SLICE */

@@ -20,30 +20,26 @@ enum { FAMILIES = 3 };
 
 static const char *const prefixes[FAMILIES] = {"", "optimizer.m.", "optimizer.v."};
 
-/* Reads all families into `memory`, one behind the other. */
+/* Reads a replica's families into `memory`, one behind the other. */
 static int read_families(struct family out[FAMILIES], const struct hy_slab *params,
-                         const struct hy_adamw *opt, hy_real *memory, struct hy_err *e)
+                         const struct hy_adamw *opt, int replica, hy_real *memory, struct hy_err *e)
 {
     const struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
-    for (int f = 0; f < FAMILIES; f++) {
+    int rc = HY_OK;
+    for (int f = 0; f < FAMILIES && !rc; f++, memory += params->count) {
         out[f] = (struct family){prefixes[f], memory};
-        for (int r = 0; r < params->replicas; r++, memory += params->count) {
-            const int rc = hy_slab_read(slabs[f], r, memory, e);
-            if (rc)
-                return rc;
-        }
+        rc = hy_slab_read(slabs[f], replica, memory, e);
     }
-    return HY_OK;
+    return rc;
 }
 
 static int write_families(const struct family from[FAMILIES], struct hy_slab *params,
-                          struct hy_adamw *opt, struct hy_err *e)
+                          struct hy_adamw *opt, int replica, struct hy_err *e)
 {
     struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
     int rc = HY_OK;
-    for (int f = 0; f < FAMILIES; f++)
-        for (int r = 0; r < params->replicas && !rc; r++)
-            rc = hy_slab_write(slabs[f], r, from[f].data + (int64_t)r * params->count, e);
+    for (int f = 0; f < FAMILIES && !rc; f++)
+        rc = hy_slab_write(slabs[f], replica, from[f].data, e);
     return rc;
 }
 
@@ -74,41 +70,27 @@ static int state_sum(const struct hy_st_pair *pairs, size_t count, char text[HY_
 
 static size_t family_bytes(const struct hy_slab *params)
 {
-    return (size_t)params->count * (size_t)params->replicas * sizeof(hy_real);
+    return (size_t)params->count * sizeof(hy_real);
 }
 
-/* Entry i as a tensor of the file, its replicas packed one behind the other at data. */
+/* Entry i as a tensor of the file, from the family whose data these are. */
 static struct hy_st_tensor describe(const struct hy_slab *params, int i, const char *name,
-                                    const hy_real *data)
+                                    hy_real *family)
 {
     const struct hy_entry *entry = &params->entries[i];
-    const int many = params->replicas > 1;
     struct hy_st_tensor t = {
         .name = name,
         .dtype = sizeof(hy_real) == 4 ? HY_ST_F32 : HY_ST_F64,
-        .rank = entry->rank + many,
-        .data = data,
+        .rank = entry->rank,
+        .data = family ? family + entry->offset : NULL,
     };
-    if (many)
-        t.dims[0] = params->replicas;
-    memcpy(t.dims + many, entry->dims, (size_t)entry->rank * sizeof *entry->dims);
+    memcpy(t.dims, entry->dims, (size_t)entry->rank * sizeof *entry->dims);
     return t;
 }
 
-/* Copies entry i of all replicas between the slab's memory and one packed block. */
-static void pack(const struct hy_slab *params, int i, hy_real *slab, hy_real *packed, int unpack)
-{
-    const struct hy_entry *entry = &params->entries[i];
-    const size_t bytes = (size_t)entry->count * sizeof *slab;
-    for (int r = 0; r < params->replicas; r++) {
-        hy_real *there = slab + (int64_t)r * params->count + entry->offset;
-        hy_real *here = packed + (int64_t)r * entry->count;
-        memcpy(unpack ? there : here, unpack ? here : there, bytes);
-    }
-}
-
 int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
-                       const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e)
+                       const struct hy_slab *params, const struct hy_adamw *opt, int replica,
+                       struct hy_err *e)
 {
     enum { NAME = HY_NAME_SIZE + 16 };
     const int entries = params->entry_count, count = FAMILIES * entries;
@@ -117,22 +99,18 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
         sum[HY_HASH_TEXT];
     struct hy_st_tensor *tensors = calloc((size_t)count, sizeof *tensors);
     char(*names)[NAME] = calloc((size_t)count, sizeof *names);
-    hy_real *packed = malloc(FAMILIES * family_bytes(params));
     hy_real *memory = malloc(FAMILIES * family_bytes(params));
     int rc;
-    if (!tensors || !names || !packed || !memory) {
+    if (!tensors || !names || !memory) {
         rc = hy_fail_memory(e);
         goto out;
     }
-    if ((rc = read_families(families, params, opt, memory, e)))
+    if ((rc = read_families(families, params, opt, replica, memory, e)))
         goto out;
-    hy_real *at = packed;
     for (int f = 0, n = 0; f < FAMILIES; f++) {
         for (int i = 0; i < entries; i++, n++) {
             snprintf(names[n], NAME, "%s%s", families[f].prefix, params->entries[i].name);
-            pack(params, i, families[f].data, at, 0);
-            tensors[n] = describe(params, i, names[n], at);
-            at += params->entries[i].count * params->replicas;
+            tensors[n] = describe(params, i, names[n], families[f].data);
         }
     }
     checksum(families, family_bytes(params), sum);
@@ -155,7 +133,6 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
         rc = hy_st_write(path, tensors, (size_t)count, pairs, pair_count, e);
 out:
     free(memory);
-    free(packed);
     free(names);
     free(tensors);
     return rc;
@@ -201,7 +178,7 @@ static int load_history(const struct hy_st_file *file, struct hy_buf *out, struc
 }
 
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
-                       struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e)
+                       struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e)
 {
     const size_t bytes = family_bytes(params);
     struct family loaded[FAMILIES];
@@ -228,7 +205,8 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
                 rc = HY_E_USAGE;
                 goto out;
             }
-            pack(params, i, loaded[f].data, (hy_real *)t->data, 1);
+            const struct hy_entry *entry = &params->entries[i];
+            memcpy(loaded[f].data + entry->offset, t->data, (size_t)entry->count * sizeof *memory);
         }
     }
     checksum(loaded, bytes, sum);
@@ -237,7 +215,7 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
         goto out;
     }
     if ((rc = check_state(&file, path, e)) || (rc = load_history(&file, &history, e)) ||
-        (rc = write_families(loaded, params, opt, e)))
+        (rc = write_families(loaded, params, opt, replica, e)))
         goto out;
     hy_buf_release(&trained->history);
     trained->history = history;

@@ -1,10 +1,10 @@
 /* checkpoint.h - the state of a training run in one safetensors file.
  *
  * Parameters stand under their public names, so that the file loads elsewhere as a state dict;
- * moments as optimizer.m.<name> and optimizer.v.<name>; with several replicas every shape has the
- * replica as its first axis. Metadata: the fields of hy_trained, key (of the run), checksum (of all
- * tensors), state_checksum (of the metadata). A file appears as a whole or not at all (written
- * beside, synced, renamed). */
+ * moments as optimizer.m.<name> and optimizer.v.<name>. A file holds one replica, so that a run may
+ * go on in another gang or alone. Metadata: the fields of hy_trained, key (of the run), checksum
+ * (of all tensors), state_checksum (of the metadata). A file appears as a whole or not at all
+ * (written beside, synced, renamed). */
 #ifndef HY_MODEL_CHECKPOINT_H
 #define HY_MODEL_CHECKPOINT_H
 
@@ -25,11 +25,12 @@ struct hy_trained {
 /* HY_E_ENV when it cannot be written (no space, no permission); an older checkpoint is then intact.
  */
 int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
-                       const struct hy_slab *params, const struct hy_adamw *opt, struct hy_err *e);
+                       const struct hy_slab *params, const struct hy_adamw *opt, int replica,
+                       struct hy_err *e);
 
-/* Fills params, opt and trained; they are untouched on failure. A file that is damaged, or belongs
- * to another run or model, is HY_E_USAGE. */
+/* Fills the replica's params and opt, and trained; they are untouched on failure. A file that is
+ * damaged, or belongs to another run or model, is HY_E_USAGE. */
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
-                       struct hy_slab *params, struct hy_adamw *opt, struct hy_err *e);
+                       struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e);
 
 #endif

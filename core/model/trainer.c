@@ -12,8 +12,9 @@ static int allocate(struct hy_trainer *t, struct hy_err *e)
     int rc;
     t->frozen = calloc(replicas, sizeof *t->frozen);
     t->active = calloc(replicas, sizeof *t->active);
+    t->ahead = calloc(replicas, sizeof *t->ahead);
     t->outcomes = calloc(HY_TRAINER_BACKLOG * replicas, sizeof *t->outcomes);
-    if (!t->frozen || !t->active || !t->outcomes)
+    if (!t->frozen || !t->active || !t->ahead || !t->outcomes)
         return hy_fail_memory(e);
     if ((rc = hy_slab_allocate(&t->params, e)) || (rc = hy_slab_like(&t->grads, &t->params, e)))
         return rc;
@@ -68,6 +69,7 @@ void hy_trainer_release(struct hy_trainer *t)
     hy_slab_release(&t->params);
     free(t->frozen);
     free(t->active);
+    free(t->ahead);
     free(t->outcomes);
     memset(t, 0, sizeof *t);
 }
@@ -110,7 +112,7 @@ void hy_trainer_step(struct hy_trainer *t, int64_t step, const struct hy_update 
             t->active[r] = !t->frozen[r];
         hy_graph_run(t->graph, t->active);
         for (int r = 0; r < replicas; r++)
-            step_replica(t, r, step, &u[r], &t->outcomes[t->pending * replicas + r]);
+            step_replica(t, r, step + t->ahead[r], &u[r], &t->outcomes[t->pending * replicas + r]);
     }
     t->pending++;
 }

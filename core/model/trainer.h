@@ -30,6 +30,7 @@ struct hy_trainer {
     struct hy_cost cost;       /* of one run of the graph */
     unsigned char *frozen;     /* [replicas]; the caller may freeze more */
     unsigned char *active;     /* [replicas]: not frozen, in the current step */
+    int64_t *ahead; /* [replicas]: steps that it took before the others; the caller may set them */
     struct hy_outcome
         *outcomes; /* [HY_TRAINER_BACKLOG][replicas], of the steps not yet collected */
     int pending;   /* their number */
@@ -51,8 +52,9 @@ int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
                     int dry, struct hy_err *e);
 void hy_trainer_release(struct hy_trainer *t);
 
-/* One optimizer step, counted from 1, of all replicas that are not frozen; u: one per replica. On a
- * device it is only begun. At most HY_TRAINER_BACKLOG steps are taken between two collections. */
+/* One optimizer step, counted from 1, of all replicas that are not frozen; u: one per replica,
+ * whose own count is t->ahead of that. On a device it is only begun. At most HY_TRAINER_BACKLOG
+ * steps are taken between two collections. */
 void hy_trainer_step(struct hy_trainer *t, int64_t step, const struct hy_update *u);
 
 /* Is it time to collect? On the CPU after each step, on a device when the backlog is full. */

@@ -34,12 +34,13 @@ static void fill_segments(struct hy_trainer *t)
 
 void hy_update_fill(struct hy_trainer *t, int64_t step, const struct hy_update *u)
 {
-    const double correct1 = 1 - pow(t->optimizer.beta1, (double)step);
-    const double correct2 = 1 - pow(t->optimizer.beta2, (double)step);
     if (!t->described)
         fill_segments(t);
     t->described = 1;
     for (int r = 0; r < t->params.replicas; r++) {
+        const double taken = (double)(step + t->ahead[r]);
+        const double correct1 = 1 - pow(t->optimizer.beta1, taken);
+        const double correct2 = 1 - pow(t->optimizer.beta2, taken);
         hy_real *control = hy_input(t->control, r);
         control[HY_CONTROL_RATE] = (hy_real)(u[r].lr / correct1);
         control[HY_CONTROL_ROOT] = (hy_real)(1 / sqrt(correct2));

@@ -137,6 +137,7 @@ static int read_run(const struct hy_value *tree, struct hy_config *c, struct hy_
     c->run.watchdog = hy_get_real(s, "watchdog");
     c->run.memory = hy_get_int(s, "memory");
     c->run.retries = (int)hy_get_int(s, "retries");
+    c->run.gang = (int)hy_get_int(s, "gang");
     c->run.checkpoint_every = hy_get_int(s, "checkpoint_every");
     c->run.keep_checkpoint = hy_get_bool(s, "keep_checkpoint");
     if (c->run.memory && !strcmp(hy_get_string(s, "isolate"), "none")) {

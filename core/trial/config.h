@@ -80,6 +80,7 @@ struct hy_config {
     struct {
         char *device; /* "auto", "cpu", ... */
         int threads, retries;
+        int gang;                 /* runs that train in one graph at most; 0: auto */
         double timeout, watchdog; /* seconds, 0: none */
         int64_t memory;           /* bytes, 0: no limit */
         int64_t checkpoint_every; /* steps; 0: only when stopped by a signal */
@@ -104,6 +105,10 @@ void hy_config_release(struct hy_config *c);
  * engine revision. known: NULL, or a map that remembers the hashes of corpora from call to call. */
 int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],
                   struct hy_err *e);
+
+/* What runs of one gang have in common, as a hash: all settings but train.seed, train.lr and
+ * train.weight_decay. */
+int hy_config_gang_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e);
 
 /* "gla 3:1 lr=0.001 seed=0": what people call it; the placement too where it is not interleave. */
 void hy_config_title(const struct hy_config *c, char *text, size_t size);

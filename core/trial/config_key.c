@@ -174,17 +174,37 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
     return rc ? rc : add_stop(c, map, e);
 }
 
+static int hash_json(const struct hy_value *tree, char key[HY_HASH_TEXT], struct hy_err *e)
+{
+    char *json = hy_value_to_json(tree, 1);
+    if (!json)
+        return hy_fail_memory(e);
+    hy_hash_bytes(json, strlen(json), key);
+    free(json);
+    return HY_OK;
+}
+
 int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],
                   struct hy_err *e)
 {
     struct hy_value *map = hy_value_map();
-    char *json = NULL;
     int rc = map ? identity(c, known, map, e) : hy_fail_memory(e);
-    if (!rc && !(json = hy_value_to_json(map, 1)))
-        rc = hy_fail_memory(e);
     if (!rc)
-        hy_hash_bytes(json, strlen(json), key);
-    free(json);
+        rc = hash_json(map, key, e);
     hy_value_free(map);
+    return rc;
+}
+
+int hy_config_gang_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
+{
+    static const char *const own[] = {"seed", "lr", "weight_decay"};
+    struct hy_value *tree = hy_value_copy(c->tree);
+    if (!tree)
+        return hy_fail_memory(e);
+    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        hy_value_remove(train, own[i]);
+    const int rc = hash_json(tree, key, e);
+    hy_value_free(tree);
     return rc;
 }

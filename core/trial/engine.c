@@ -1,5 +1,6 @@
 #include "core/trial/engine.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/ops/support/gemm.h"
@@ -51,7 +52,7 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
     int rc;
     for (int s = 0; s < hy_data_eval_count(x->data); s++) {
         const int seq_len = hy_data_eval_seq_len(x->data, s);
-        const struct hy_shape shape = {.replicas = 1,
+        const struct hy_shape shape = {.replicas = x->replicas,
                                        .batch = eval_batch(c, seq_len),
                                        .tokens = seq_len,
                                        .mode = HY_EVAL,
@@ -84,27 +85,67 @@ static int check_precision(const struct hy_config *c, const struct hy_device *de
                : HY_OK;
 }
 
-int hy_engine_init(struct hy_engine *x, const struct hy_config *c, struct hy_device *device,
-                   int dry, struct hy_err *e)
+/* Opens the data of each replica. *labels grows to the most labelled positions in a batch of any.
+ */
+static int open_data(struct hy_engine *x, const struct hy_config *const *configs, int64_t *labels,
+                     struct hy_err *e)
 {
-    const struct hy_task_env env = {.seq_len = c->train.seq_len, .seed = (uint64_t)c->train.seed};
+    x->sources = calloc((size_t)x->replicas, sizeof *x->sources);
+    if (!x->sources)
+        return hy_fail_memory(e);
+    for (int r = 0; r < x->replicas; r++) {
+        const struct hy_config *c = configs[r];
+        const struct hy_task_env env = {.seq_len = c->train.seq_len,
+                                        .seed = (uint64_t)c->train.seed};
+        const int rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval,
+                                    c->data.eval_count, &env, &x->sources[r], e);
+        if (rc)
+            return rc;
+        const int64_t most = hy_data_max_train_labels(x->sources[r], c->train.batch);
+        *labels = most > *labels ? most : *labels;
+    }
+    x->data = x->sources[0];
+    return HY_OK;
+}
+
+/* A gang's arena holds the inputs of all replicas, so that its share is not what one run needs. */
+static int plan_alone(struct hy_engine *x, struct hy_shape shape, int64_t labels, struct hy_err *e)
+{
+    struct hy_trainer one;
+    x->alone = x->trainer.bytes;
+    if (x->replicas == 1)
+        return HY_OK;
+    shape.replicas = 1;
+    const int rc = hy_trainer_init(&one, &x->spec, &shape, x->device, labels, 1, e);
+    x->alone = one.bytes;
+    hy_trainer_release(&one);
+    return rc;
+}
+
+int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, int count,
+                   struct hy_device *device, int dry, struct hy_err *e)
+{
+    const struct hy_config *c = configs[0];
+    int64_t labels = 0;
     memset(x, 0, sizeof *x);
     x->device = device;
+    x->replicas = count;
+    struct hy_device_memory memory;
+    if (device && !dry && !hy_device_memory(device, &memory, NULL))
+        x->device_base = memory.used;
     int rc = check_precision(c, device, e);
-    if (rc)
-        return rc;
-    rc = hy_data_open(c->data.train, c->data.train_count, c->data.eval, c->data.eval_count, &env,
-                      &x->data, e);
-    if (rc)
+    if (rc || (rc = open_data(x, configs, &labels, e)))
         return rc;
     const int needed = hy_data_vocab(x->data), vocab = c->model.vocab;
     if (vocab && vocab < needed)
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
     x->spec = hy_engine_spec(c, vocab ? vocab : needed);
-    const struct hy_shape shape = hy_engine_train_shape(c);
-    rc = hy_trainer_init(&x->trainer, &x->spec, &shape, device,
-                         hy_data_max_train_labels(x->data, shape.batch), dry, e);
+    struct hy_shape shape = hy_engine_train_shape(c);
+    shape.replicas = count;
+    rc = hy_trainer_init(&x->trainer, &x->spec, &shape, device, labels, dry, e);
+    if (!rc)
+        rc = plan_alone(x, shape, labels, e);
     if (rc)
         return rc;
     x->trainer.optimizer.beta1 = c->train.beta1;
@@ -118,7 +159,9 @@ void hy_engine_release(struct hy_engine *x)
     for (int i = 0; i < x->evaluator_count; i++)
         hy_graph_free(x->evaluators[i].graph);
     hy_trainer_release(&x->trainer);
-    hy_data_close(x->data);
+    for (int r = 0; x->sources && r < x->replicas; r++)
+        hy_data_close(x->sources[r]);
+    free(x->sources);
     memset(x, 0, sizeof *x);
 }
 
@@ -142,8 +185,9 @@ int hy_engine_measure_cache(struct hy_engine *x, int context, int64_t *bytes, do
                             struct hy_err *e)
 {
     struct hy_decoder d;
-    const int rc =
-        hy_decoder_init(&d, &x->spec, &x->trainer.params, 1, context, x->trainer.graph->dry, e);
+    struct hy_slab first = x->trainer.params; /* a cache takes as much, whatever the parameters */
+    first.replicas = 1;
+    const int rc = hy_decoder_init(&d, &x->spec, &first, 1, context, x->trainer.graph->dry, e);
     if (!rc)
         *bytes = d.cache_bytes;
     if (!rc && tokens_per_s)

@@ -1,4 +1,5 @@
-/* engine.h - the graphs and parameters of one run: what trial.c trains, evaluates and measures. */
+/* engine.h - the graphs and parameters of one run, or of a gang of them: what trial.c trains,
+ * evaluates and measures. */
 #ifndef HY_TRIAL_ENGINE_H
 #define HY_TRIAL_ENGINE_H
 
@@ -15,9 +16,13 @@ struct hy_evaluator {
 
 struct hy_engine {
     struct hy_model_spec spec;
-    struct hy_data *data;
+    int replicas;
+    struct hy_data **sources; /* [replicas]; evaluation data are those of the first, as of all */
+    struct hy_data *data;     /* the first's */
     struct hy_device *device; /* borrowed; NULL: the CPU */
+    size_t device_base;       /* bytes that it takes without a model; unless dry */
     struct hy_trainer trainer;
+    struct hy_trainer_bytes alone;                  /* what one replica would take by itself */
     struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
     int evaluator_count;
 };
@@ -27,13 +32,15 @@ struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab);
 /* The shape of a training step. */
 struct hy_shape hy_engine_train_shape(const struct hy_config *c);
 
-/* Opens the data and builds everything on the device, or where it is NULL on the CPU; dry: plans
- * without allocating, for estimates. Release also after a failure. */
-int hy_engine_init(struct hy_engine *x, const struct hy_config *c, struct hy_device *device,
-                   int dry, struct hy_err *e);
+/* Opens the data and builds everything on the device, or where it is NULL on the CPU, for
+ * configurations with one hy_config_gang_key(); dry: plans without allocating, for estimates.
+ * Release also after a failure. */
+int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, int count,
+                   struct hy_device *device, int dry, struct hy_err *e);
 void hy_engine_release(struct hy_engine *x);
 
-/* Bytes that training and evaluation take together: of a device, or of the CPU's memory. */
+/* Bytes that training and evaluation of all replicas take together: of a device, or of the CPU's
+ * memory. */
 int64_t hy_engine_bytes(const struct hy_engine *x);
 
 /* Bytes of one sequence's cache at `context` tokens: measured by building the decoding graph, and
@@ -45,18 +52,21 @@ int hy_engine_measure_cache(struct hy_engine *x, int context, int64_t *bytes, do
 /* Where an evaluation source's sequences are run. */
 struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);
 
-/* Evaluates one split of all evaluation sources: emits slice rows, and the means that the results
- * table shows, which are over sources whose sequences are as long as training's. The slices of
- * other sources begin with their length: "length=128", "length=128,pairs=16". Rows name the task;
- * its second entry of one length is "mqar#2". Values that no task
- * measures are NaN. pulse is called after every batch; where it returns other than 0 the evaluation
- * ends with HY_E_INTERRUPTED. */
+/* Evaluates the replicas with chosen[r] != 0 on one split of all evaluation sources: emits slice
+ * rows, and gives the means that the results table shows, into out[r]. They are over sources whose
+ * sequences are as long as training's. The slices of other sources begin with their length:
+ * "length=128", "length=128,pairs=16". Rows name the task; its second entry of one length is
+ * "mqar#2". Values that no task measures are NaN. pulse is called after every batch; where it
+ * returns other than 0 the evaluation ends with HY_E_INTERRUPTED. */
 struct hy_scores {
     double ppl, bits_per_byte, recall;
 };
-int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
-                       void (*emit)(void *context, const struct hy_row *row),
-                       int (*pulse)(void *context), void *context, struct hy_scores *out,
-                       struct hy_err *e);
+struct hy_audience {
+    void (*emit)(void *context, int replica, const struct hy_row *row);
+    int (*pulse)(void *context);
+    void *context;
+};
+int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, const unsigned char *chosen,
+                       const struct hy_audience *to, struct hy_scores *out, struct hy_err *e);
 
 #endif

@@ -1,21 +1,40 @@
 /* estimate.c - what a run will need, from its graphs alone, and whether the machine has it. */
 #include "core/trial/trial.h"
 
+#include <limits.h>
+#include <math.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/trial/config_read.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
 
-static int check_device(const struct hy_engine *x, struct hy_device *device, struct hy_err *e)
+/* What of a device gangs are laid out for: the rest is the driver's, the library's, and slack. */
+static const double usable = 0.8;
+
+static int check_device(const struct hy_engine *x, int gang, struct hy_device *device,
+                        struct hy_err *e)
 {
-    const int64_t wanted = hy_engine_bytes(x);
+    const int64_t alone = hy_engine_bytes(x), wanted = alone * (gang ? gang : 1);
     if (wanted <= (int64_t)hy_device_bytes(device))
         return HY_OK;
-    return hy_fail(e, HY_E_USAGE,
-                   "the run needs %lld bytes on %s, which has %zu; a smaller train.batch or "
-                   "model.d_model takes less",
-                   (long long)wanted, hy_device_name(device), hy_device_bytes(device));
+    return hy_fail(e, HY_E_USAGE, "the run needs %lld bytes on %s, which has %zu; %s takes less",
+                   (long long)wanted, hy_device_name(device), hy_device_bytes(device),
+                   gang > 1 ? "a smaller run.gang, or auto,"
+                            : "a smaller train.batch or model.d_model");
+}
+
+/* How many replicas the machine's devices, or the one that the configuration names, hold at once.
+ */
+static int fitting(const struct hy_engine *x, const struct hy_config *c, struct hy_device *device)
+{
+    if (!device)
+        return 1;
+    const int devices = strchr(c->run.device, ':') ? 1 : hy_device_count(NULL);
+    const double fit =
+        devices * floor(usable * (double)hy_device_bytes(device) / (double)hy_engine_bytes(x));
+    return fit < 1 ? 1 : fit > INT_MAX ? INT_MAX : (int)fit;
 }
 
 static int64_t cache_bytes(const struct hy_engine *x, int64_t context)
@@ -64,16 +83,16 @@ static double evaluation_flops(struct hy_engine *x, const struct hy_config *c)
 int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, struct hy_err *e)
 {
     if (hy_is_noop(config)) {
-        *out = (struct hy_estimate){0};
+        *out = (struct hy_estimate){.replicas = 1};
         return HY_OK;
     }
     struct hy_engine x;
     struct hy_device *device = NULL;
     /* Where the device is another machine's the plan is the CPU's. */
     (void)hy_device_choose(config->run.device, 0, 1, &device, NULL, NULL);
-    int rc = hy_engine_init(&x, config, device, 1, e);
+    int rc = hy_engine_init(&x, &config, 1, device, 1, e);
     if (!rc && device)
-        rc = check_device(&x, device, e);
+        rc = check_device(&x, config->run.gang, device, e);
     if (!rc)
         rc = check_cache(&x, config, e);
     if (rc)
@@ -81,6 +100,7 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
     const double tokens = (double)config->train.batch * config->train.seq_len;
     struct hy_estimate estimate = {
         .params = x.trainer.params.count,
+        .replicas = fitting(&x, config, device),
         .train_bytes = x.trainer.bytes.all,
         .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
         .flops_per_token = x.trainer.cost.flops / tokens,

@@ -7,12 +7,12 @@
 
 #include "core/trial/engine.h"
 
-/* What one source's scores are added up in. */
+/* What one source's scores of one replica are added up in. */
 struct collector {
-    void (*emit)(void *context, const struct hy_row *row);
-    void *context;
+    const struct hy_audience *to;
+    int replica;
+    void *scorer; /* of the task */
     const char *task, *split;
-    int64_t step;
     int length;                          /* of the sequences where it is not training's, else 0 */
     double accuracy, nll, bits_per_byte; /* of the whole split; NaN where not scored */
 };
@@ -32,14 +32,13 @@ static void collect(void *context, const char *slice, const char *metric, double
         snprintf(named, sizeof named, "length=%d%s%s", c->length, *slice ? "," : "", slice);
     const struct hy_row row = {
         .type = HY_ROW_SLICE,
-        .step = c->step,
         .task = c->task,
         .split = c->split,
         .slice = c->length ? named : slice,
         .name = metric,
         .value = value,
     };
-    c->emit(c->context, &row);
+    c->to->emit(c->to->context, c->replica, &row);
 }
 
 static void discard(void *context, const char *slice, const char *metric, double value, int64_t n)
@@ -85,7 +84,7 @@ static void window_release(struct window *w)
     free(w->all_hit);
 }
 
-/* Hands row `row` of the batch, as predicted, to the task's scorer. */
+/* Hands row `row` of the batch, as a replica predicted it, to its scorer. */
 static void score(const struct hy_data *data, const struct hy_evaluator *v, struct window *w,
                   int source, void *scorer, int row, int64_t index, int shift)
 {
@@ -107,44 +106,61 @@ static void score(const struct hy_data *data, const struct hy_evaluator *v, stru
     hy_data_eval_task(data, source)->score_add(hy_data_eval_state(data, source), scorer, &p);
 }
 
-static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
-                           int (*pulse)(void *context), struct collector *c, struct hy_err *e)
+/* Runs `rows` sequences from `first` on through the chosen replicas, who see the same. */
+static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, int64_t first,
+                          int rows, const unsigned char *chosen, struct window *w,
+                          const struct collector *c, struct hy_err *e)
 {
     const struct hy_evaluator *v = hy_engine_evaluator(x, source);
+    const int batch = v->graph->shape.batch, seq_len = v->graph->shape.tokens;
+    const size_t bytes = (size_t)batch * (size_t)seq_len * sizeof(int32_t);
+    int shift = 0, rc = HY_OK;
+    for (int k = 0; k < batch * seq_len; k++)
+        w->labels[k] = HY_NO_LABEL;
+    for (int i = 0; i < rows; i++)
+        hy_data_eval_fill(x->data, source, split, first + i, w->tokens + i * seq_len,
+                          w->labels + i * seq_len, &shift);
+    for (int r = 0; r < x->replicas; r++) {
+        memcpy(hy_input(v->ends.tokens, r), w->tokens, bytes);
+        memcpy(hy_input(v->ends.labels, r), w->labels, bytes);
+    }
+    hy_graph_run(v->graph, chosen);
+    for (int r = 0; r < x->replicas && !rc; r++) {
+        if (!chosen[r])
+            continue;
+        rc = hy_graph_read(v->ends.nll, r, w->all_nll, e);
+        if (!rc)
+            rc = hy_graph_read(v->ends.hit, r, w->all_hit, e);
+        for (int i = 0; i < rows && !rc; i++)
+            score(x->data, v, w, source, c[r].scorer, i, first + i, shift);
+    }
+    return rc;
+}
+
+static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
+                           const unsigned char *chosen, const struct hy_audience *to,
+                           struct collector *c, struct hy_err *e)
+{
+    const struct hy_shape *shape = &hy_engine_evaluator(x, source)->graph->shape;
     const struct hy_task *task = hy_data_eval_task(x->data, source);
     const void *state = hy_data_eval_state(x->data, source);
     const int64_t count = task->count(state, split);
-    const int batch = v->graph->shape.batch, seq_len = v->graph->shape.tokens;
-    const size_t bytes = (size_t)batch * (size_t)seq_len * sizeof(int32_t);
+    const int batch = shape->batch;
     struct window w = {0};
-    void *scorer;
-    int shift = 0, rc = window_init(&w, (size_t)batch, (size_t)seq_len, e);
-    if (!rc)
-        rc = task->score_begin(state, split, &scorer, e);
-    if (rc) {
-        window_release(&w);
-        return rc;
-    }
+    int rc = window_init(&w, (size_t)batch, (size_t)shape->tokens, e);
+    for (int r = 0; r < x->replicas && !rc; r++)
+        if (chosen[r])
+            rc = task->score_begin(state, split, &c[r].scorer, e);
     for (int64_t first = 0; first < count && !rc; first += batch) {
         const int rows = count - first < batch ? (int)(count - first) : batch;
-        for (int k = 0; k < batch * seq_len; k++)
-            w.labels[k] = HY_NO_LABEL;
-        for (int i = 0; i < rows; i++)
-            hy_data_eval_fill(x->data, source, split, first + i, w.tokens + i * seq_len,
-                              w.labels + i * seq_len, &shift);
-        memcpy(hy_input(v->ends.tokens, 0), w.tokens, bytes);
-        memcpy(hy_input(v->ends.labels, 0), w.labels, bytes);
-        hy_graph_run(v->graph, NULL);
-        if ((rc = hy_graph_read(v->ends.nll, 0, w.all_nll, e)) ||
-            (rc = hy_graph_read(v->ends.hit, 0, w.all_hit, e)))
-            break;
-        for (int i = 0; i < rows; i++)
-            score(x->data, v, &w, source, scorer, i, first + i, shift);
-        if (pulse(c->context))
+        rc = evaluate_batch(x, source, split, first, rows, chosen, &w, c, e);
+        if (!rc && to->pulse(to->context))
             rc = hy_fail(e, HY_E_INTERRUPTED, "stopped during evaluation");
     }
     /* score_end also frees the scorer; a cut-off evaluation has no scores. */
-    task->score_end(state, scorer, rc ? discard : collect, c);
+    for (int r = 0; r < x->replicas; r++)
+        if (c[r].scorer)
+            task->score_end(state, c[r].scorer, rc ? discard : collect, &c[r]);
     window_release(&w);
     return rc;
 }
@@ -164,44 +180,58 @@ static void name_source(const struct hy_data *d, int source, char *text, size_t 
         snprintf(text, size, "%s#%d", task->name, number);
 }
 
-int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, int64_t step,
-                       void (*emit)(void *context, const struct hy_row *row),
-                       int (*pulse)(void *context), void *context, struct hy_scores *out,
-                       struct hy_err *e)
+/* A replica's sums over the sources that count. */
+struct sums {
+    double accuracy, nll, bits_per_byte;
+    int recalls;
+};
+
+static void add_source(struct sums *s, const struct hy_task *task, const struct collector *c)
 {
-    double accuracy = 0, nll = NAN, bits_per_byte = NAN;
-    int recalls = 0, rc = HY_OK;
+    if (task->measures_recall) {
+        s->accuracy += c->accuracy;
+        s->recalls++;
+    }
+    if (task->measures_text) {
+        s->nll = c->nll;
+        s->bits_per_byte = c->bits_per_byte;
+    }
+}
+
+int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, const unsigned char *chosen,
+                       const struct hy_audience *to, struct hy_scores *out, struct hy_err *e)
+{
+    const size_t replicas = (size_t)x->replicas;
+    struct collector *collectors = calloc(replicas, sizeof *collectors);
+    struct sums *sums = calloc(replicas, sizeof *sums);
+    int rc = collectors && sums ? HY_OK : hy_fail_memory(e);
+    for (int r = 0; !rc && r < x->replicas; r++)
+        sums[r] = (struct sums){.nll = NAN, .bits_per_byte = NAN};
     for (int s = 0; !rc && s < hy_data_eval_count(x->data); s++) {
         const struct hy_task *task = hy_data_eval_task(x->data, s);
         const int length = hy_data_eval_seq_len(x->data, s), usual = x->trainer.graph->shape.tokens;
         char name[64];
         name_source(x->data, s, name, sizeof name);
-        struct collector c = {.emit = emit,
-                              .context = context,
-                              .task = name,
-                              .split = hy_split_name(split),
-                              .step = step,
-                              .length = length == usual ? 0 : length,
-                              .accuracy = NAN,
-                              .nll = NAN,
-                              .bits_per_byte = NAN};
-        rc = evaluate_source(x, s, split, pulse, &c, e);
-        if (c.length)
-            continue;
-        if (task->measures_recall) {
-            accuracy += c.accuracy;
-            recalls++;
-        }
-        if (task->measures_text) {
-            nll = c.nll;
-            bits_per_byte = c.bits_per_byte;
-        }
+        for (int r = 0; r < x->replicas; r++)
+            collectors[r] = (struct collector){.to = to,
+                                               .replica = r,
+                                               .task = name,
+                                               .split = hy_split_name(split),
+                                               .length = length == usual ? 0 : length,
+                                               .accuracy = NAN,
+                                               .nll = NAN,
+                                               .bits_per_byte = NAN};
+        rc = evaluate_source(x, s, split, chosen, to, collectors, e);
+        for (int r = 0; r < x->replicas && length == usual; r++)
+            add_source(&sums[r], task, &collectors[r]);
     }
-    if (!rc)
-        *out = (struct hy_scores){
-            .ppl = exp(nll),
-            .bits_per_byte = bits_per_byte,
-            .recall = recalls ? accuracy / recalls : NAN,
+    for (int r = 0; !rc && r < x->replicas; r++)
+        out[r] = (struct hy_scores){
+            .ppl = exp(sums[r].nll),
+            .bits_per_byte = sums[r].bits_per_byte,
+            .recall = sums[r].recalls ? sums[r].accuracy / sums[r].recalls : NAN,
         };
+    free(sums);
+    free(collectors);
     return rc;
 }

@@ -10,6 +10,7 @@
 struct noop {
     const struct hy_config *config;
     const struct hy_trial_io *io;
+    int64_t until; /* as in hy_trial_order */
     int64_t steps, points;
     double seconds, recall;
     double began, reported;
@@ -88,7 +89,7 @@ static int goes_on(struct noop *n)
         n->end = (struct hy_row){HY_ROW_END, .name = "done"};
     else if (hy_stopping_now(&n->config->run.stop, &n->trained, n->reason, sizeof n->reason))
         n->end = (struct hy_row){HY_ROW_END, .name = "done", .text = n->reason};
-    else if (n->io->until && step >= n->io->until)
+    else if (n->until && step >= n->until)
         n->end = (struct hy_row){HY_ROW_END, .name = "paused"};
     else
         return 1;
@@ -100,13 +101,15 @@ int hy_is_noop(const struct hy_config *c)
     return c->data.train[0].task->trains_nothing;
 }
 
-int hy_noop_run(const struct hy_config *c, const struct hy_trial_io *io, struct hy_err *e)
+int hy_noop_run(const struct hy_trial_order *order, const struct hy_trial_io *io, struct hy_err *e)
 {
+    const struct hy_config *c = order->config;
     const struct hy_value *options = c->data.train[0].options;
     const int64_t points = hy_get_int(options, "points");
     struct noop n = {
         .config = c,
         .io = io,
+        .until = order->until,
         .steps = c->train.steps,
         .points = points < c->train.steps ? points : c->train.steps,
         .seconds = hy_get_real(options, "seconds"),

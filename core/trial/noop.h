@@ -7,8 +7,8 @@
 
 int hy_is_noop(const struct hy_config *c);
 
-/* As hy_trial_run, but for checkpoints: it writes none, so that a run that was stopped or paused
- * begins again. */
-int hy_noop_run(const struct hy_config *c, const struct hy_trial_io *io, struct hy_err *e);
+/* As hy_trial_run of one run, but for checkpoints: it writes none, so that a run that was stopped
+ * or paused begins again. */
+int hy_noop_run(const struct hy_trial_order *order, const struct hy_trial_io *io, struct hy_err *e);
 
 #endif

@@ -79,6 +79,9 @@ static const struct hy_option run_options[] = {
      .help = "steps between checkpoints; 0: only when stopped"},
     {"isolate", HY_OPT_CHOICE, .text = "process", .choices = "process|none",
      .help = "none: runs are threads of their rank, begin at once, and may take it along"},
+    {"gang", HY_OPT_INT, .def = 0, .min = 0, .max = 1024, .text = "auto",
+     .help = "runs that train in one graph, where they differ in seed, lr and weight_decay alone; "
+             "auto: what a GPU holds, 1 on CPUs"},
     {"keep_checkpoint", HY_OPT_BOOL, .def = 0, .help = "keep the checkpoint of a finished run"},
     {0},
 };

@@ -7,202 +7,114 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
-#include "core/model/checkpoint.h"
 #include "core/ops/support/gemm.h"
-#include "core/trial/engine.h"
+#include "core/trial/member.h"
 #include "core/trial/noop.h"
 #include "core/trial/stopping.h"
 
-enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
-
-struct run {
-    const struct hy_config *config;
+struct gang {
+    const struct hy_config *config; /* the first's: what members have in common */
     const struct hy_trial_io *io;
-    char key[HY_HASH_TEXT];
+    struct hy_member *members;
+    int count;
     struct hy_device *device; /* NULL: the CPU */
-    size_t device_base;       /* bytes that it takes without a model */
     struct hy_engine engine;
-    struct hy_schedule schedule;
-    struct hy_trained trained;
+    struct hy_update *updates; /* [count] */
+    struct hy_scores *valid, *test;
+    unsigned char *chosen; /* [count]: who is evaluated */
     int32_t *tokens, *labels;
     float *weights;
-    double train_seconds; /* this attempt, evaluation apart */
-    int64_t first_step;   /* this attempt's */
-    int diverged, paused;
-    int complete;     /* the last step that it takes is taken */
-    char reason[128]; /* why it stopped before the last of train.steps, else "" */
-    double reported;  /* when the last progress row went out */
+    double accounted; /* when the members' times were last brought up to date */
 };
 
-static int64_t step_tokens(const struct run *r)
+/* ---- All members ---- */
+
+static int running(const struct gang *g)
 {
-    return (int64_t)r->config->train.batch * r->config->train.seq_len;
+    int count = 0;
+    for (int r = 0; r < g->count; r++)
+        count += !g->members[r].ended;
+    return count;
 }
 
-static void emit_fact(const struct run *r, const char *name, double value)
+/* A member's time is its share, so that the times of all add up to what the gang took. */
+static void account(struct gang *g)
 {
-    const struct hy_row row = {.type = HY_ROW_FACT, .name = name, .value = value};
-    r->io->emit(r->io->context, &row);
+    const double now = hy_now(), share = (now - g->accounted) / (running(g) ? running(g) : 1);
+    for (int r = 0; r < g->count; r++)
+        if (!g->members[r].ended)
+            g->members[r].seconds += share;
+    g->accounted = now;
 }
 
-static void emit_text(const struct run *r, const char *name, const char *text)
+/* The last row of a member. On a device its replica is computed on with the others, in vain. */
+static void end(struct gang *g, int r, const char *status, const char *reason)
 {
-    const struct hy_row row = {.type = HY_ROW_FACT, .name = name, .text = text};
-    r->io->emit(r->io->context, &row);
+    account(g);
+    hy_member_end(&g->members[r], status, reason);
+    g->engine.trainer.frozen[r] = 1;
 }
 
-/* The curve goes into checkpoints too: what was on its way when a run was cut off is told again. */
-static void emit_history(struct run *r, int64_t step, const char *name, double value)
+static void tell_progress(struct gang *g)
 {
-    const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = name, .value = value};
-    if (r->io->checkpoint)
-        hy_row_encode(&row, &r->trained.history);
-    r->io->emit(r->io->context, &row);
+    for (int r = 0; r < g->count; r++)
+        if (!g->members[r].ended)
+            hy_member_progress(&g->members[r], 0);
 }
 
-static void emit_end(const struct run *r, const char *status, const char *reason)
+static int is_stopped(const struct gang *g)
 {
-    const struct hy_row row = {.type = HY_ROW_END, .name = status, .text = reason};
-    r->io->emit(r->io->context, &row);
+    return g->io->stop && *g->io->stop;
 }
 
-static void emit_progress(struct run *r, int force)
+/* Saves what is not done yet. */
+static int interrupt(struct gang *g, struct hy_err *e)
 {
-    const double t = hy_now();
-    if (!force && t - r->reported < 1)
-        return;
-    r->reported = t;
-    const double done = (double)((r->trained.step - r->first_step) * step_tokens(r));
-    const struct hy_row row = {
-        .type = HY_ROW_PROGRESS,
-        .step = r->trained.step,
-        .steps = r->config->train.steps,
-        .value = r->train_seconds > 0 ? done / r->train_seconds : 0,
-    };
-    r->io->emit(r->io->context, &row);
-}
-
-/* Begins one step on its batch. */
-static void train_step(struct run *r, int64_t step)
-{
-    struct hy_trainer *t = &r->engine.trainer;
-    const struct hy_config *c = r->config;
-    const size_t n = (size_t)step_tokens(r);
-    hy_data_batch(r->engine.data, step - 1, c->train.batch, r->tokens, r->labels, r->weights);
-    memcpy(hy_input(t->ends.tokens, 0), r->tokens, n * sizeof *r->tokens);
-    memcpy(hy_input(t->ends.labels, 0), r->labels, n * sizeof *r->labels);
-    hy_real *weights = hy_input(t->weights, 0);
-    for (size_t i = 0; i < n; i++)
-        weights[i] = (hy_real)r->weights[i];
-    const struct hy_update update = {hy_schedule_lr(&r->schedule, step), c->train.weight_decay,
-                                     c->train.clip};
-    hy_trainer_step(t, step, &update);
-}
-
-/* Notes the outcomes of all steps up to this one. HY_E_RUN and r->diverged: one of them diverged.
- */
-static int settle(struct run *r, int64_t step, struct hy_err *e)
-{
-    const struct hy_config *c = r->config;
-    const int64_t spacing = (c->train.steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
-    int count;
-    const int rc = hy_trainer_collect(&r->engine.trainer, &count, e);
-    if (rc)
-        return rc;
-    for (int i = 0; i < count; i++) {
-        const struct hy_outcome out = r->engine.trainer.outcomes[i];
-        const int64_t at = step - count + 1 + i;
-        if (!isfinite(out.loss) || !isfinite(out.norm)) {
-            emit_history(r, at, "train.loss", out.loss);
-            r->diverged = 1;
-            return hy_fail(e, HY_E_RUN, "%s is not finite at step %lld",
-                           isfinite(out.loss) ? "the gradient" : "the loss", (long long)at);
-        }
-        r->trained.step = at;
-        if (at % spacing == 0 || at == 1 || at == c->train.steps) {
-            emit_history(r, at, "train.loss", out.loss);
-            emit_history(r, at, "train.grad_norm", out.norm);
-            emit_history(r, at, "train.lr", hy_schedule_lr(&r->schedule, at));
-        }
-    }
-    emit_progress(r, 0);
-    return HY_OK;
-}
-
-static int is_stopped(const struct run *r)
-{
-    return r->io->stop && *r->io->stop;
-}
-
-static void pass_row(void *context, const struct hy_row *row)
-{
-    const struct run *r = context;
-    r->io->emit(r->io->context, row);
-}
-
-/* An evaluation can be long: whoever watches the run must see that it is not stuck. */
-static int pulse(void *context)
-{
-    emit_progress(context, 0);
-    return is_stopped(context);
-}
-
-static int evaluate(struct run *r, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
-{
-    return hy_engine_evaluate(&r->engine, split, r->trained.step, pass_row, pulse, r, scores, e);
-}
-
-/* Validation scores into the history: how the run got where it is. */
-static int validate(struct run *r, struct hy_scores *scores, struct hy_err *e)
-{
-    const int rc = evaluate(r, HY_SPLIT_VALID, scores, e);
-    if (rc)
-        return rc;
-    if (isfinite(scores->ppl))
-        emit_history(r, r->trained.step, "valid.ppl", scores->ppl);
-    if (isfinite(scores->recall))
-        emit_history(r, r->trained.step, "valid.recall", scores->recall);
-    return HY_OK;
-}
-
-static int save(struct run *r, struct hy_err *e)
-{
-    if (!r->io->checkpoint)
-        return HY_OK;
-    return hy_checkpoint_save(r->io->checkpoint, r->key, &r->trained, &r->engine.trainer.params,
-                              &r->engine.trainer.optimizer, e);
-}
-
-static int retell(const struct run *r, struct hy_err *e)
-{
-    const char *history = r->trained.history.data;
-    char *text = strdup(history ? history : ""), *rest = NULL;
-    int rc = text ? HY_OK : hy_fail_memory(e);
-    for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; !rc && line;
-         line = strtok_r(NULL, "\n", &rest)) {
-        struct hy_row row;
-        void *memory = NULL;
-        rc = hy_row_decode(line, &row, &memory, e);
-        if (!rc)
-            r->io->emit(r->io->context, &row);
-        free(memory);
-    }
-    free(text);
+    int rc = HY_OK;
+    for (int r = 0; r < g->count && !rc; r++)
+        if (!g->members[r].ended)
+            rc = hy_member_save(&g->members[r], &g->engine.trainer, e);
+    for (int r = 0; r < g->count && !rc; r++)
+        if (!g->members[r].ended)
+            end(g, r, "interrupted", "stopped by a signal");
     return rc;
 }
 
-static int resume(struct run *r)
+/* ---- Steps ---- */
+
+static int64_t step_tokens(const struct gang *g)
 {
-    struct hy_err e = {0};
-    if (!r->io->checkpoint || access(r->io->checkpoint, F_OK))
-        return 0;
-    if (hy_checkpoint_load(r->io->checkpoint, r->key, &r->trained, &r->engine.trainer.params,
-                           &r->engine.trainer.optimizer, &e)) {
-        /* A checkpoint only saves time: without a good one the run starts again. */
-        emit_text(r, "checkpoint_refused", e.text);
-        return 0;
+    return (int64_t)g->config->train.batch * g->config->train.seq_len;
+}
+
+static void fill_batch(struct gang *g, int r, int64_t step)
+{
+    struct hy_trainer *t = &g->engine.trainer;
+    const size_t n = (size_t)step_tokens(g);
+    hy_data_batch(g->engine.sources[r], step - 1, g->config->train.batch, g->tokens, g->labels,
+                  g->weights);
+    memcpy(hy_input(t->ends.tokens, r), g->tokens, n * sizeof *g->tokens);
+    memcpy(hy_input(t->ends.labels, r), g->labels, n * sizeof *g->labels);
+    hy_real *weights = hy_input(t->weights, r);
+    for (size_t i = 0; i < n; i++)
+        weights[i] = (hy_real)g->weights[i];
+}
+
+/* Begins everybody's n-th step from where they are. */
+static void train_step(struct gang *g, int n)
+{
+    for (int r = 0; r < g->count; r++) {
+        const struct hy_member *m = &g->members[r];
+        const struct hy_config *c = m->order.config;
+        const int64_t step = m->trained.step + n;
+        if (m->ended && !g->device)
+            continue; /* a device wants all inputs or none */
+        fill_batch(g, r, step);
+        g->engine.trainer.ahead[r] = m->trained.step;
+        g->updates[r] = (struct hy_update){hy_schedule_lr(&m->schedule, step),
+                                           c->train.weight_decay, c->train.clip};
     }
-    return 1;
+    hy_trainer_step(&g->engine.trainer, n, g->updates);
 }
 
 static int is_regular(const struct hy_config *c, int64_t step)
@@ -210,247 +122,323 @@ static int is_regular(const struct hy_config *c, int64_t step)
     return c->eval.every && step % c->eval.every == 0;
 }
 
-/* The evaluations that are due after the last step, unless they were made before. */
-static int look(struct run *r, struct hy_err *e)
+/* Does something follow a member's step that needs its outcome? */
+static int halts(const struct hy_member *m, int64_t step)
 {
-    const struct hy_config *c = r->config;
-    const int64_t step = r->trained.step;
-    struct hy_scores scores;
-    if (step >= c->train.steps || step <= r->trained.judged ||
-        !(is_regular(c, step) || hy_is_rung(&c->run.halving, step)))
-        return HY_OK;
-    const int rc = validate(r, &scores, e);
+    const struct hy_config *c = m->order.config;
+    const int64_t every = c->run.checkpoint_every;
+    return !m->ended && (step == c->train.steps || step == m->order.until || is_regular(c, step) ||
+                         hy_is_rung(&c->run.halving, step) || (every && step % every == 0));
+}
+
+static int someone_halts(const struct gang *g, int n)
+{
+    int found = is_stopped(g);
+    for (int r = 0; r < g->count && !found; r++)
+        found = halts(&g->members[r], g->members[r].trained.step + n);
+    return found;
+}
+
+/* Notes the outcomes of the steps begun; who diverged has ended. */
+static int settle(struct gang *g, struct hy_err *e)
+{
+    struct hy_trainer *t = &g->engine.trainer;
+    int count;
+    const int rc = hy_trainer_collect(t, &count, e);
     if (rc)
         return rc;
-    r->trained.judged = step;
-    /* Where a run is paused must not change where it stops. */
-    if (is_regular(c, step))
-        hy_stopping_see(&c->run.stop,
-                        c->run.stop.metric == HY_METRIC_PPL ? scores.ppl : scores.recall,
-                        &r->trained);
+    account(g);
+    for (int r = 0; r < g->count; r++)
+        for (int i = 0; i < count && !g->members[r].ended; i++)
+            hy_member_settle(&g->members[r], t->outcomes[i * g->count + r]);
+    tell_progress(g);
     return HY_OK;
 }
 
-/* Does something follow the step that needs its outcome? */
-static int halts(const struct run *r, int64_t step)
+/* Everybody's next step, on a device all steps until an outcome is needed. */
+static int advance(struct gang *g, struct hy_err *e)
 {
-    const struct hy_config *c = r->config;
-    const int64_t every = c->run.checkpoint_every;
-    return step == c->train.steps || step == r->io->until || (r->io->stop && *r->io->stop) ||
-           is_regular(c, step) || hy_is_rung(&c->run.halving, step) || (every && step % every == 0);
+    struct hy_trainer *t = &g->engine.trainer;
+    const double start = hy_now();
+    int n = 0;
+    do
+        train_step(g, ++n);
+    while (!hy_trainer_due(t) && !someone_halts(g, n));
+    const int rc = hy_graph_wait(t->graph, e);
+    const double share = (hy_now() - start) / running(g);
+    for (int r = 0; r < g->count; r++) {
+        struct hy_member *m = &g->members[r];
+        if (m->ended)
+            continue;
+        m->train_seconds += share;
+        m->trained.seconds += share;
+    }
+    return rc ? rc : settle(g, e);
 }
 
-/* Takes the next step, on a device all steps until an outcome is needed; r->diverged: e tells how.
- */
-static int advance(struct run *r, struct hy_err *e)
+/* ---- Evaluation ---- */
+
+static void pass_row(void *context, int replica, const struct hy_row *row)
 {
-    struct hy_trainer *t = &r->engine.trainer;
-    const double start = hy_now();
-    int64_t step = r->trained.step;
-    do
-        train_step(r, ++step);
-    while (!hy_trainer_due(t) && !halts(r, step));
-    int rc = hy_graph_wait(t->graph, e);
-    const double spent = hy_now() - start;
-    r->train_seconds += spent;
-    r->trained.seconds += spent;
-    if (!rc)
-        rc = settle(r, step, e);
+    const struct gang *g = context;
+    hy_member_emit(&g->members[replica], *row);
+}
+
+/* An evaluation can be long: whoever watches the run must see that it is not stuck. */
+static int pulse(void *context)
+{
+    tell_progress(context);
+    return is_stopped(context);
+}
+
+static int evaluate(struct gang *g, enum hy_split split, struct hy_scores *scores, struct hy_err *e)
+{
+    const struct hy_audience to = {pass_row, pulse, g};
+    return hy_engine_evaluate(&g->engine, split, g->chosen, &to, scores, e);
+}
+
+/* Validation scores of the chosen into their histories: how they got where they are. */
+static int validate(struct gang *g, struct hy_err *e)
+{
+    const int rc = evaluate(g, HY_SPLIT_VALID, g->valid, e);
+    for (int r = 0; r < g->count && !rc; r++) {
+        struct hy_member *m = &g->members[r];
+        if (!g->chosen[r])
+            continue;
+        if (isfinite(g->valid[r].ppl))
+            hy_member_history(m, m->trained.step, "valid.ppl", g->valid[r].ppl);
+        if (isfinite(g->valid[r].recall))
+            hy_member_history(m, m->trained.step, "valid.recall", g->valid[r].recall);
+    }
     return rc;
 }
 
-/* Trains until a rule, a pause or the last step ends it. HY_E_INTERRUPTED: stopped and saved. */
-static int train(struct run *r, struct hy_err *e)
+static int is_due(const struct hy_member *m)
 {
-    const struct hy_config *c = r->config;
-    const int64_t steps = c->train.steps, every = c->run.checkpoint_every;
-    for (;;) {
-        int rc = look(r, e);
-        if (rc && rc != HY_E_INTERRUPTED)
-            return rc;
-        const int64_t step = r->trained.step;
-        if (is_stopped(r))
-            return (rc = save(r, e)) ? rc : hy_fail(e, HY_E_INTERRUPTED, "stopped by a signal");
-        r->complete = step == steps ||
-                      hy_stopping_now(&c->run.stop, &r->trained, r->reason, sizeof r->reason);
-        if (r->complete)
-            return HY_OK;
-        r->paused = r->io->until && step >= r->io->until;
-        if (r->paused)
-            return save(r, e);
-        if (every && step > r->first_step && step % every == 0 && (rc = save(r, e)))
-            return rc;
-        if ((rc = advance(r, e)))
-            return rc;
+    const struct hy_config *c = m->order.config;
+    const int64_t step = m->trained.step;
+    return !m->ended && step < c->train.steps && step > m->trained.judged &&
+           (is_regular(c, step) || hy_is_rung(&c->run.halving, step));
+}
+
+/* The evaluations that are due after the last step, unless they were made before. */
+static int look(struct gang *g, struct hy_err *e)
+{
+    int due = 0;
+    for (int r = 0; r < g->count; r++)
+        due += g->chosen[r] = (unsigned char)is_due(&g->members[r]);
+    const int rc = due ? validate(g, e) : HY_OK;
+    for (int r = 0; r < g->count && !rc; r++) {
+        struct hy_trained *trained = &g->members[r].trained;
+        const struct hy_stop_rule *stop = &g->members[r].order.config->run.stop;
+        if (!g->chosen[r])
+            continue;
+        trained->judged = trained->step;
+        /* Where a run is paused must not change where it stops. */
+        if (is_regular(g->config, trained->step))
+            hy_stopping_see(stop,
+                            stop->metric == HY_METRIC_PPL ? g->valid[r].ppl : g->valid[r].recall,
+                            trained);
     }
+    return rc;
 }
 
-static void emit_slice(const struct run *r, const char *task, const char *split, const char *slice,
-                       const char *metric, double value)
+/* ---- Ends ---- */
+
+static void emit_slice(const struct hy_member *m, const char *task, const char *split,
+                       const char *slice, const char *metric, double value)
 {
-    const struct hy_row row = {.type = HY_ROW_SLICE,
-                               .task = task,
-                               .split = split,
-                               .slice = slice,
-                               .name = metric,
-                               .value = value};
-    r->io->emit(r->io->context, &row);
+    hy_member_emit(m, (struct hy_row){.type = HY_ROW_SLICE,
+                                      .task = task,
+                                      .split = split,
+                                      .slice = slice,
+                                      .name = metric,
+                                      .value = value});
 }
 
-static int measure_caches(struct run *r, struct hy_err *e)
+/* A cache of one sequence and how fast it is continued, for the chosen alike. */
+static int measure_caches(struct gang *g, struct hy_err *e)
 {
-    const struct hy_config *c = r->config;
+    const struct hy_config *c = g->config;
     int largest = 0;
     for (int i = 0; i < c->eval.context_count; i++) {
         int64_t bytes;
         double tokens_per_s;
         char slice[32];
         const int context = c->eval.contexts[i];
-        const int rc = hy_engine_measure_cache(&r->engine, context, &bytes, &tokens_per_s, e);
+        const int rc = hy_engine_measure_cache(&g->engine, context, &bytes, &tokens_per_s, e);
         if (rc)
             return rc;
         snprintf(slice, sizeof slice, "context=%d", context);
-        emit_slice(r, "memory", "cache", slice, "bytes", (double)bytes);
-        emit_slice(r, "speed", "decode", slice, "tokens_per_s", tokens_per_s);
-        if (context > largest) {
-            largest = context;
-            emit_fact(r, "cache_bytes", (double)bytes);
+        for (int r = 0; r < g->count; r++) {
+            if (!g->chosen[r])
+                continue;
+            emit_slice(&g->members[r], "memory", "cache", slice, "bytes", (double)bytes);
+            emit_slice(&g->members[r], "speed", "decode", slice, "tokens_per_s", tokens_per_s);
+            if (context > largest)
+                hy_member_fact(&g->members[r], "cache_bytes", (double)bytes);
         }
+        largest = context > largest ? context : largest;
     }
     return HY_OK;
 }
 
-static void emit_start(const struct run *r)
+/* Everything after the last step of the chosen. */
+static int finish(struct gang *g, struct hy_err *e)
 {
-    const struct hy_engine *x = &r->engine;
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    emit_text(r, "host", host);
-    emit_text(r, "device", r->device ? hy_device_name(r->device) : "cpu");
-    emit_text(r, "gemm", r->device ? hy_device_library(r->device) : hy_gemm_library());
-    if (r->device)
-        emit_fact(r, "device_planned_bytes", (double)hy_engine_bytes(x) + (double)r->device_base);
-    emit_fact(r, "threads", r->config->run.threads);
-    emit_fact(r, "params", (double)x->trainer.params.count);
-    const struct hy_value *residual = hy_value_at(r->config->tree, "model.match.residual");
-    if (residual)
-        emit_fact(r, "match_residual", residual->real);
-    emit_fact(r, "vocab", x->spec.vocab);
-    emit_fact(r, "param_bytes", (double)x->trainer.bytes.params);
-    emit_fact(r, "gradient_bytes", (double)x->trainer.bytes.gradients);
-    emit_fact(r, "optimizer_bytes", (double)x->trainer.bytes.optimizer);
-    emit_fact(r, "activation_bytes", (double)x->trainer.bytes.activations);
-    emit_fact(r, "train_bytes", (double)x->trainer.bytes.all);
-    emit_fact(r, "state_bytes",
-              (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
-    emit_fact(r, "flops_per_token", x->trainer.cost.flops / (double)step_tokens(r));
-}
-
-/* Everything after the last step: final scores and what the run cost. */
-static int finish(struct run *r, struct hy_err *e)
-{
-    struct hy_scores valid, test;
     int rc;
-    if ((rc = validate(r, &valid, e)) || (rc = evaluate(r, HY_SPLIT_TEST, &test, e)) ||
-        (rc = measure_caches(r, e)))
+    if ((rc = validate(g, e)) || (rc = evaluate(g, HY_SPLIT_TEST, g->test, e)) ||
+        (rc = measure_caches(g, e)))
         return rc;
-    if (isfinite(valid.ppl)) {
-        emit_fact(r, "ppl_valid", valid.ppl);
-        emit_fact(r, "ppl_test", test.ppl);
-        emit_fact(r, "bpb_test", test.bits_per_byte);
-    }
-    if (isfinite(valid.recall)) {
-        emit_fact(r, "recall_valid", valid.recall);
-        emit_fact(r, "recall_test", test.recall);
-    }
-    struct hy_device_memory memory;
-    if (r->device && !hy_device_memory(r->device, &memory, NULL))
-        emit_fact(r, "device_peak_bytes", (double)memory.peak);
-    const double trained = (double)(r->trained.step * step_tokens(r));
-    emit_fact(r, "tokens", trained);
-    if (r->trained.seconds > 0)
-        emit_fact(r, "tokens_per_s", trained / r->trained.seconds);
-    return HY_OK;
-}
-
-static int start(struct run *r, struct hy_err *e)
-{
-    const struct hy_config *c = r->config;
-    const size_t n = (size_t)step_tokens(r);
-    struct hy_err note = {0};
-    int rc = hy_config_key(c, NULL, r->key, e);
-    hy_gemm_set_threads(c->run.threads);
-    if (rc || (rc = hy_device_choose(c->run.device, r->io->local_rank, 0, &r->device, &note, e)))
-        return rc;
-    if (note.code)
-        emit_text(r, "device_refused", note.text);
-    struct hy_device_memory memory;
-    if (r->device && !hy_device_memory(r->device, &memory, NULL))
-        r->device_base = memory.used;
-    if ((rc = hy_engine_init(&r->engine, c, r->device, 0, e)))
-        return rc;
-    r->tokens = calloc(n, sizeof *r->tokens);
-    r->labels = calloc(n, sizeof *r->labels);
-    r->weights = calloc(n, sizeof *r->weights);
-    if (!r->tokens || !r->labels || !r->weights)
-        return hy_fail_memory(e);
-    const double warmup =
-        c->train.warmup < 1 ? c->train.warmup * (double)c->train.steps : c->train.warmup;
-    r->schedule = (struct hy_schedule){
-        .lr = c->train.lr,
-        .end = c->train.lr_end,
-        .steps = c->train.steps,
-        .warmup = (int64_t)warmup,
-        .cosine = c->train.cosine,
-    };
-    return hy_slab_draw(&r->engine.trainer.params, 0, (uint64_t)c->train.seed, e);
-}
-
-int hy_trial_run(const struct hy_config *config, const struct hy_trial_io *io, struct hy_err *e)
-{
-    if (hy_is_noop(config))
-        return hy_noop_run(config, io, e);
-    struct run r = {.config = config, .io = io, .trained.best = NAN};
-    const double began = hy_now();
-    int rc = start(&r, e);
-    if (rc)
-        goto out;
-    emit_start(&r);
-    if (resume(&r)) {
-        emit_fact(&r, "resumed_at", (double)r.trained.step);
-        if ((rc = retell(&r, e)))
-            goto out;
-    }
-    r.first_step = r.trained.step;
-    emit_progress(&r, 1);
-    rc = train(&r, e);
-    if (r.complete)
-        rc = finish(&r, e);
-    if (rc == HY_E_INTERRUPTED && r.complete)
-        rc = save(&r, e) ? HY_E_ENV : rc; /* trained, but not yet evaluated */
-    emit_progress(&r, 1);
-    emit_fact(&r, "wall_s", hy_now() - began);
-    if (rc == HY_OK && r.complete) {
-        if (io->checkpoint && !config->run.keep_checkpoint)
-            unlink(io->checkpoint);
+    for (int r = 0; r < g->count && !rc; r++) {
+        struct hy_member *m = &g->members[r];
+        if (!g->chosen[r])
+            continue;
+        hy_member_sum_up(m, &g->engine, &g->valid[r], &g->test[r]);
+        if (m->order.checkpoint && !g->config->run.keep_checkpoint)
+            unlink(m->order.checkpoint);
         else
-            rc = save(&r, e);
+            rc = hy_member_save(m, &g->engine.trainer, e);
+        if (!rc)
+            end(g, r, "done", *m->reason ? m->reason : NULL);
     }
-    if (rc == HY_OK) {
-        emit_end(&r, r.paused ? "paused" : "done", *r.reason ? r.reason : NULL);
-    } else if (rc == HY_E_INTERRUPTED) {
-        emit_end(&r, "interrupted", e->text);
-        rc = HY_OK;
-    } else if (r.diverged) {
-        emit_end(&r, "diverged", e->text);
-        rc = HY_OK;
+    return rc;
+}
+
+/* Ends who has taken the last step that it takes, or pauses; saves who is to be saved. */
+static int end_some(struct gang *g, struct hy_err *e)
+{
+    int complete = 0, rc = HY_OK;
+    for (int r = 0; r < g->count && !rc; r++) {
+        struct hy_member *m = &g->members[r];
+        const struct hy_config *c = m->order.config;
+        const int64_t step = m->trained.step, every = c->run.checkpoint_every;
+        g->chosen[r] =
+            !m->ended && (step == c->train.steps ||
+                          hy_stopping_now(&c->run.stop, &m->trained, m->reason, sizeof m->reason));
+        complete += g->chosen[r];
+        if (m->ended || g->chosen[r])
+            continue;
+        const int pauses = m->order.until && step >= m->order.until;
+        if (pauses || (every && step > m->first_step && step % every == 0))
+            rc = hy_member_save(m, &g->engine.trainer, e);
+        if (pauses && !rc)
+            end(g, r, "paused", NULL);
     }
-out:
-    hy_buf_release(&r.trained.history);
-    free(r.tokens);
-    free(r.labels);
-    free(r.weights);
-    hy_engine_release(&r.engine);
-    hy_device_close(r.device);
+    return !rc && complete ? finish(g, e) : rc;
+}
+
+/* Trains until a rule, a pause or the last step has ended all, or a signal. */
+static int train(struct gang *g, struct hy_err *e)
+{
+    for (;;) {
+        int rc = look(g, e);
+        if (!rc && !is_stopped(g))
+            rc = end_some(g, e);
+        if (rc && rc != HY_E_INTERRUPTED)
+            return rc;
+        if (is_stopped(g))
+            return interrupt(g, e);
+        if (!running(g))
+            return HY_OK;
+        if ((rc = advance(g, e)))
+            return rc;
+    }
+}
+
+/* ---- Beginning ---- */
+
+static int open_engine(struct gang *g, struct hy_err *e)
+{
+    const struct hy_config **configs = calloc((size_t)g->count, sizeof *configs);
+    if (!configs)
+        return hy_fail_memory(e);
+    for (int r = 0; r < g->count; r++)
+        configs[r] = g->members[r].order.config;
+    const int rc = hy_engine_init(&g->engine, configs, g->count, g->device, 0, e);
+    free(configs);
+    return rc;
+}
+
+static int allocate(struct gang *g, struct hy_err *e)
+{
+    const size_t n = (size_t)step_tokens(g), count = (size_t)g->count;
+    g->updates = calloc(count, sizeof *g->updates);
+    g->valid = calloc(count, sizeof *g->valid);
+    g->test = calloc(count, sizeof *g->test);
+    g->chosen = calloc(count, sizeof *g->chosen);
+    g->tokens = calloc(n, sizeof *g->tokens);
+    g->labels = calloc(n, sizeof *g->labels);
+    g->weights = calloc(n, sizeof *g->weights);
+    return g->updates && g->valid && g->test && g->chosen && g->tokens && g->labels && g->weights
+               ? HY_OK
+               : hy_fail_memory(e);
+}
+
+static int start(struct gang *g, struct hy_err *e)
+{
+    const struct hy_config *c = g->config;
+    struct hy_err note = {0};
+    hy_gemm_set_threads(c->run.threads);
+    int rc = hy_device_choose(c->run.device, g->io->local_rank, 0, &g->device, &note, e);
+    if (rc || (rc = open_engine(g, e)) || (rc = allocate(g, e)))
+        return rc;
+    for (int r = 0; r < g->count && !rc; r++) {
+        struct hy_member *m = &g->members[r];
+        if (note.code)
+            hy_member_text(m, "device_refused", note.text);
+        rc = hy_slab_draw(&g->engine.trainer.params, r, (uint64_t)m->order.config->train.seed, e);
+        hy_member_introduce(m, &g->engine);
+        if (!rc)
+            rc = hy_member_resume(m, &g->engine.trainer, e);
+        hy_member_progress(m, 1);
+    }
+    return rc;
+}
+
+/* What is no gang is refused, lest one member's batches be taken for another's. */
+static int check(const struct hy_trial_order *orders, int count, struct hy_err *e)
+{
+    char first[HY_HASH_TEXT], key[HY_HASH_TEXT];
+    int rc = hy_config_gang_key(orders[0].config, first, e);
+    for (int r = 1; r < count && !rc; r++) {
+        rc = hy_config_gang_key(orders[r].config, key, e);
+        if (!rc && (strcmp(first, key) || hy_is_noop(orders[r].config)))
+            rc = hy_fail(e, HY_E_USAGE, "run %d of the gang has other settings than the first",
+                         r + 1);
+    }
+    return rc;
+}
+
+int hy_trial_run(const struct hy_trial_order *orders, int count, const struct hy_trial_io *io,
+                 struct hy_err *e)
+{
+    int rc = check(orders, count, e);
+    if (rc)
+        return rc;
+    if (hy_is_noop(orders[0].config))
+        return hy_noop_run(orders, io, e);
+    struct gang g = {.config = orders[0].config, .io = io, .count = count, .accounted = hy_now()};
+    g.members = calloc((size_t)count, sizeof *g.members);
+    if (!g.members)
+        return hy_fail_memory(e);
+    for (int r = 0; r < count && !rc; r++)
+        rc = hy_member_init(&g.members[r], &orders[r], io, r, e);
+    if (!rc)
+        rc = start(&g, e);
+    if (!rc)
+        rc = train(&g, e);
+    for (int r = 0; r < count; r++)
+        hy_member_release(&g.members[r]);
+    free(g.members);
+    free(g.updates);
+    free(g.valid);
+    free(g.test);
+    free(g.chosen);
+    free(g.tokens);
+    free(g.labels);
+    free(g.weights);
+    hy_engine_release(&g.engine);
+    hy_device_close(g.device);
     return rc;
 }

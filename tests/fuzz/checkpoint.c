@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hy_st_release(&file);
     }
     params.data[0] = before;
-    if (hy_checkpoint_load(path, "key", &trained, &params, &optimizer, &e))
+    if (hy_checkpoint_load(path, "key", &trained, &params, &optimizer, 0, &e))
         fuzz_require(e.text[0] && trained.step == -1 && params.data[0] == before,
                      "what is refused leaves no trace");
     hy_buf_release(&trained.history);

@@ -61,15 +61,17 @@ static void make_store(void)
 /* As serve.c takes it. */
 static void take_order(const char *json)
 {
-    struct hy_value *order;
-    struct hy_config config = {0};
+    struct hy_value *orders;
     struct hy_err e = {0};
-    if (hy_order_parse(json, &order, &e))
+    if (hy_order_parse(json, &orders, &e))
         return;
-    if (hy_config_resolve(hy_value_get(order, "config"), &config, &e))
-        fuzz_require(e.text[0], "an error says what is wrong");
-    hy_config_release(&config);
-    hy_value_free(order);
+    for (size_t i = 0; i < orders->count; i++) {
+        struct hy_config config = {0};
+        if (hy_config_resolve(hy_value_get(orders->items[i], "config"), &config, &e))
+            fuzz_require(e.text[0], "an error says what is wrong");
+        hy_config_release(&config);
+    }
+    hy_value_free(orders);
 }
 
 /* One message from the only rank; 0 after what stops a sweep. */

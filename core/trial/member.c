@@ -1,0 +1,205 @@
+#include "core/trial/member.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/ops/support/gemm.h"
+
+enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
+
+int hy_member_init(struct hy_member *m, const struct hy_trial_order *order,
+                   const struct hy_trial_io *io, int replica, struct hy_err *e)
+{
+    const struct hy_config *c = order->config;
+    const double warmup =
+        c->train.warmup < 1 ? c->train.warmup * (double)c->train.steps : c->train.warmup;
+    *m = (struct hy_member){
+        .order = *order,
+        .io = io,
+        .replica = replica,
+        .trained.best = NAN,
+        .schedule = {.lr = c->train.lr,
+                     .end = c->train.lr_end,
+                     .steps = c->train.steps,
+                     .warmup = (int64_t)warmup,
+                     .cosine = c->train.cosine},
+    };
+    return hy_config_key(c, NULL, m->key, e);
+}
+
+void hy_member_release(struct hy_member *m)
+{
+    hy_buf_release(&m->trained.history);
+}
+
+/* ---- Rows ---- */
+
+void hy_member_emit(const struct hy_member *m, struct hy_row row)
+{
+    row.member = m->replica;
+    m->io->emit(m->io->context, &row);
+}
+
+void hy_member_fact(const struct hy_member *m, const char *name, double value)
+{
+    hy_member_emit(m, (struct hy_row){.type = HY_ROW_FACT, .name = name, .value = value});
+}
+
+void hy_member_text(const struct hy_member *m, const char *name, const char *text)
+{
+    hy_member_emit(m, (struct hy_row){.type = HY_ROW_FACT, .name = name, .text = text});
+}
+
+void hy_member_history(struct hy_member *m, int64_t step, const char *name, double value)
+{
+    const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = name, .value = value};
+    if (m->order.checkpoint)
+        hy_row_encode(&row, &m->trained.history); /* its number may be another one next time */
+    hy_member_emit(m, row);
+}
+
+static double step_tokens(const struct hy_member *m)
+{
+    return (double)m->order.config->train.batch * m->order.config->train.seq_len;
+}
+
+void hy_member_progress(struct hy_member *m, int force)
+{
+    const double now = hy_now();
+    if (!force && now - m->reported < 1)
+        return;
+    m->reported = now;
+    const double done = (double)(m->trained.step - m->first_step) * step_tokens(m);
+    hy_member_emit(m, (struct hy_row){.type = HY_ROW_PROGRESS,
+                                      .step = m->trained.step,
+                                      .steps = m->order.config->train.steps,
+                                      .value = m->train_seconds > 0 ? done / m->train_seconds : 0});
+}
+
+void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
+{
+    const struct hy_config *c = m->order.config;
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    hy_member_text(m, "host", host);
+    hy_member_text(m, "device", x->device ? hy_device_name(x->device) : "cpu");
+    hy_member_text(m, "gemm", x->device ? hy_device_library(x->device) : hy_gemm_library());
+    if (x->device)
+        hy_member_fact(m, "device_planned_bytes",
+                       (double)hy_engine_bytes(x) + (double)x->device_base);
+    hy_member_fact(m, "gang", x->replicas);
+    hy_member_fact(m, "threads", c->run.threads);
+    hy_member_fact(m, "params", (double)x->trainer.params.count);
+    const struct hy_value *residual = hy_value_at(c->tree, "model.match.residual");
+    if (residual)
+        hy_member_fact(m, "match_residual", residual->real);
+    hy_member_fact(m, "vocab", x->spec.vocab);
+    hy_member_fact(m, "param_bytes", (double)x->alone.params);
+    hy_member_fact(m, "gradient_bytes", (double)x->alone.gradients);
+    hy_member_fact(m, "optimizer_bytes", (double)x->alone.optimizer);
+    hy_member_fact(m, "activation_bytes", (double)x->alone.activations);
+    hy_member_fact(m, "train_bytes", (double)x->alone.all);
+    hy_member_fact(m, "state_bytes",
+                   (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
+    hy_member_fact(m, "flops_per_token", x->trainer.cost.flops / step_tokens(m));
+}
+
+void hy_member_sum_up(const struct hy_member *m, const struct hy_engine *x,
+                      const struct hy_scores *valid, const struct hy_scores *test)
+{
+    if (isfinite(valid->ppl)) {
+        hy_member_fact(m, "ppl_valid", valid->ppl);
+        hy_member_fact(m, "ppl_test", test->ppl);
+        hy_member_fact(m, "bpb_test", test->bits_per_byte);
+    }
+    if (isfinite(valid->recall)) {
+        hy_member_fact(m, "recall_valid", valid->recall);
+        hy_member_fact(m, "recall_test", test->recall);
+    }
+    struct hy_device_memory memory;
+    if (x->device && !hy_device_memory(x->device, &memory, NULL))
+        hy_member_fact(m, "device_peak_bytes", (double)memory.peak);
+    const double trained = (double)m->trained.step * step_tokens(m);
+    hy_member_fact(m, "tokens", trained);
+    if (m->trained.seconds > 0)
+        hy_member_fact(m, "tokens_per_s", trained / m->trained.seconds);
+}
+
+void hy_member_end(struct hy_member *m, const char *status, const char *reason)
+{
+    hy_member_progress(m, 1);
+    hy_member_fact(m, "wall_s", m->seconds);
+    hy_member_emit(m, (struct hy_row){.type = HY_ROW_END, .name = status, .text = reason});
+    m->ended = 1;
+}
+
+/* ---- Checkpoints ---- */
+
+int hy_member_save(const struct hy_member *m, const struct hy_trainer *t, struct hy_err *e)
+{
+    if (!m->order.checkpoint)
+        return HY_OK;
+    return hy_checkpoint_save(m->order.checkpoint, m->key, &m->trained, &t->params, &t->optimizer,
+                              m->replica, e);
+}
+
+static int retell(const struct hy_member *m, struct hy_err *e)
+{
+    const char *history = m->trained.history.data;
+    char *text = strdup(history ? history : ""), *rest = NULL;
+    int rc = text ? HY_OK : hy_fail_memory(e);
+    for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; !rc && line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        struct hy_row row;
+        void *memory = NULL;
+        rc = hy_row_decode(line, &row, &memory, e);
+        if (!rc)
+            hy_member_emit(m, row);
+        free(memory);
+    }
+    free(text);
+    return rc;
+}
+
+int hy_member_resume(struct hy_member *m, struct hy_trainer *t, struct hy_err *e)
+{
+    struct hy_err why = {0};
+    if (!m->order.checkpoint || access(m->order.checkpoint, F_OK))
+        return HY_OK;
+    if (hy_checkpoint_load(m->order.checkpoint, m->key, &m->trained, &t->params, &t->optimizer,
+                           m->replica, &why)) {
+        /* A checkpoint only saves time: without a good one the run starts again. */
+        hy_member_text(m, "checkpoint_refused", why.text);
+        return HY_OK;
+    }
+    hy_member_fact(m, "resumed_at", (double)m->trained.step);
+    m->first_step = m->trained.step;
+    return retell(m, e);
+}
+
+/* ---- Steps ---- */
+
+int hy_member_settle(struct hy_member *m, struct hy_outcome out)
+{
+    const int64_t steps = m->order.config->train.steps, at = m->trained.step + 1;
+    const int64_t spacing = (steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
+    if (!isfinite(out.loss) || !isfinite(out.norm)) {
+        char reason[96];
+        hy_member_history(m, at, "train.loss", out.loss);
+        snprintf(reason, sizeof reason, "%s is not finite at step %lld",
+                 isfinite(out.loss) ? "the gradient" : "the loss", (long long)at);
+        hy_member_end(m, "diverged", reason);
+        return 0;
+    }
+    m->trained.step = at;
+    if (at % spacing == 0 || at == 1 || at == steps) {
+        hy_member_history(m, at, "train.loss", out.loss);
+        hy_member_history(m, at, "train.grad_norm", out.norm);
+        hy_member_history(m, at, "train.lr", hy_schedule_lr(&m->schedule, at));
+    }
+    return 1;
+}
