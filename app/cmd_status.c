@@ -35,11 +35,14 @@ static const struct hy_list_column counts_columns[] = {
     {0},
 };
 
+/* A clock that was set back makes no time negative. */
 #define NOW "((julianday('now') - 2440587.5) * 86400)"
+#define ELAPSED "max(0, " NOW " - started)"
+#define SILENT "max(0, " NOW " - updated)"
 
 static const char running_query[] =
     "SELECT name, host || ' rank ' || rank AS place, coalesce(step, 0) || '/' || steps AS step, "
-    "tokens_per_s, " NOW " - started AS elapsed, left_s, " NOW " - updated AS silent "
+    "tokens_per_s, " ELAPSED " AS elapsed, left_s, " SILENT " AS silent "
     "FROM progress WHERE status = 'running' ORDER BY host, rank, run";
 static const struct hy_list_column running_columns[] = {
     {"name", "run", HY_UNIT_TEXT},
@@ -65,7 +68,7 @@ static const struct hy_list_column unsuccessful_columns[] = {
 
 /* A run that waits is taken for the mean of those that ended or are on their way. */
 static const char end_query[] =
-    "WITH open AS (SELECT status, left_s, " NOW " - started + left_s AS whole_s FROM progress "
+    "WITH open AS (SELECT status, left_s, " ELAPSED " + left_s AS whole_s FROM progress "
     "WHERE status IN ('pending', 'running', 'interrupted')), "
     "seen AS (SELECT wall_s FROM results WHERE status = 'done' UNION ALL "
     "SELECT whole_s FROM open WHERE status = 'running') "

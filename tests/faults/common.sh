@@ -80,6 +80,11 @@ plain()
     ${replace:-} mpirun --oversubscribe -n "${RANKS:-2}" "$hylas" run sweep.yaml "$@"
 }
 
+launch() # ARGUMENTS...
+{
+    ${replace:-} "$hylas" launch -n "${RANKS:-3}" sweep.yaml --lost-after 2 "$@"
+}
+
 # The process of a rank: a child of mpirun, which is $job or its child.
 rank() # NUMBER
 {
@@ -89,6 +94,11 @@ rank() # NUMBER
         ! grep -qzx "OMPI_COMM_WORLD_RANK=$1" "/proc/$pid/environ" 2>/dev/null ||
             is_trial "$pid" || echo "$pid"
     done
+}
+# The mpirun of a launch, which is $job.
+mpirun_of_job()
+{
+    children "$job" | tr -d ' '
 }
 # The trial of a rank.
 trial() # RANK
@@ -173,8 +183,9 @@ reference()
 # The finished runs and when they were, to see later that none was trained again.
 finished() # DB
 {
-    ask "$1" "SELECT key, attempts, started, ended FROM progress JOIN results USING (run)
-              WHERE progress.status IN ('done', 'diverged') ORDER BY key"
+    [ ! -s "$1" ] || ask "$1" "SELECT key, attempts, started, ended
+        FROM progress JOIN results USING (run) WHERE progress.status IN ('done', 'diverged')
+        ORDER BY key"
 }
 # The end of every drill: the same command finishes the sweep.
 recovers() # DB [COMMAND...]

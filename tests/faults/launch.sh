@@ -3,14 +3,6 @@
 # sweep's.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-launch() # ARGUMENTS...
-{
-    ${replace:-} "$hylas" launch -n 3 sweep.yaml --lost-after 2 "$@"
-}
-mpirun_of_job()
-{
-    children "$job" | tr -d ' '
-}
 # Starts a launch, waits until the rank trains, and harms the process that a command names.
 harm() # DB RANK SIGNAL COMMAND...
 {
