@@ -13,14 +13,15 @@ static int is_launched(void)
     return 0;
 }
 
-int hy_comm_open(struct hy_comm **out, struct hy_err *e)
+int hy_comm_open(struct hy_comm **out, int seconds, struct hy_err *e)
 {
+    (void)seconds; /* in a build without MPI */
     if (!is_launched())
         return hy_comm_self_open(out, e);
 #ifdef HY_WITHOUT_MPI
     return hy_fail(e, HY_E_ENV, "this hylas was built without MPI; run it without mpirun");
 #else
-    return hy_comm_mpi_open(out, e);
+    return hy_comm_mpi_open(out, seconds, e);
 #endif
 }
 

@@ -15,8 +15,10 @@
 
 struct hy_comm;
 
-/* Collective. Picks MPI when started by mpirun (or srun with PMI), else a single rank. */
-int hy_comm_open(struct hy_comm **out, struct hy_err *e);
+/* Collective. Picks MPI when started by mpirun (or srun with PMI), else a single rank. A rank that
+ * dies meanwhile would keep the others waiting for ever: after so many seconds they leave, with
+ * HY_E_ENV as their exit code. */
+int hy_comm_open(struct hy_comm **out, int seconds, struct hy_err *e);
 /* Collective; sends still under way are completed or, after a second, abandoned. */
 void hy_comm_close(struct hy_comm *c);
 /* Local: some rank is dead or hangs. Closing then waits for nobody, and leaves MPI as it is. */

@@ -19,6 +19,7 @@ struct hy_comm {
 };
 
 int hy_comm_self_open(struct hy_comm **out, struct hy_err *e);
-int hy_comm_mpi_open(struct hy_comm **out, struct hy_err *e); /* not in a build without MPI */
+/* Not in a build without MPI. */
+int hy_comm_mpi_open(struct hy_comm **out, int seconds, struct hy_err *e);
 
 #endif

@@ -2,9 +2,11 @@
  * die at any moment, also in the middle of a message, and MPI does not tell. */
 #include <limits.h>
 #include <mpi.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "runner/comm_kind.h"
 
@@ -182,12 +184,23 @@ static void mpi_close(struct hy_comm *c)
 
 static const struct hy_comm_kind kind = {mpi_send, mpi_receive, mpi_close};
 
-int hy_comm_mpi_open(struct hy_comm **out, struct hy_err *e)
+static void leave(int number)
+{
+    static const char words[] = "hylas: not all ranks have started in time; one may be dead\n";
+    (void)number;
+    if (write(STDERR_FILENO, words, sizeof words - 1) < 0)
+        _exit(1);
+    _exit(HY_E_ENV);
+}
+
+int hy_comm_mpi_open(struct hy_comm **out, int seconds, struct hy_err *e)
 {
     int provided;
     struct mpi *m = calloc(1, sizeof *m);
     if (!m)
         return hy_fail_memory(e);
+    signal(SIGALRM, leave);
+    alarm((unsigned)seconds);
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SINGLE, &provided)) {
         free(m);
         return hy_fail(e, HY_E_ENV, "MPI cannot start");
@@ -201,6 +214,7 @@ int hy_comm_mpi_open(struct hy_comm **out, struct hy_err *e)
                         &machine);
     MPI_Comm_rank(machine, &m->comm.local_rank);
     MPI_Comm_free(&machine);
+    alarm(0);
     *out = &m->comm;
     return HY_OK;
 }

@@ -231,6 +231,8 @@ static int make_order(const struct hy_coordinator *c, int index, struct hy_value
         rc = hy_value_set(order, "config", hy_value_copy(c->plan->runs[index].config.tree), e);
     if (!rc)
         rc = hy_value_set(order, "checkpoint", hy_value_string(path), e);
+    if (!rc)
+        rc = hy_value_set(order, "key", hy_value_string(c->plan->runs[index].key), e);
     if (!rc && until)
         rc = hy_value_set(order, "until", hy_value_int(until), e);
     free(path);

@@ -42,6 +42,7 @@ static int is_order(const struct hy_value *v)
         {"config.run.watchdog", 1 << HY_V_INT | 1 << HY_V_REAL},
         {"run", 1 << HY_V_INT},
         {"checkpoint", 1 << HY_V_STRING},
+        {"key", 1 << HY_V_STRING | 1 << HY_V_NULL},
         {"until", 1 << HY_V_INT | 1 << HY_V_NULL},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {

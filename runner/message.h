@@ -6,8 +6,9 @@
  *                         end R            payload: status, newline, reason
  *                         stopping         was told to stop by a signal
  *                         alive            now and then, lest it be taken for dead
- *   coordinator -> rank   train R          payload: {"run":R,"config":{...},"checkpoint":"...",
- *                                          "until":N}; until: where it pauses, absent: nowhere.
+ *   coordinator -> rank   train R          payload: {"run":R,"config":{...},"key":"...",
+ *                                          "checkpoint":"...","until":N}; key: by which rank 0
+ *                                          knows it; until: where it pauses, absent: nowhere.
  *                                          A list of these: a gang, which trains in one child
  *                         stop             interrupt what runs, start nothing
  *                         abandon          its run is another rank's now: forget it, ask again

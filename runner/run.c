@@ -15,6 +15,9 @@
  * then ever less often. */
 enum { SHORTEST_US = 50, LONGEST_US = 5000 };
 
+/* All ranks together may take that many times the silence that is granted to one. */
+enum { START_FACTOR = 10 };
+
 /* What rank 0 holds beside its worker. */
 struct head {
     struct hy_sweep sweep;
@@ -143,7 +146,7 @@ int hy_run_sweep(const struct hy_run_request *request, struct hy_err *e)
     struct hy_comm *comm = NULL;
     struct hy_worker *worker = NULL;
     struct head head = {0};
-    int rc = hy_comm_open(&comm, e);
+    int rc = hy_comm_open(&comm, (int)(START_FACTOR * request->patience), e);
     if (rc)
         return rc;
     const int leads = hy_comm_rank(comm) == 0;

@@ -1,9 +1,12 @@
 #include "runner/serve.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/option.h"
@@ -65,7 +68,27 @@ static int limit_memory(int64_t bytes, struct hy_err *e)
     return HY_OK;
 }
 
-/* One run of an order; *config belongs to the caller, the rest to the order. */
+/* The checkpoint's path, NULL where its folder is not: hosts need not share rank 0's files, and a
+ * run gets by without checkpoints. */
+static const char *find_checkpoint(struct listener *l, int member, const char *path,
+                                   const char *host)
+{
+    char folder[PATH_MAX], text[2 * PATH_MAX];
+    struct stat found;
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return path;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    if (stat(folder, &found) == 0 || errno != ENOENT)
+        return path;
+    snprintf(text, sizeof text, "%s has no folder %s: the run keeps no checkpoints", host, folder);
+    emit(l, &(struct hy_row){
+                .type = HY_ROW_FACT, .name = "checkpoint_refused", .member = member, .text = text});
+    return NULL;
+}
+
+/* One run of an order, its checkpoint apart; *config belongs to the caller, the rest to the order.
+ */
 static int read_order(const struct hy_value *order, struct hy_config *config,
                       struct hy_trial_order *out, struct hy_err *e)
 {
@@ -73,9 +96,9 @@ static int read_order(const struct hy_value *order, struct hy_config *config,
     if (rc)
         return rc;
     const struct hy_value *until = hy_value_get(order, "until");
-    *out = (struct hy_trial_order){.config = config,
-                                   .checkpoint = hy_get_string(order, "checkpoint"),
-                                   .until = until ? until->integer : 0};
+    const struct hy_value *key = hy_value_get(order, "key");
+    *out = (struct hy_trial_order){
+        .config = config, .key = key ? key->string : NULL, .until = until ? until->integer : 0};
     return HY_OK;
 }
 
@@ -89,16 +112,22 @@ static int serve(const struct hy_service *s, struct hy_value *const *items, int 
     const char *local = getenv(HY_LOCAL_RANK);
     const struct hy_trial_io io = {
         .emit = emit, .context = &listener, .stop = s->stop, .local_rank = local ? atoi(local) : 0};
+    char host[256] = "";
     int64_t memory = 0;
+    gethostname(host, sizeof host - 1);
     int rc = configs && orders ? HY_OK : hy_fail_memory(e);
     for (int i = 0; !rc && i < count; i++) {
         rc = read_order(items[i], &configs[i], &orders[i], e);
+        orders[i].checkpoint =
+            find_checkpoint(&listener, i, hy_get_string(items[i], "checkpoint"), host);
         memory += configs[i].run.memory; /* each brings what it may use */
     }
     if (!rc && s->owns_process)
         rc = limit_memory(memory, e);
     if (!rc)
         rc = hy_trial_run(orders, count, &io, e);
+    if (rc == HY_E_USAGE)
+        hy_err_wrap(e, "on %s", host); /* whose files may be others than rank 0's */
     if (rc == HY_E_ENV && s->owns_process && memory)
         hy_err_wrap(e, "with run.memory at %.1f MiB", (double)memory / 0x1p20);
     for (int i = 0; configs && i < count; i++)

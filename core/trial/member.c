@@ -28,7 +28,13 @@ int hy_member_init(struct hy_member *m, const struct hy_trial_order *order,
                      .warmup = (int64_t)warmup,
                      .cosine = c->train.cosine},
     };
-    return hy_config_key(c, NULL, m->key, e);
+    const int rc = hy_config_key(c, NULL, m->key, e);
+    if (!rc && order->key && strcmp(m->key, order->key) != 0)
+        return hy_fail(e, HY_E_USAGE,
+                       "what its data's files hold here, or this hylas, is not what rank 0 planned "
+                       "with: key %s, there %s",
+                       m->key, order->key);
+    return rc;
 }
 
 void hy_member_release(struct hy_member *m)

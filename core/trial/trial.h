@@ -20,6 +20,9 @@ struct hy_trial_io {
 /* One run. */
 struct hy_trial_order {
     const struct hy_config *config;
+    /* The key by which the run was planned; NULL: any. A run that has another one here, where its
+     * files may hold something else, is HY_E_USAGE. */
+    const char *key;
     /* Where the checkpoint lies or is to lie; NULL: no checkpoints. An existing one is resumed. */
     const char *checkpoint;
     /* Below train.steps: after so many steps checkpoint and end as "paused". 0: never. */

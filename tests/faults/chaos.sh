@@ -47,7 +47,7 @@ strike()
     if [ $kind = launch ] && [ "$what" != launch ] && [ "$what" != mpirun ] && chance 2; then
         return 1
     fi
-    moment 4000
+    moment 3000
     chance 2 || kill -KILL "$pid" 2>/dev/null || true
     kill -CONT "$pid" 2>/dev/null || true
 }
@@ -59,7 +59,7 @@ start() # DB STRIKES
     starts=$((starts + 1))
     begin $kind -o "$db"
     while ((strikes-- > 0 && done_kills < kills)) && ! is_gone "$job"; do
-        moment 2500
+        moment 800
         strike || break
     done
     finish
@@ -75,7 +75,7 @@ while ((done_kills < kills)); do
         [ ! -s $db ] || (($(count $db done) < runs)) || break
         kinds=(launch launch recovering plain)
         kind=${kinds[RANDOM % 4]}
-        start $db 3
+        start $db 5
     done
     recovers $db
     rm -f $db

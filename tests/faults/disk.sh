@@ -80,7 +80,7 @@ wait_until "rank 1 trains" trains 1
 mv here there
 finish
 expect "exit code without a database" $code 3
-grep -qE "here/x.db was moved|folder of checkpoints here" log || fail "it does not say what is missing"
+grep -qE "here/x.db was moved|folder of checkpoints here" log || fail "it does not say what is gone"
 mv there here
 recovers here/x.db
 echo "all good"
