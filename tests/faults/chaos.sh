@@ -58,6 +58,10 @@ start() # DB STRIKES
     before=$(finished "$db")
     starts=$((starts + 1))
     begin $kind -o "$db"
+    # Where a rank dies before MPI is up, mpirun itself hangs; that is for launch to find out.
+    until [ $kind != recovering ] || [ -e "$db-lock" ] || is_gone "$job"; do
+        sleep 0.05
+    done
     while ((strikes-- > 0 && done_kills < kills)) && ! is_gone "$job"; do
         moment 800
         strike || break

@@ -29,9 +29,9 @@ wait_until() # WHAT COMMAND...
 {
     local what=$1 i
     shift
-    for ((i = 0; i < 1200; i++)); do
+    for ((i = 0; i < 2400; i++)); do
         ! "$@" >/dev/null 2>&1 || return 0
-        [ -z "$job" ] || ! is_gone "$job" || i=1199 # one last look
+        [ -z "$job" ] || ! is_gone "$job" || i=2399 # one last look
         sleep 0.05
     done
     ! "$@" >/dev/null 2>&1 || return 0
