@@ -43,7 +43,7 @@ static size_t lay_out(const struct hy_op *op, unsigned char *base, struct block 
     *b = (struct block){.room = room, .logits = (hy_real *)base};
     b->dx = b->logits + room * vocab;
     b->rows = (int32_t *)(b->dx + (backward ? room * width : 0));
-    b->x = (hy_real *)(b->rows + room);
+    b->x = (hy_real *)(b->rows + (room + 1) / 2 * 2); /* aligned for doubles too */
     b->x_bf16 = (hy_bf16 *)b->x;
     b->slopes = b->x_bf16 + room * width;
     b->turned = b->slopes + room * vocab;
