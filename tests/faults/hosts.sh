@@ -18,7 +18,7 @@ for ((i = 0; i < 3; i++)); do
     ip -n host$i link set eth0 up
     ip -n host$i link set lo up
 done
-sed -i 's/steps: 3000/steps: 12000/' sweep.yaml
+sed -i 's/steps: 3000/steps: 40000/' sweep.yaml
 printf '%s slots=1\n' "${hosts[@]}" >hosts
 
 # What ssh would be: a shell on the other host, where the working folder is empty, /run/files apart.
@@ -60,7 +60,7 @@ recovers x.db
 
 # Data that a host lacks, or has in another version, fail the runs there, by name.
 seq 5000 >corpus.txt
-sed -i 's/{task: mqar[^}]*}/{task: text, path: corpus.txt}/; s/steps: 12000/steps: 20/' sweep.yaml
+sed -i 's/{task: mqar[^}]*}/{task: text, path: corpus.txt}/; s/steps: 40000/steps: 20/' sweep.yaml
 says_of_others() # DB TEXT
 {
     expect "reasons of hosts without the right data" "$(ask "$1" "SELECT DISTINCT reason LIKE
