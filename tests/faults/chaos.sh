@@ -9,7 +9,7 @@ seed=${2:-$SRANDOM}
 RANDOM=$((seed & 0x7fff))
 echo "$kills kills, seed $seed"
 
-sed -i 's/steps: 3000/steps: 2000/; s/retries: 0/retries: 100, watchdog: 3/' sweep.yaml
+sed -i 's/steps: 6000/steps: 2000/; s/retries: 0/retries: 100, watchdog: 3/' sweep.yaml
 declare -A struck # how often which signal met what
 sweeps=0 starts=0 done_kills=0
 

@@ -59,7 +59,7 @@ cat >sweep.yaml <<'END_OF_SWEEP'
 name: drill
 model: {d_model: 32, layers: 2, heads: 2, mlp: 32}
 data: {train: [{task: mqar, vocab: 32, pairs: [2], examples: 64}]}
-train: {steps: 3000, batch: 2, seq_len: 16}
+train: {steps: 6000, batch: 2, seq_len: 16}
 eval: {every: 1000}
 run: {retries: 0, checkpoint_every: 300}
 mixer: {ratio: pure}

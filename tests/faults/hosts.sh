@@ -18,7 +18,7 @@ for ((i = 0; i < 3; i++)); do
     ip -n host$i link set eth0 up
     ip -n host$i link set lo up
 done
-sed -i 's/steps: 3000/steps: 40000/' sweep.yaml
+sed -i 's/steps: 6000/steps: 40000/' sweep.yaml
 printf '%s slots=1\n' "${hosts[@]}" >hosts
 
 # What ssh would be: a shell on the other host, where the working folder is empty, /run/files apart.
