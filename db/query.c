@@ -13,8 +13,12 @@ static int give_rows(struct hy_store *s, sqlite3_stmt *statement, hy_store_row_f
         names[i] = sqlite3_column_name(statement, i);
     int stepped;
     while ((stepped = sqlite3_step(statement)) == SQLITE_ROW) {
-        for (int i = 0; i < columns; i++)
+        for (int i = 0; i < columns; i++) {
+            const int type = sqlite3_column_type(statement, i);
             values[i] = (const char *)sqlite3_column_text(statement, i);
+            if (!values[i] && type != SQLITE_NULL) /* no memory for it */
+                return hy_store_fail(s, "cannot read", e);
+        }
         const int rc = row ? row(context, columns, names, values) : 0;
         if (rc)
             return rc;

@@ -77,7 +77,10 @@ static int drop_views(struct hy_store *s, struct hy_err *e)
         rc = hy_store_fail(s, "cannot set up", e);
     while (!rc && sqlite3_step(names) == SQLITE_ROW)
         hy_buf_printf(&sql, "DROP VIEW \"%s\";", (const char *)sqlite3_column_text(names, 0));
-    sqlite3_finalize(names);
+    /* Had this failed, the transaction would be gone, and what follows would stand piece by piece.
+     */
+    if (sqlite3_finalize(names) && !rc)
+        rc = hy_store_fail(s, "cannot set up", e);
     if (!rc && hy_buf_failed(&sql))
         rc = hy_fail_memory(e);
     if (!rc && sql.size)
@@ -100,6 +103,8 @@ static int migrate(struct hy_store *s, int version, struct hy_err *e)
              APPLICATION_ID, SCHEMA_VERSION);
     if (!rc)
         rc = execute(s, sql, e);
+    if (rc) /* lest closing commit half of it */
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     return rc;
 }
 
@@ -113,8 +118,9 @@ static int read_older(struct hy_store *s, int version, struct hy_err *e)
         goto out;
     }
     sqlite3_backup *copy = sqlite3_backup_init(s->db, "main", file, "main");
-    sqlite3_backup_step(copy, -1);
-    if (sqlite3_backup_finish(copy))
+    if (copy)
+        sqlite3_backup_step(copy, -1);
+    if (!copy || sqlite3_backup_finish(copy))
         rc = hy_store_fail(s, "cannot copy", e);
     if (!rc)
         rc = migrate(s, version, e);
@@ -156,7 +162,7 @@ static int check_integrity(struct hy_store *s, struct hy_err *e)
     sqlite3_stmt *statement = NULL;
     int rc = 0;
     if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &statement, NULL) ||
-        sqlite3_step(statement) != SQLITE_ROW)
+        sqlite3_step(statement) != SQLITE_ROW || !sqlite3_column_text(statement, 0))
         rc = hy_store_fail(s, "cannot read", e);
     else if (strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0)
         rc = hy_fail(e, HY_E_ENV, "%s is damaged: %s" WHERE_DAMAGED, s->path,

@@ -59,6 +59,8 @@ int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, stru
 /* The attempt ends: done, diverged, failed, timeout or interrupted, with a reason (may be NULL). */
 int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const char *reason,
                      struct hy_err *e);
+/* For whom a write was lost before it came here: as if it had failed here, with that error. */
+void hy_store_abandon(struct hy_store *s, const struct hy_err *why);
 /* Commits what is buffered. Called about once a second, and at once after hy_store_end_run. */
 int hy_store_flush(struct hy_store *s, struct hy_err *e);
 

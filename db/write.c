@@ -99,10 +99,17 @@ static int has_failed(const struct hy_store *s, struct hy_err *e)
  * and what came after it, such as the end of a run, would stand without it. */
 static int give_up(struct hy_store *s, struct hy_err *e)
 {
-    if (!s->failure.code)
-        hy_store_fail(s, "cannot write", &s->failure);
-    sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    struct hy_err why;
+    hy_store_fail(s, "cannot write", &why);
+    hy_store_abandon(s, &why);
     return has_failed(s, e);
+}
+
+void hy_store_abandon(struct hy_store *s, const struct hy_err *why)
+{
+    if (!s->failure.code)
+        s->failure = *why;
+    sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
 /* Runs a statement that writes, in the transaction that hy_store_flush ends. */
@@ -138,8 +145,11 @@ static int find(struct hy_store *s, enum hy_store_statement which, const char *n
         sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
     if (statement && sqlite3_step(statement) == SQLITE_ROW) {
         *id = sqlite3_column_int64(statement, 0);
-        if (status)
-            snprintf(status, 16, "%s", (const char *)sqlite3_column_text(statement, 1));
+        const char *text = status ? (const char *)sqlite3_column_text(statement, 1) : "";
+        if (!text) /* no memory for it */
+            rc = hy_store_fail(s, "cannot read", e);
+        else if (status)
+            snprintf(status, 16, "%s", text);
     } else {
         rc = hy_store_fail(s, "cannot read", e);
     }

@@ -472,17 +472,23 @@ int hy_coordinator_message(struct hy_coordinator *c, int from, const struct hy_m
         hy_coordinator_stop(c);
     else if (hy_crew_is_lost(c->crew, from))
         return hy_message_send(c->comm, from, "abandon", -1, NULL, 0, e);
-    else if (m->run >= 0 && m->run < c->plan->count && c->runs[m->run].rank == from)
-        return take_news(c, from, m, e);
+    else if (m->run >= 0 && m->run < c->plan->count && c->runs[m->run].rank == from &&
+             take_news(c, from, m, e)) {
+        hy_store_abandon(c->store, e); /* the end of a run whose rows were lost must not stand */
+        return e->code;
+    }
     /* All else is for the worker of this rank, or about a run that was taken back. */
     return HY_OK;
 }
 
-static void tell_all(struct hy_coordinator *c, const char *verb, const char *payload)
+/* Whether all could be told. */
+static int tell_all(struct hy_coordinator *c, const char *verb, const char *payload)
 {
+    int told = 1;
     for (int rank = 0; rank < hy_comm_size(c->comm); rank++)
         if (!hy_crew_is_lost(c->crew, rank))
-            hy_message_send(c->comm, rank, verb, -1, payload, strlen(payload), NULL);
+            told &= !hy_message_send(c->comm, rank, verb, -1, payload, strlen(payload), NULL);
+    return told;
 }
 
 void hy_coordinator_stop(struct hy_coordinator *c)
@@ -495,12 +501,11 @@ void hy_coordinator_stop(struct hy_coordinator *c)
 
 static void send_home(struct hy_coordinator *c)
 {
-    c->left = 1;
     /* A sweep that was stopped may yet need them. */
     for (int i = 0; !c->stopping && i < c->plan->count; i++)
         if (!strcmp(c->runs[i].status, "pruned"))
             drop_checkpoint(c, i);
-    tell_all(c, "leave", c->broken ? "broken" : "");
+    c->left = tell_all(c, "leave", c->broken ? "broken" : ""); /* else again in the next step */
 }
 
 int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)

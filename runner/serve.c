@@ -16,19 +16,20 @@
 struct listener {
     const struct hy_service *service;
     struct hy_buf line;
+    int failed; /* a row was lost: none follows it, so that the run is not taken for done */
 };
 
 static void write_row(struct listener *l, const struct hy_row *row)
 {
     l->line.size = 0;
     hy_row_encode(row, &l->line);
-    for (size_t at = 0; at < l->line.size;) {
+    l->failed |= hy_buf_failed(&l->line);
+    for (size_t at = 0; !l->failed && at < l->line.size;) {
         const ssize_t size = write(l->service->rows_fd, l->line.data + at, l->line.size - at);
         if (size < 0 && errno == EINTR)
             continue;
-        if (size < 0)
-            return; /* the rank is gone or closed its end: the stop flag tells, too */
-        at += (size_t)size;
+        l->failed = size < 0; /* or the rank is gone, or closed its end: the stop flag tells, too */
+        at += size > 0 ? (size_t)size : 0;
     }
 }
 
@@ -126,6 +127,8 @@ static int serve(const struct hy_service *s, struct hy_value *const *items, int 
         rc = limit_memory(memory, e);
     if (!rc)
         rc = hy_trial_run(orders, count, &io, e);
+    if (!rc && listener.failed)
+        rc = hy_fail(e, HY_E_ENV, "rows could not be reported");
     if (rc == HY_E_USAGE)
         hy_err_wrap(e, "on %s", host); /* whose files may be others than rank 0's */
     if (rc == HY_E_ENV && s->owns_process && memory)

@@ -27,6 +27,7 @@ static const double first_word_factor = 20;
 struct part {
     int run;                /* index in the plan */
     int ended;              /* rank 0 knows */
+    int lost;               /* a row was, so it cannot count as done */
     struct hy_buf rows;     /* complete lines, to be sent */
     struct hy_buf progress; /* the last progress line */
     int measured_rss;
@@ -130,6 +131,8 @@ static int read_order(struct hy_worker *w, const struct hy_message *m, int *isol
     int rc = hy_order_parse(m->payload, &orders, e);
     if (rc)
         return rc;
+    clear(w);
+    w->asked = 1;
     w->parts = calloc(orders->count, sizeof *w->parts);
     w->timeout = 0;
     if (!w->parts)
@@ -167,13 +170,27 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
 
 /* ---- Rows ---- */
 
-/* What is no row becomes the reason to fail of all that have not ended. */
+static void lose(struct part *part, const char *why)
+{
+    part->lost = 1;
+    part->end[0] = 0;
+    snprintf(part->reason, sizeof part->reason, "%.*s", (int)sizeof part->reason - 1, why);
+}
+
+/* What is no row becomes the reason to fail of all that have not ended: whose it was is not known.
+ */
 static void note_nonsense(struct hy_worker *w, const char *why)
 {
     for (int i = 0; i < w->count; i++)
-        if (!w->parts[i].ended)
-            snprintf(w->parts[i].reason, sizeof w->parts[i].reason, "%.*s",
-                     (int)sizeof w->parts[i].reason - 1, why);
+        if (!w->parts[i].ended && !w->parts[i].end[0])
+            lose(&w->parts[i], why);
+}
+
+static void note_lost_rows(struct hy_worker *w)
+{
+    for (int i = 0; i < w->count; i++)
+        if (hy_buf_failed(&w->parts[i].rows) || hy_buf_failed(&w->child.rows))
+            lose(&w->parts[i], "no memory for its rows");
 }
 
 /* Takes one line of the child. */
@@ -199,7 +216,9 @@ static void take_line(struct hy_worker *w, char *line)
     }
     if (row.type == HY_ROW_FACT && !strcmp(row.name, "peak_rss_bytes"))
         part->measured_rss = 1;
-    if (row.type == HY_ROW_END) {
+    if (row.type == HY_ROW_END && part->lost) {
+        hy_verbose("run %d says %s, but a row is lost", part->run + 1, row.name);
+    } else if (row.type == HY_ROW_END) {
         snprintf(part->end, sizeof part->end, "%s", row.name);
         snprintf(part->reason, sizeof part->reason, "%s", row.text ? row.text : "");
     } else {
@@ -251,6 +270,7 @@ static int send_all_rows(struct hy_worker *w, struct hy_err *e)
 static int send_results(struct hy_worker *w, struct hy_err *e)
 {
     int left = 0, rc = HY_OK;
+    note_lost_rows(w);
     for (int i = 0; i < w->count; i++)
         left += !w->parts[i].ended;
     for (int i = 0; i < w->count && left > 1 && !rc; i++) {
@@ -298,6 +318,7 @@ static int finish_part(struct hy_worker *w, struct part *part, struct hy_err *e)
         .limit = w->cause == HY_CAUSE_TIMEOUT ? w->timeout : w->watchdog,
     };
     add_usage(w, part);
+    note_lost_rows(w);
     const int rc = send_rows(w, part, e);
     return rc ? rc : send_end(w, part, hy_verdict(&ending, reason, sizeof reason), reason, e);
 }
