@@ -77,13 +77,16 @@ static int read_database(const struct request *r, const struct hy_sweep *sweep, 
         0)
         return hy_fail_memory(e);
     int rc = HY_OK;
-    if (!access(path, F_OK)) {
+    int exists = 0;
+    if (!rc)
+        rc = hy_store_exists(path, &exists, e);
+    if (!rc && exists) {
         rc = hy_store_open(path, HY_STORE_READ, &store, e);
         if (!rc)
             rc = hy_store_query(store, "SELECT key, status FROM results", 0, NULL, note_status, s,
                                 e);
         if (!rc)
-            *seconds_per_flop = hy_store_seconds_per_flop(store);
+            rc = hy_store_seconds_per_flop(store, seconds_per_flop, e);
         hy_store_close(store);
     }
     free(path);
@@ -232,20 +235,22 @@ static int print_summary(const struct hy_plan *plan, const struct work *work, in
 {
     double *seconds = calloc((size_t)work->count + 1, sizeof *seconds), total = 0, flops = 0;
     int *order = calloc((size_t)work->count + 1, sizeof *order);
+    double makespan;
     char one[64], many[64], together[64] = "";
-    if (!seconds || !order) {
-        free(order);
-        free(seconds);
-        return hy_fail_memory(e);
-    }
-    for (int i = 0; i < plan->count; i++) {
+    int rc = seconds && order ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < plan->count; i++) {
         if (!work->open[i])
             continue;
         seconds[work->gangs[i]] += plan->runs[i].seconds;
         total += plan->runs[i].seconds;
         flops += plan->runs[i].estimate.total_flops;
     }
-    hy_schedule_order(seconds, work->count, order);
+    if (!rc) {
+        hy_schedule_order(seconds, work->count, order);
+        rc = hy_schedule_makespan(seconds, order, work->count, ranks, &makespan, e);
+    }
+    if (rc)
+        goto out;
     printf("\n%d runs", plan->count);
     if (plan->combinations != (size_t)plan->count)
         printf(" (%zu combinations, some of which are the same run)", plan->combinations);
@@ -253,12 +258,11 @@ static int print_summary(const struct hy_plan *plan, const struct work *work, in
         snprintf(together, sizeof together, " in %d gangs", work->count);
     printf(", %d to train%s: %.4g FLOPs, %s on one rank, %s on %d\n", work->runs, together, flops,
            hy_unit_text(HY_UNIT_SECONDS, total, one, sizeof one),
-           hy_unit_text(HY_UNIT_SECONDS, hy_schedule_makespan(seconds, order, work->count, ranks),
-                        many, sizeof many),
-           ranks);
+           hy_unit_text(HY_UNIT_SECONDS, makespan, many, sizeof many), ranks);
+out:
     free(order);
     free(seconds);
-    return HY_OK;
+    return rc;
 }
 
 static int print_plan(const struct request *r, const struct hy_plan *plan, const struct statuses *s,
@@ -341,15 +345,14 @@ const struct hy_command hy_command_plan = {
     .name = "plan",
     .usage = usage,
     .summary = "lists the runs of a sweep and what they need; trains nothing",
-    .help =
-        "  -o, --output DB     the database whose finished runs count (default: the sweep's\n"
-        "                      name with .db)\n"
-        "  -n, --ranks N       ranks that the time is estimated for (default: processors)\n"
-        "  --format F          text, md, csv, latex or html\n"
-        "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
-        "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
-        "memory: what training takes; gang: runs of a number train together. Times come from\n"
-        "the database's finished runs, else from the speed of a matrix product here, of which\n"
-        "half is taken to be reached.\n",
+    .help = "  -o, --output DB     the database whose finished runs count (default: the sweep's\n"
+            "                      name with .db)\n"
+            "  -n, --ranks N       ranks that the time is estimated for (default: processors)\n"
+            "  --format F          text, md, csv, latex or html\n"
+            "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
+            "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
+            "memory: what training takes; gang: runs of a number train together. Times come from\n"
+            "the database's finished runs, else from the speed of a matrix product here, of which\n"
+            "half is taken to be reached.\n",
     .run = run,
 };

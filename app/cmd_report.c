@@ -141,9 +141,7 @@ static int make(const struct request *r, struct hy_buf *out, struct hy_err *e)
     if (!rc)
         rc = r->table->fill(store, r->sweep, &grid, e);
     if (!rc)
-        r->format->write(&grid, out);
-    if (!rc && (hy_grid_failed(&grid) || hy_buf_failed(out)))
-        rc = hy_fail_memory(e);
+        rc = hy_format_write(r->format, &grid, out, e);
     hy_grid_release(&grid);
     hy_store_close(store);
     return rc;

@@ -89,10 +89,8 @@ static int add_table(struct hy_store *store, const char *title, const char *quer
     if (rows.count) {
         hy_grid_title(&grid, title);
         hy_list_fill(&grid, &rows, columns);
-        hy_formats[0].write(&grid, out);
+        rc = hy_format_write(&hy_formats[0], &grid, out, e);
         hy_buf_text(out, "\n");
-        if (hy_grid_failed(&grid))
-            rc = hy_fail_memory(e);
     }
     hy_grid_release(&grid);
     hy_rows_release(&rows);

@@ -74,7 +74,7 @@ static const struct hy_command *find_command(const char *name, struct hy_err *e)
 /* Results are worth nothing where they could not be written. */
 static int finish_output(int rc, struct hy_err *e)
 {
-    if (fflush(stdout) && !rc)
+    if ((fflush(stdout) || ferror(stdout)) && !rc)
         return hy_fail_errno(e, HY_E_ENV, "cannot write to standard output");
     return rc;
 }

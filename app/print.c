@@ -24,12 +24,9 @@ const struct hy_format *hy_format_find(const char *name, struct hy_err *e)
 int hy_print_grid(const struct hy_grid *g, const struct hy_format *format, struct hy_err *e)
 {
     struct hy_buf out = {0};
-    if (hy_grid_failed(g))
-        return hy_fail_memory(e);
-    format->write(g, &out);
-    const int rc = hy_buf_failed(&out) ? hy_fail_memory(e) : HY_OK;
-    if (!rc && out.size)
-        fwrite(out.data, 1, out.size, stdout);
+    int rc = hy_format_write(format, g, &out, e);
+    if (!rc && fwrite(out.data, 1, out.size, stdout) != out.size)
+        rc = hy_fail_errno(e, HY_E_ENV, "cannot write to standard output");
     hy_buf_release(&out);
     return rc;
 }

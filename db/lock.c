@@ -104,13 +104,14 @@ int hy_lock_is_held(const char *db)
 {
     char *path;
     if (asprintf(&path, "%s-lock", db) < 0)
-        return 0;
+        return 1;
     const int file = open(path, O_RDONLY | O_CLOEXEC);
+    const int error = errno;
     free(path);
     if (file < 0)
-        return 0;
+        return error != ENOENT;
     struct flock found = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    const int held = fcntl(file, F_OFD_GETLK, &found) == 0 && found.l_type != F_UNLCK;
+    const int held = fcntl(file, F_OFD_GETLK, &found) || found.l_type != F_UNLCK;
     close(file);
     return held;
 }

@@ -19,7 +19,7 @@ void hy_lock_release(struct hy_lock *lock);
 /* A sign of life, for those who look at hy_lock_stamp. */
 void hy_lock_beat(const struct hy_lock *lock);
 
-/* Whether anyone holds the lock of db. */
+/* Whether anyone holds the lock of db, or that cannot be told. */
 int hy_lock_is_held(const char *db);
 /* Changes with every sign of life of the lock's holder; says nothing else. */
 int64_t hy_lock_stamp(const char *db);

@@ -223,15 +223,27 @@ static int open_immutable(struct hy_store *s, struct hy_err *e)
     return failed ? hy_store_fail(s, "cannot open", e) : check_schema(s, 0, e);
 }
 
+int hy_store_exists(const char *path, int *exists, struct hy_err *e)
+{
+    const int found = access(path, F_OK) == 0;
+    if (!found && errno != ENOENT && errno != ENOTDIR)
+        return hy_fail_errno(e, HY_E_ENV, "cannot look for %s", path);
+    *exists = found;
+    return HY_OK;
+}
+
 static int open_reader(struct hy_store *s, struct hy_err *e)
 {
-    if (access(s->path, F_OK) != 0)
+    int exists = 0, rc = hy_store_exists(s->path, &exists, e);
+    if (rc)
+        return rc;
+    if (!exists)
         return hy_fail(e, HY_E_ENV, "there is no database %s: `hylas run SWEEP -o %s` makes one",
                        s->path, s->path);
     if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY, NULL))
         return hy_store_fail(s, "cannot open", e);
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    const int rc = check_schema(s, 0, e);
+    rc = check_schema(s, 0, e);
     const int code = sqlite3_errcode(s->db);
     const int no_shm = code == SQLITE_CANTOPEN || code == SQLITE_READONLY || code == SQLITE_IOERR;
     return rc && no_shm ? open_immutable(s, e) : rc;

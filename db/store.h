@@ -22,6 +22,8 @@ enum hy_store_mode { HY_STORE_READ, HY_STORE_WRITE /* created where absent */ };
 int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **out,
                   struct hy_err *e);
 void hy_store_close(struct hy_store *s); /* accepts NULL; commits */
+/* Whether there is a file of that name; an error where that cannot be told. */
+int hy_store_exists(const char *path, int *exists, struct hy_err *e);
 
 /* ---- Writing: rank 0 ---- */
 
@@ -68,7 +70,7 @@ int hy_store_flush(struct hy_store *s, struct hy_err *e);
 void hy_store_beat(const struct hy_store *s);
 
 /* Mean seconds per FLOP of finished runs (the estimate of a plan), 0 when there are none. */
-double hy_store_seconds_per_flop(struct hy_store *s);
+int hy_store_seconds_per_flop(struct hy_store *s, double *seconds, struct hy_err *e);
 
 /* ---- Reading ---- */
 

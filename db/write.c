@@ -275,12 +275,14 @@ int hy_store_sweep_up(struct hy_store *s, struct hy_err *e)
     return rc ? rc : hy_store_flush(s, e);
 }
 
-double hy_store_seconds_per_flop(struct hy_store *s)
+int hy_store_seconds_per_flop(struct hy_store *s, double *seconds, struct hy_err *e)
 {
     sqlite3_stmt *statement = get_statement(s, SECONDS_PER_FLOP);
-    double seconds = 0;
+    int rc = HY_OK;
     if (statement && sqlite3_step(statement) == SQLITE_ROW)
-        seconds = sqlite3_column_double(statement, 0);
+        *seconds = sqlite3_column_double(statement, 0);
+    else
+        rc = hy_store_fail(s, "cannot read", e);
     sqlite3_reset(statement);
-    return seconds;
+    return rc;
 }

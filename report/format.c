@@ -261,3 +261,12 @@ const struct hy_format hy_formats[] = {
     {"svg", "the plot, of tables that have one", .draws = 1, .write = write_svg},
     {0},
 };
+
+int hy_format_write(const struct hy_format *format, const struct hy_grid *g, struct hy_buf *out,
+                    struct hy_err *e)
+{
+    if (hy_grid_failed(g))
+        return hy_fail_memory(e);
+    format->write(g, out);
+    return hy_buf_failed(out) ? hy_fail_memory(e) : HY_OK;
+}

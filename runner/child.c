@@ -80,12 +80,11 @@ int hy_child_start(struct hy_child *c, const char *order, int isolated, struct h
 {
     int rows[2] = {-1, -1}, words[2] = {-1, -1}, rc;
     struct hy_child child = {0};
-    if (pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC)) {
+    if (pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC) || fcntl(rows[0], F_SETFL, O_NONBLOCK) ||
+        fcntl(words[0], F_SETFL, O_NONBLOCK)) {
         rc = hy_fail_errno(e, HY_E_ENV, "cannot make the pipes of a trial");
         goto out;
     }
-    fcntl(rows[0], F_SETFL, O_NONBLOCK);
-    fcntl(words[0], F_SETFL, O_NONBLOCK);
     if (isolated) {
         rc = start_process(&child.pid, order, rows[1], words[1], e);
     } else {

@@ -30,9 +30,11 @@ static char *make_title(const struct hy_config *c, const struct hy_sweep *sweep)
         const struct hy_value *v = hy_value_at(c->tree, axis);
         if (is_in_title(axis) || !v)
             continue;
-        char *value = v->type == HY_V_STRING ? strdup(v->string) : hy_value_to_json(v, 0);
-        hy_buf_printf(&text, " %s=%s", dot ? dot + 1 : axis, value ? value : "?");
-        free(value);
+        char *json = v->type == HY_V_STRING ? NULL : hy_value_to_json(v, 0);
+        const char *value = v->type == HY_V_STRING ? v->string : json;
+        hy_buf_printf(&text, " %s=%s", dot ? dot + 1 : axis, value ? value : "");
+        text.failed |= !value;
+        free(json);
     }
     if (hy_buf_failed(&text)) {
         hy_buf_release(&text);

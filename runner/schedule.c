@@ -19,13 +19,14 @@ void hy_schedule_order(const double *seconds, int count, int *order)
         qsort_r(order, (size_t)count, sizeof *order, longest_first, (void *)seconds);
 }
 
-double hy_schedule_makespan(const double *seconds, const int *order, int count, int ranks)
+int hy_schedule_makespan(const double *seconds, const int *order, int count, int ranks,
+                         double *makespan, struct hy_err *e)
 {
     /* free_at[i]: when rank i is done with what it was given; ranks beyond count never work. */
     const int working = ranks < count ? ranks : count;
     double end = 0, *free_at = calloc((size_t)(working > 0 ? working : 1), sizeof *free_at);
     if (!free_at)
-        return 0;
+        return hy_fail_memory(e);
     for (int i = 0; i < count; i++) {
         int first = 0;
         for (int r = 1; r < working; r++)
@@ -36,5 +37,6 @@ double hy_schedule_makespan(const double *seconds, const int *order, int count, 
             end = free_at[first];
     }
     free(free_at);
-    return end;
+    *makespan = end;
+    return HY_OK;
 }

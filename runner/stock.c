@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "db/store.h"
 
@@ -43,9 +42,10 @@ static int read_database(struct hy_stock *s, struct hy_err *e)
     static const char sql[] =
         "SELECT key, results.status, attempts FROM results JOIN progress USING (run)";
     struct hy_store *store;
-    if (access(s->database, F_OK))
-        return HY_OK;
-    int rc = hy_store_open(s->database, HY_STORE_READ, &store, e);
+    int exists = 0, rc = hy_store_exists(s->database, &exists, e);
+    if (rc || !exists)
+        return rc;
+    rc = hy_store_open(s->database, HY_STORE_READ, &store, e);
     if (rc)
         return rc;
     rc = hy_store_query(store, sql, 0, NULL, note_run, s, e);

@@ -248,7 +248,7 @@ static int send_rows(struct hy_worker *w, struct part *part, struct hy_err *e)
     if (part->progress.size)
         hy_buf_add(&part->rows, part->progress.data, part->progress.size);
     part->progress.size = 0;
-    if (!part->rows.size)
+    if (!part->rows.size || hy_buf_failed(&part->rows)) /* its last line may be half of one */
         return HY_OK;
     const int rc =
         hy_message_send(w->comm, 0, "rows", part->run, part->rows.data, part->rows.size, e);

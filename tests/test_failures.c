@@ -1,6 +1,6 @@
-/* One call of a sweep fails, then one of a report, each in its turn: the outcome is an error that
- * says so or the right result; the database is sound, and the next sweep completes it. Under
- * sanitizers: no leak and no crash.
+/* One call of a command fails, each in its turn: the outcome is an error that says so, or what the
+ * command does when nothing fails. After a sweep the database is sound, and the same sweep again
+ * completes it. Under sanitizers: no leak and no crash.
  *
  *     test_failures [all]     all: every call instead of some of each kind
  */
@@ -10,14 +10,13 @@
 #include <cmocka.h>
 #include <unistd.h>
 
-#include "core/base/log.h"
 #include "report/format.h"
 #include "report/table.h"
-#include "runner/run.h"
 #include "tests/inject/inject.h"
+#include "tests/inject/program.h"
 #include "tests/support/results.h"
 
-static long tries = 40; /* of each kind; 0: all */
+static int all; /* calls are tried */
 
 /* Measures the processor's speed, which takes longer than all else here. */
 double __wrap_hy_gemm_peak(int precision);
@@ -27,18 +26,83 @@ double __wrap_hy_gemm_peak(int precision)
     return 1e10;
 }
 
-static const char sweep_text[] = "data: {train: [{task: noop, points: 3}]}\n"
-                                 "mixer: {variant: gla, ratio: pure}\n"
-                                 "train: {steps: 4}\n"
-                                 "run: {isolate: none}\n"
-                                 "matrix: {train.seed: [1, 2]}\n";
+/* ---- Commands ---- */
 
-static int run_sweep(struct hy_err *e)
+/* What a command did. */
+struct outcome {
+    int code;
+    char *out, *err; /* what it wrote */
+    long calls;      /* of the kind that was armed */
+};
+
+static void forget(struct outcome *o)
 {
-    const struct hy_run_request request = {
-        .sweep = "s.yaml", .database = "s.db", .version = "1", .patience = 60};
-    *e = (struct hy_err){0};
-    return hy_run_sweep(&request, e);
+    free(o->out);
+    free(o->err);
+}
+
+/* Runs hylas, of whose calls of a kind the n-th fails; 0: none. */
+static struct outcome hylas(const char *arguments, enum inject_kind kind, long n)
+{
+    char line[256], *argv[16] = {"hylas"}, *rest = NULL;
+    int argc = 1;
+    size_t size;
+    struct outcome o = {0};
+    FILE *const usual_out = stdout, *const usual_err = stderr;
+    snprintf(line, sizeof line, "%s --quiet", arguments);
+    for (char *word = strtok_r(line, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        argv[argc++] = word;
+    stdout = open_memstream(&o.out, &size);
+    stderr = open_memstream(&o.err, &size);
+    alarm(120); /* none may wait for ever */
+    inject_arm(kind, n);
+    o.code = hylas_main(argc, argv);
+    o.calls = inject_disarm();
+    alarm(0);
+    fclose(stdout);
+    fclose(stderr);
+    stdout = usual_out;
+    stderr = usual_err;
+    return o;
+}
+
+static struct outcome succeed(const char *arguments, enum inject_kind kind)
+{
+    struct outcome o = hylas(arguments, kind, 0);
+    if (o.code)
+        fail_msg("hylas %s: %s", arguments, o.err);
+    return o;
+}
+
+static void run_sweep(void)
+{
+    struct outcome o = succeed("run s.yaml -o s.db", INJECT_MEMORY);
+    forget(&o);
+}
+
+/* From one call that fails to the next, where tries of them are enough. */
+static long stride(long calls, long tries)
+{
+    return all || calls <= tries ? 1 : calls / tries;
+}
+
+/* ---- Sweeps ---- */
+
+static void write_sweep(const char *isolate)
+{
+    FILE *file = fopen("s.yaml", "w");
+    assert_non_null(file);
+    fprintf(file,
+            "data: {train: [{task: noop, points: 3}]}\n"
+            "mixer: {variant: gla, ratio: pure}\n"
+            "train: {steps: 4}\n"
+            "run: {isolate: %s}\n"
+            "matrix:\n"
+            "  train.seed: [1, 2, 3]\n"
+            "  train.batch: [2, 4]\n"
+            "  exclude: [{train.seed: 3, train.batch: 2}, {train.seed: 2, train.batch: 4}]\n",
+            isolate);
+    assert_int_equal(fclose(file), 0);
 }
 
 static void clear(void)
@@ -51,156 +115,136 @@ static char *read_results(void)
 {
     struct hy_store *s = results_open("s.db", HY_STORE_READ);
     char *text = strdup(results_query(
-        s, "SELECT (SELECT integrity_check FROM pragma_integrity_check) || "
-           "(SELECT group_concat(seed || status || recall_test || recall_valid) FROM "
-           "(SELECT * FROM results ORDER BY seed)) || "
-           "(SELECT group_concat(run || name || step || value) FROM (SELECT * FROM history "
-           "JOIN results USING (run) ORDER BY seed, history.name, step))"));
+        s, "SELECT integrity_check FROM pragma_integrity_check UNION ALL "
+           "SELECT * FROM (SELECT json_array(key, sweep, name, status, seed, recall_test, "
+           "recall_valid, version, length(config)) FROM results ORDER BY key) UNION ALL "
+           "SELECT * FROM (SELECT json_array(key, history.name, step, value) FROM history "
+           "JOIN results USING (run) ORDER BY key, history.name, step) UNION ALL "
+           "SELECT * FROM (SELECT json_array(key, task, split, slice, metric, value) FROM "
+           "slices JOIN results USING (run) ORDER BY key, task, split, slice, metric)"));
     hy_store_close(s);
     return text;
 }
 
-/* Steps through the calls of a kind, of which a run without failures makes so many. */
-static long stride(long calls)
+static void a_sweep_survives(enum inject_kind kind, long tries)
 {
-    return tries && calls > tries ? calls / tries : 1;
-}
-
-static void a_sweep_survives(enum inject_kind kind)
-{
-    struct hy_err e;
     clear();
-    inject_arm(kind, 0);
-    const int rc = run_sweep(&e);
-    const long calls = inject_disarm();
-    if (rc)
-        fail_msg("%s", e.text);
-    assert_true(calls > 0);
+    struct outcome good = succeed("run s.yaml -o s.db", kind);
+    assert_true(good.calls > 0);
     char *expected = read_results();
-    for (long n = 1; n <= calls; n += stride(calls)) {
+    for (long n = 1; n <= good.calls; n += stride(good.calls, tries)) {
         clear();
-        alarm(60);
-        inject_arm(kind, n);
-        const int failed = run_sweep(&e);
-        inject_disarm();
-        if (failed && !e.text[0])
+        struct outcome o = hylas("run s.yaml -o s.db", kind, n);
+        if (o.code && !*o.err)
             fail_msg("%s %ld: an error that says nothing", inject_names[kind], n);
-        if (run_sweep(&e))
-            fail_msg("%s %ld: cannot go on: %s", inject_names[kind], n, e.text);
+        struct outcome again = hylas("run s.yaml -o s.db", kind, 0);
+        if (again.code)
+            fail_msg("%s %ld: %s\nand it cannot go on: %s", inject_names[kind], n, o.err,
+                     again.err);
         char *found = read_results();
         if (strcmp(found, expected))
-            fail_msg("%s %ld: %s\ninstead of %s", inject_names[kind], n, found, expected);
+            fail_msg("%s %ld: %s\ngives %s\ninstead of %s", inject_names[kind], n, o.err, found,
+                     expected);
         free(found);
+        forget(&again);
+        forget(&o);
     }
-    alarm(0);
-    printf("sweep: %ld calls (%s)\n", calls, inject_names[kind]);
+    printf("%ld calls: %s (%zu)\n", good.calls, inject_names[kind], strlen(expected));
     free(expected);
+    forget(&good);
 }
 
-/* A table in a format, as `hylas report` makes it. */
-static int report(const struct hy_table *table, const struct hy_format *format, struct hy_buf *out,
-                  struct hy_err *e)
+static void sweeps_of_threads_survive(void **state)
 {
-    struct hy_store *s = NULL;
-    struct hy_grid grid = {0};
-    *e = (struct hy_err){0};
-    int rc = hy_store_open("s.db", HY_STORE_READ, &s, e);
-    if (!rc)
-        rc = table->fill(s, NULL, &grid, e);
-    if (!rc && hy_grid_failed(&grid))
-        rc = hy_fail_memory(e);
-    if (!rc)
-        format->write(&grid, out);
-    if (!rc && hy_buf_failed(out))
-        rc = hy_fail_memory(e);
-    hy_grid_release(&grid);
-    hy_store_close(s);
-    return rc;
+    (void)state;
+    write_sweep("none");
+    for (int kind = 0; kind < INJECT_KINDS; kind++)
+        a_sweep_survives((enum inject_kind)kind, 40);
 }
 
-static void a_report_is_right_or_none(const struct hy_table *table, const struct hy_format *format,
-                                      enum inject_kind kind)
+/* Calls of the rank: its trials are processes of their own. */
+static void sweeps_of_processes_survive(void **state)
 {
-    struct hy_buf expected = {0};
-    struct hy_err e;
-    inject_arm(kind, 0);
-    const int rc = report(table, format, &expected, &e);
-    const long calls = inject_disarm();
-    if (rc)
-        fail_msg("%s", e.text);
-    const long step = tries ? calls / 8 + 1 : 1; /* tables by formats are many */
-    for (long n = 1; n <= calls; n += step) {
-        struct hy_buf found = {0};
-        inject_arm(kind, n);
-        const int failed = report(table, format, &found, &e);
-        inject_disarm();
-        if (failed ? !e.text[0] : strcmp(found.data, expected.data) != 0)
-            fail_msg("%s, %s, %s %ld: %s", table->name, format->name, inject_names[kind], n,
-                     failed ? "an error that says nothing" : found.data);
-        hy_buf_release(&found);
+    (void)state;
+    write_sweep("process");
+    a_sweep_survives(INJECT_MEMORY, 10);
+    a_sweep_survives(INJECT_FILES, 10);
+}
+
+/* ---- Other commands ---- */
+
+/* With a single failing call the command writes what it writes without one, or says what failed. */
+static void is_right_or_none(const char *arguments, int code, long tries)
+{
+    for (int k = 0; k < INJECT_KINDS; k++) {
+        const enum inject_kind kind = (enum inject_kind)k;
+        struct outcome good = hylas(arguments, kind, 0);
+        if (good.code != code)
+            fail_msg("hylas %s: code %d, %s", arguments, good.code, good.err);
+        for (long n = 1; n <= good.calls; n += stride(good.calls, tries)) {
+            struct outcome o = hylas(arguments, kind, n);
+            if (o.code ? !*o.err : code || strcmp(o.out, good.out))
+                fail_msg("hylas %s, %s %ld: code %d, %s%s\ninstead of %s%s", arguments,
+                         inject_names[kind], n, o.code, o.out, o.err, good.out, good.err);
+            forget(&o);
+        }
+        forget(&good);
     }
-    hy_buf_release(&expected);
-}
-
-static void sweeps_survive_failed_allocations(void **state)
-{
-    (void)state;
-    a_sweep_survives(INJECT_MEMORY);
-}
-
-static void sweeps_survive_failed_file_operations(void **state)
-{
-    (void)state;
-    a_sweep_survives(INJECT_FILES);
-}
-
-static void sweeps_survive_failed_allocations_of_sqlite(void **state)
-{
-    (void)state;
-    a_sweep_survives(INJECT_SQLITE_MEMORY);
-}
-
-static void sweeps_survive_failed_file_operations_of_sqlite(void **state)
-{
-    (void)state;
-    a_sweep_survives(INJECT_SQLITE_FILES);
 }
 
 static void reports_are_right_or_none(void **state)
 {
     (void)state;
-    struct hy_err e;
+    char arguments[128];
     clear();
-    if (run_sweep(&e))
-        fail_msg("%s", e.text);
+    write_sweep("none");
+    run_sweep();
     for (int t = 0; hy_tables[t]; t++)
-        for (int f = 0; hy_formats[f].name; f++)
-            for (int kind = 0; kind < INJECT_KINDS; kind++)
-                if (hy_tables[t]->plots || !hy_formats[f].draws)
-                    a_report_is_right_or_none(hy_tables[t], &hy_formats[f], (enum inject_kind)kind);
+        for (const struct hy_format *format = hy_formats; format->name; format++) {
+            if (format->draws && !hy_tables[t]->plots)
+                continue;
+            snprintf(arguments, sizeof arguments, "report s.db %s -f %s", hy_tables[t]->name,
+                     format->name);
+            is_right_or_none(arguments, 0, 6);
+        }
+    is_right_or_none("report s.db --sweep s -o t.txt", 0, 40);
+    is_right_or_none("status s.db", 0, 40);
 }
 
-static int enter(void **state)
+static void plans_are_right_or_none(void **state)
 {
-    FILE *file;
-    if (results_enter(state) || !(file = fopen("s.yaml", "w")))
-        return -1;
-    fputs(sweep_text, file);
-    return fclose(file);
+    (void)state;
+    clear();
+    write_sweep("none");
+    is_right_or_none("plan s.yaml -o s.db", 0, 40);
+    run_sweep();
+    is_right_or_none("plan s.yaml -o s.db -n 2", 0, 40);
+    is_right_or_none("plan s.yaml -o s.db --format csv --set train.lr=1e-2", 0, 40);
+}
+
+/* Where there is no mpirun to start, so that all of it fails here. */
+static void launches_end_with_a_word(void **state)
+{
+    (void)state;
+    char *path = strdup(getenv("PATH"));
+    clear();
+    write_sweep("none");
+    setenv("PATH", "/none", 1);
+    is_right_or_none("launch -n 2 s.yaml -o s.db", HY_E_ENV, 20);
+    setenv("PATH", path, 1);
+    free(path);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sweeps_survive_failed_allocations),
-        cmocka_unit_test(sweeps_survive_failed_file_operations),
-        cmocka_unit_test(sweeps_survive_failed_allocations_of_sqlite),
-        cmocka_unit_test(sweeps_survive_failed_file_operations_of_sqlite),
-        cmocka_unit_test(reports_are_right_or_none),
+        cmocka_unit_test(sweeps_of_threads_survive), cmocka_unit_test(sweeps_of_processes_survive),
+        cmocka_unit_test(reports_are_right_or_none), cmocka_unit_test(plans_are_right_or_none),
+        cmocka_unit_test(launches_end_with_a_word),
     };
-    if (argc > 1 && !strcmp(argv[1], "all"))
-        tries = 0;
-    hy_log_set_level(HY_LOG_QUIET);
+    if (argc > 1 && !strcmp(argv[1], "trial")) /* started by a rank of a sweep below */
+        return hylas_main(argc, argv);
+    all = argc > 1 && !strcmp(argv[1], "all");
     inject_install();
-    return cmocka_run_group_tests(tests, enter, results_leave);
+    return cmocka_run_group_tests(tests, results_enter, results_leave);
 }

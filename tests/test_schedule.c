@@ -20,8 +20,10 @@ static void longest_runs_come_first_and_equal_ones_keep_their_order(void **state
 static double makespan(const double *seconds, int count, int ranks)
 {
     int order[16];
+    double end = -1;
     hy_schedule_order(seconds, count, order);
-    return hy_schedule_makespan(seconds, order, count, ranks);
+    assert_int_equal(hy_schedule_makespan(seconds, order, count, ranks, &end, NULL), HY_OK);
+    return end;
 }
 
 static void a_free_rank_takes_the_next_run(void **state)

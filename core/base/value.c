@@ -111,6 +111,15 @@ static size_t find(const struct hy_value *map, const char *key)
     return i;
 }
 
+/* As find(), for a step of a path: the first length bytes of key. */
+static size_t find_step(const struct hy_value *map, const char *key, size_t length)
+{
+    size_t i = 0;
+    while (i < map->count && (strncmp(map->keys[i], key, length) != 0 || map->keys[i][length]))
+        i++;
+    return i;
+}
+
 const struct hy_value *hy_value_get(const struct hy_value *map, const char *key)
 {
     if (!map || map->type != HY_V_MAP)
@@ -196,14 +205,12 @@ fail:
 
 const struct hy_value *hy_value_at(const struct hy_value *root, const char *path)
 {
-    while (root) {
-        const size_t step = strcspn(path, ".");
-        if (!path[step])
-            return hy_value_get(root, path);
-        char *key = strndup(path, step);
-        root = key ? hy_value_get(root, key) : NULL;
-        free(key);
-        path += step + 1;
+    while (root && root->type == HY_V_MAP) {
+        const size_t length = strcspn(path, "."), i = find_step(root, path, length);
+        root = i < root->count ? root->items[i] : NULL;
+        if (!path[length])
+            return root;
+        path += length + 1;
     }
     return NULL;
 }

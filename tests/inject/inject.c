@@ -3,12 +3,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,10 +73,15 @@ MEMORY(char *, strndup, (const char *text, size_t size), (text, size))
 
 FILES(ssize_t, read, (int file, void *bytes, size_t size), (file, bytes, size), -1)
 FILES(ssize_t, write, (int file, const void *bytes, size_t size), (file, bytes, size), -1)
+FILES(ssize_t, pread, (int file, void *bytes, size_t size, off_t at), (file, bytes, size, at), -1)
 FILES(ssize_t, pwrite, (int file, const void *bytes, size_t size, off_t at),
       (file, bytes, size, at), -1)
 FILES(int, fsync, (int file), (file), -1)
 FILES(int, ftruncate, (int file, off_t size), (file, size), -1)
+FILES(off_t, lseek, (int file, off_t at, int from), (file, at, from), -1)
+FILES(int, access, (const char *path, int mode), (path, mode), -1)
+FILES(int, unlink, (const char *path), (path), -1)
+FILES(int, rmdir, (const char *path), (path), -1)
 FILES(int, rename, (const char *from, const char *to), (from, to), -1)
 FILES(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
 FILES(int, stat, (const char *path, struct stat *out), (path, out), -1)
@@ -82,7 +90,18 @@ FILES(int, pipe2, (int files[2], int flags), (files, flags), -1)
 FILES(FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL)
 FILES(size_t, fread, (void *bytes, size_t size, size_t count, FILE *file),
       (bytes, size, count, file), 0)
+FILES(size_t, fwrite, (const void *bytes, size_t size, size_t count, FILE *file),
+      (bytes, size, count, file), 0)
+FILES(int, fflush, (FILE * file), (file), EOF)
 FILES(DIR *, opendir, (const char *path), (path), NULL)
+FILES(int, memfd_create, (const char *name, unsigned flags), (name, flags), -1)
+FILES(int, posix_spawn,
+      (pid_t * pid, const char *path, const posix_spawn_file_actions_t *files,
+       const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]),
+      (pid, path, files, attributes, argv, envp), EAGAIN)
+FILES(int, pthread_create,
+      (pthread_t * thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument),
+      (thread, attributes, body, argument), EAGAIN)
 
 int __wrap_asprintf(char **out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int __wrap_asprintf(char **out, const char *format, ...)
@@ -115,15 +134,52 @@ int __wrap_open(const char *path, int flags, ...)
     return -1;
 }
 
-/* The descriptor is gone all the same, as on Linux. */
-int __real_close(int file);
-int __wrap_close(int file);
-int __wrap_close(int file)
+/* Of locks and flags: the third argument is a pointer or an int. */
+int __real_fcntl(int file, int command, ...);
+int __wrap_fcntl(int file, int command, ...);
+int __wrap_fcntl(int file, int command, ...)
 {
-    const int failed = fails(INJECT_FILES), rc = __real_close(file);
-    if (failed)
-        errno = EIO;
-    return failed ? -1 : rc;
+    va_list args;
+    va_start(args, command);
+    void *argument = va_arg(args, void *);
+    va_end(args);
+    if (!fails(INJECT_FILES))
+        return __real_fcntl(file, command, argument);
+    errno = EIO;
+    return -1;
+}
+
+/* What is closed is gone all the same, as on Linux. */
+#define CLOSE(name, type, failed)                                       \
+    int __real_##name(type file);                                       \
+    int __wrap_##name(type file);                                       \
+    int __wrap_##name(type file)                                        \
+    {                                                                   \
+        const int fail = fails(INJECT_FILES), rc = __real_##name(file); \
+        errno = fail ? EIO : errno;                                     \
+        return fail ? failed : rc;                                      \
+    }
+CLOSE(close, int, -1)
+CLOSE(fclose, FILE *, EOF)
+
+/* ---- libyaml's, whose functions the program's come before ---- */
+
+void *yaml_malloc(size_t size);
+void *yaml_malloc(size_t size)
+{
+    return __wrap_malloc(size ? size : 1);
+}
+
+void *yaml_realloc(void *old, size_t size);
+void *yaml_realloc(void *old, size_t size)
+{
+    return __wrap_realloc(old, size ? size : 1);
+}
+
+char *yaml_strdup(const char *text);
+char *yaml_strdup(const char *text)
+{
+    return text ? __wrap_strdup(text) : NULL;
 }
 
 /* ---- SQLite's ---- */
@@ -140,34 +196,39 @@ static void *sqlite_realloc(void *old, int size)
     return fails(INJECT_SQLITE_MEMORY) ? NULL : memory.xRealloc(old, size);
 }
 
-static int sqlite_open(const char *path, int flags, int mode)
-{
-    errno = EIO;
-    return fails(INJECT_SQLITE_FILES) ? -1 : __real_open(path, flags, mode);
-}
+/* CALL(type, name, (parameters), call, code, failed): sqlite_name, which calls or fails with errno
+ * code. */
+#define CALL(type, name, parameters, call, code, failed) \
+    static type sqlite_##name parameters                 \
+    {                                                    \
+        if (!fails(INJECT_SQLITE_FILES))                 \
+            return call;                                 \
+        errno = code;                                    \
+        return failed;                                   \
+    }
+CALL(int, open, (const char *path, int flags, int mode), __real_open(path, flags, mode), EIO, -1)
+CALL(int, access, (const char *path, int mode), __real_access(path, mode), EIO, -1)
+CALL(int, unlink, (const char *path), __real_unlink(path), EIO, -1)
+CALL(int, truncate, (int file, off_t size), __real_ftruncate(file, size), EIO, -1)
+CALL(int, fstat, (int file, struct stat *out), __real_fstat(file, out), EIO, -1)
+CALL(int, fcntl, (int file, int command, void *argument), __real_fcntl(file, command, argument),
+     EIO, -1)
+CALL(ssize_t, read, (int file, void *bytes, size_t size, off_t at),
+     __real_pread(file, bytes, size, at), EIO, -1)
+CALL(ssize_t, write, (int file, const void *bytes, size_t size, off_t at),
+     __real_pwrite(file, bytes, size, at), ENOSPC, -1)
+CALL(void *, mmap, (void *place, size_t size, int access, int flags, int file, off_t at),
+     mmap(place, size, access, flags, file, at), ENOMEM, MAP_FAILED)
 
-static ssize_t sqlite_read(int file, void *bytes, size_t size, off_t at)
+/* SQLite has no hook for it: the program's function comes before the C library's. What is written
+ * here need not outlive a power failure, so that nothing waits for the disk. */
+int fdatasync(int file)
 {
+    (void)file;
+    if (!fails(INJECT_SQLITE_FILES))
+        return 0;
     errno = EIO;
-    return fails(INJECT_SQLITE_FILES) ? -1 : pread(file, bytes, size, at);
-}
-
-static ssize_t sqlite_write(int file, const void *bytes, size_t size, off_t at)
-{
-    errno = ENOSPC;
-    return fails(INJECT_SQLITE_FILES) ? -1 : __real_pwrite(file, bytes, size, at);
-}
-
-static int sqlite_truncate(int file, off_t size)
-{
-    errno = EIO;
-    return fails(INJECT_SQLITE_FILES) ? -1 : __real_ftruncate(file, size);
-}
-
-static int sqlite_fstat(int file, struct stat *out)
-{
-    errno = EIO;
-    return fails(INJECT_SQLITE_FILES) ? -1 : __real_fstat(file, out);
+    return -1;
 }
 
 void inject_install(void)
@@ -177,12 +238,16 @@ void inject_install(void)
         sqlite3_syscall_ptr call;
     } files[] = {
         {"open", (sqlite3_syscall_ptr)sqlite_open},
+        {"access", (sqlite3_syscall_ptr)sqlite_access},
+        {"unlink", (sqlite3_syscall_ptr)sqlite_unlink},
+        {"ftruncate", (sqlite3_syscall_ptr)sqlite_truncate},
+        {"fstat", (sqlite3_syscall_ptr)sqlite_fstat},
+        {"fcntl", (sqlite3_syscall_ptr)sqlite_fcntl},
         {"pread", (sqlite3_syscall_ptr)sqlite_read},
         {"pread64", (sqlite3_syscall_ptr)sqlite_read},
         {"pwrite", (sqlite3_syscall_ptr)sqlite_write},
         {"pwrite64", (sqlite3_syscall_ptr)sqlite_write},
-        {"ftruncate", (sqlite3_syscall_ptr)sqlite_truncate},
-        {"fstat", (sqlite3_syscall_ptr)sqlite_fstat},
+        {"mmap", (sqlite3_syscall_ptr)sqlite_mmap},
     };
     sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory);
     sqlite3_mem_methods own = memory;

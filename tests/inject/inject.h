@@ -1,12 +1,12 @@
 /* inject.h - makes one call of the program fail: the n-th allocation, file operation, or either of
  * SQLite. Works in programs that are linked with inject.c and its -Wl,--wrap options
- * (tests/CMakeLists.txt): calls of hylas's own code, and SQLite's through the hooks it has. */
+ * (tests/CMakeLists.txt): calls of hylas's own code, libyaml's allocations, and SQLite's calls. */
 #ifndef HY_TESTS_INJECT_H
 #define HY_TESTS_INJECT_H
 
 enum inject_kind {
-    INJECT_MEMORY,        /* malloc and its kin return NULL */
-    INJECT_FILES,         /* open, read, write, rename, ...: EIO */
+    INJECT_MEMORY,        /* malloc and its kin return NULL, in libyaml too */
+    INJECT_FILES,         /* open, read, write, rename, ...: EIO; no thread, no process */
     INJECT_SQLITE_MEMORY, /* SQLite's allocations */
     INJECT_SQLITE_FILES,  /* SQLite's system calls: EIO, or ENOSPC where it writes */
     INJECT_KINDS
