@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -249,15 +250,23 @@ static int open_reader(struct hy_store *s, struct hy_err *e)
     return rc && no_shm ? open_immutable(s, e) : rc;
 }
 
+/* Names that SQLite takes for a database in memory or for a URI. */
+static int is_special(const char *path)
+{
+    return *path == ':' || !strncasecmp(path, "file:", 5);
+}
+
 int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **out,
                   struct hy_err *e)
 {
     struct hy_store *s = calloc(1, sizeof *s);
     int rc = 0;
-    if (s)
-        s->path = strdup(path);
+    if (s && asprintf(&s->path, "%s%s", is_special(path) ? "./" : "", path) < 0)
+        s->path = NULL;
     if (!s || !s->path)
         rc = hy_fail_memory(e);
+    else if (!*path)
+        rc = hy_fail(e, HY_E_USAGE, "the database's name is empty");
     else
         rc = mode == HY_STORE_WRITE ? open_writer(s, e) : open_reader(s, e);
     if (rc) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "report/html.h"
 #include "report/svg.h"
 
@@ -25,16 +26,20 @@ static void pad(struct hy_buf *out, int count)
     hy_buf_printf(out, "%*s", count > 0 ? count : 0, "");
 }
 
-/* Control characters, of a reason's several lines, would break a table's row. */
-static int is_control(char c)
+/* Control characters, of a reason's several lines, would break a table's row, and a terminal obeys
+ * them. Adds a blank for the one at text, if there is one; its size. */
+static int add_control(struct hy_buf *out, const char *text)
 {
-    return (unsigned char)c < 0x20 || c == 0x7f;
+    const int size = hy_utf8_control(text);
+    hy_buf_add(out, " ", size > 0);
+    return size;
 }
 
 static void add_plain(struct hy_buf *out, const char *text)
 {
-    for (; *text; text++)
-        hy_buf_add(out, is_control(*text) ? " " : text, 1);
+    for (int size; *text; text += size)
+        if (!(size = add_control(out, text)))
+            hy_buf_add(out, text, (size_t)(size = 1));
 }
 
 /* A column's text and the marks behind it line up separately. */
@@ -104,7 +109,9 @@ static void write_text(const struct hy_grid *g, struct hy_buf *out)
 
 static void add_markdown(struct hy_buf *out, const char *text)
 {
-    for (; *text; text++) {
+    for (int size; *text; text += size ? size : 1) {
+        if ((size = add_control(out, text)))
+            continue;
         if (*text == '<')
             hy_buf_text(out, "&lt;");
         else if (*text == '&')
@@ -112,7 +119,7 @@ static void add_markdown(struct hy_buf *out, const char *text)
         else if (strchr("\\|*`[]", *text))
             hy_buf_printf(out, "\\%c", *text);
         else
-            hy_buf_add(out, is_control(*text) ? " " : text, 1);
+            hy_buf_add(out, text, 1);
     }
 }
 
@@ -200,14 +207,17 @@ static void add_latex(struct hy_buf *out, const char *text)
         {"†", "\\dag{}"},
     };
     const size_t count = sizeof escapes / sizeof *escapes;
-    while (*text) {
+    for (int size; *text; text += size) {
         size_t i = 0;
+        if ((size = add_control(out, text)))
+            continue;
         while (i < count && strncmp(text, escapes[i].plain, strlen(escapes[i].plain)) != 0)
             i++;
-        hy_buf_add(out, is_control(*text) ? " " : text, i < count ? 0 : 1);
+        size = i < count ? (int)strlen(escapes[i].plain) : 1;
         if (i < count)
             hy_buf_text(out, escapes[i].latex);
-        text += i < count ? strlen(escapes[i].plain) : 1;
+        else
+            hy_buf_add(out, text, 1);
     }
 }
 

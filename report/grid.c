@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 static void release_sheet(struct hy_sheet *s)
 {
     for (int i = 0; i < s->columns; i++)
@@ -36,10 +38,10 @@ int hy_grid_failed(const struct hy_grid *g)
     return g->failed || g->plot.failed;
 }
 
-/* A copy of text; NULL, and the grid marked, when memory is out. */
+/* A copy of text in UTF-8; NULL, and the grid marked, when memory is out. */
 static char *copy(struct hy_grid *g, const char *text)
 {
-    char *own = strdup(text);
+    char *own = hy_utf8_copy(text);
     if (!own)
         g->failed = 1;
     return own;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 /* Makes *array hold one element more; NULL, and the plot marked, when memory is out. */
 static void *extend(struct hy_plot *p, void **array, int count, size_t size)
 {
@@ -17,7 +19,7 @@ static void *extend(struct hy_plot *p, void **array, int count, size_t size)
 
 static char *copy(struct hy_plot *p, const char *text)
 {
-    char *own = strdup(text);
+    char *own = hy_utf8_copy(text);
     if (!own)
         p->failed = 1;
     return own;

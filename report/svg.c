@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "report/svg_axis.h"
 
 enum { PLOT_WIDTH = 520, PLOT_HEIGHT = 340, LEFT = 62, TOP = 66, BELOW = 58, GAP = 22, LINE = 20 };
@@ -59,8 +60,9 @@ static const char *const frontier = "#b0b0b0";
 
 void hy_xml_add(struct hy_buf *out, const char *text)
 {
-    for (; *text; text++) {
-        switch (*text) {
+    for (int control; *text; text += control ? control : 1) {
+        control = hy_utf8_control(text);
+        switch (control ? ' ' : *text) {
         case '<':
             hy_buf_text(out, "&lt;");
             break;
@@ -74,7 +76,7 @@ void hy_xml_add(struct hy_buf *out, const char *text)
             hy_buf_text(out, "&quot;");
             break;
         default: /* control characters are not allowed in XML */
-            hy_buf_add(out, (unsigned char)*text < 0x20 || *text == 0x7f ? " " : text, 1);
+            hy_buf_add(out, control ? " " : text, 1);
         }
     }
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 enum { DEEPEST = 256 };
 
 struct parser {
@@ -32,25 +34,6 @@ static void *fail_memory(struct parser *p)
 {
     hy_fail_memory(p->e);
     return NULL;
-}
-
-/* Length of the UTF-8 sequence that begins at text and ends before end; 0 where the bytes are none.
- */
-static int utf8_length(const char *text, const char *end)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    if (s[0] < 0x80)
-        return 1;
-    const int length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || end - text < length)
-        return 0;
-    for (int i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    const int overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    const int surrogate = s[0] == 0xed && s[1] > 0x9f;
-    const int too_large = s[0] == 0xf4 && s[1] > 0x8f;
-    return overlong || surrogate || too_large ? 0 : length;
 }
 
 static void skip_blanks(struct parser *p)
@@ -133,7 +116,7 @@ static char *take_string(struct parser *p)
     hy_buf_text(&out, "");
     const char *reason = "a string does not end";
     while (p->at < p->end) {
-        const int length = utf8_length(p->at, p->end);
+        const int length = hy_utf8_length(p->at, p->end);
         if (*p->at == '"') {
             p->at++;
             if (!hy_buf_failed(&out))
@@ -322,9 +305,9 @@ void hy_json_quote(const char *text, struct hy_buf *out)
     const char *const end = text + strlen(text);
     hy_buf_text(out, "\"");
     for (const char *s = text; s < end;) {
-        const int length = utf8_length(s, end);
+        const int length = hy_utf8_length(s, end);
         if (!length)
-            hy_buf_text(out, "\xef\xbf\xbd");
+            hy_buf_text(out, HY_UTF8_UNKNOWN);
         else if (*s == '"' || *s == '\\')
             hy_buf_printf(out, "\\%c", *s);
         else if (length == 1 && (unsigned char)*s < 0x20)

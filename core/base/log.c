@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "core/base/utf8.h"
+
 static enum hy_log_level chosen = HY_LOG_NORMAL;
 static int live; /* a live line stands on the terminal */
 
@@ -19,12 +21,19 @@ enum hy_log_level hy_log_get_level(void)
 
 static void say(const char *prefix, const char *format, va_list args)
 {
+    char text[4096];
+    vsnprintf(text, sizeof text, format, args);
     if (live)
         fputs("\r\033[K", stderr);
     live = 0;
     flockfile(stderr);
     fputs(prefix, stderr);
-    vfprintf(stderr, format, args);
+    /* Names may hold what a terminal would obey. */
+    for (const char *s = text; *s; s++) {
+        const int control = *s == '\n' ? 0 : hy_utf8_control(s);
+        fputc(control ? ' ' : *s, stderr);
+        s += control == 2;
+    }
     fputc('\n', stderr);
     funlockfile(stderr);
 }

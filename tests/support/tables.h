@@ -21,8 +21,8 @@ static inline char *tables_write(struct hy_store *s, const char *table, const ch
         f++;
     if (hy_tables[t]->fill(s, sweep, &grid, &e))
         fail_msg("%s", e.text);
-    hy_formats[f].write(&grid, &out);
-    assert_false(hy_grid_failed(&grid) || hy_buf_failed(&out));
+    if (hy_format_write(&hy_formats[f], &grid, &out, &e))
+        fail_msg("%s", e.text);
     hy_grid_release(&grid);
     return out.data;
 }
