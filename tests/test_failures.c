@@ -54,7 +54,7 @@ static struct outcome hylas(const char *arguments, enum inject_kind kind, long n
         argv[argc++] = word;
     stdout = open_memstream(&o.out, &size);
     stderr = open_memstream(&o.err, &size);
-    alarm(120); /* none may wait for ever */
+    alarm(600); /* none may wait for ever */
     inject_arm(kind, n);
     o.code = hylas_main(argc, argv);
     o.calls = inject_disarm();
