@@ -188,12 +188,6 @@ static int has_option(const struct hy_option *table, const char *key)
     return 0;
 }
 
-static const struct hy_variant *variant_of(const struct hy_value *cell, const char *section)
-{
-    const struct hy_value *name = hy_value_get(hy_value_get(cell, section), "variant");
-    return name && name->type == HY_V_STRING ? hy_variant_find(name->string) : NULL;
-}
-
 /* Some variant that the sweep uses has this option. used: one flag per row of hy_variants. */
 static int is_used_option(const unsigned char *used, const char *key)
 {
@@ -206,11 +200,14 @@ static int is_used_option(const unsigned char *used, const char *key)
 static void drop_from_cell(struct hy_value *cell, const char *section, const unsigned char *used)
 {
     struct hy_value *map = (struct hy_value *)hy_value_get(cell, section);
-    const struct hy_variant *own = variant_of(cell, section);
-    for (size_t k = 0; own && k < map->count;) {
+    const struct hy_variant *own = NULL;
+    /* Whoever resolves the cell says that there is no such variant. */
+    if (!map || map->type != HY_V_MAP || hy_config_find_variant(cell, section, &own, NULL))
+        return;
+    for (size_t k = 0; k < map->count;) {
         const char *key = map->keys[k];
-        if (!has_option(hy_section_find(section)->options, key) && !has_option(own->options, key) &&
-            is_used_option(used, key))
+        if (!has_option(hy_section_find(section)->options, key) &&
+            !(own && has_option(own->options, key)) && is_used_option(used, key))
             hy_value_remove(map, key);
         else
             k++;
@@ -226,7 +223,8 @@ static int drop_foreign_options(struct hy_sweep *s, const char *section, struct 
     if (!used)
         return hy_fail_memory(e);
     for (size_t i = 0; i < s->cell_count; i++) {
-        const struct hy_variant *v = variant_of(s->cells[i], section);
+        const struct hy_variant *v = NULL;
+        hy_config_find_variant(s->cells[i], section, &v, NULL);
         for (size_t k = 0; k < count; k++)
             used[k] |= hy_variants[k] == v;
     }

@@ -247,6 +247,25 @@ static void options_of_some_variants_are_dropped_for_the_others(void **state)
     hy_plan_release(&p);
 }
 
+static void options_of_an_included_variant_are_dropped_where_the_default_rules(void **state)
+{
+    (void)state;
+    struct hy_plan p = plan_of(GLA "full: {gate: elementwise}\n"
+                                   "matrix:\n"
+                                   "  train.seed: [1]\n"
+                                   "  include: [{full.variant: gated_softmax}]\n");
+    assert_int_equal(p.count, 2);
+    assert_string_equal(p.runs[0].config.mixer.full->name, "softmax");
+    assert_string_equal(p.runs[1].config.mixer.full->name, "gated_softmax");
+    hy_plan_release(&p);
+    p = plan_of(BASE "mixer: {ratio: full, window: 8}\n"
+                     "matrix:\n"
+                     "  train.seed: [1]\n"
+                     "  include: [{mixer.variant: sliding_window, mixer.ratio: pure}]\n");
+    assert_int_equal(p.count, 2);
+    hy_plan_release(&p);
+}
+
 static void set_values_win_over_file_and_matrix(void **state)
 {
     (void)state;
@@ -495,6 +514,7 @@ int main(void)
         cmocka_unit_test(keys_ignore_spelling_and_what_does_not_change_results),
         cmocka_unit_test(a_corpus_counts_by_its_content_not_by_its_path),
         cmocka_unit_test(options_of_some_variants_are_dropped_for_the_others),
+        cmocka_unit_test(options_of_an_included_variant_are_dropped_where_the_default_rules),
         cmocka_unit_test(set_values_win_over_file_and_matrix),
         cmocka_unit_test(evaluation_inherits_from_training),
         cmocka_unit_test(a_resolved_configuration_resolves_to_itself),

@@ -117,6 +117,10 @@ void hy_config_title(const struct hy_config *c, char *text, size_t size);
 void hy_config_ratio(const struct hy_config *c, char *text, size_t size);
 /* "interleave", ..., "list" where layers are listed, "" in a pure or full model. */
 const char *hy_config_placement(const struct hy_config *c);
+/* *out: what a section, mixer or full, of settings not yet checked mixes with: the variant that it
+ * names, else its default; NULL: none. An error where it names one that does not exist. */
+int hy_config_find_variant(const struct hy_value *tree, const char *section,
+                           const struct hy_variant **out, struct hy_err *e);
 /* The variant that names the run: the linear one, in a full model the full one. */
 const struct hy_variant *hy_config_variant(const struct hy_config *c);
 

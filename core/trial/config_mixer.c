@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A mixer section: its own keys, and the options of the variant that it names. */
+/* A mixer section: its own keys, and the options of its variant. */
 struct mixer {
-    const struct hy_variant *variant; /* NULL: none named */
+    const struct hy_variant *variant; /* NULL: none */
     struct hy_value *keys, *options;
 };
 
@@ -34,22 +34,35 @@ static int check_variant(const struct mixer *m, const struct hy_value *given,
     return hy_mark_wrap(at ? at->mark : (struct hy_mark){0}, e);
 }
 
+int hy_config_find_variant(const struct hy_value *tree, const char *section,
+                           const struct hy_variant **out, struct hy_err *e)
+{
+    const struct hy_value *name = hy_value_get(hy_value_get(tree, section), "variant");
+    const struct hy_option *own =
+        hy_section_find(section)->options; /* first the row of `variant` */
+    const char *wanted = name ? name->string : own[0].text;
+    const struct hy_variant *found = wanted ? hy_variant_find(wanted) : NULL;
+    if (wanted && !found)
+        return hy_refuse_plugin(name ? name->mark : (struct hy_mark){0}, "variant", wanted,
+                                (const void *const *)hy_variants, e);
+    *out = found;
+    return HY_OK;
+}
+
 static int read_mixer(const struct hy_value *tree, const char *section, const struct hy_config *c,
                       struct mixer *m, struct hy_err *e)
 {
     const struct hy_value *given = hy_value_get(tree, section);
-    const struct hy_value *name = hy_value_get(given, "variant");
     const struct hy_option *own = hy_section_find(section)->options;
-    const char *wanted = name ? name->string : own[0].text; /* the row of `variant` */
     char own_where[64], plugin_where[128];
-    if (wanted && !(m->variant = hy_variant_find(wanted)))
-        return hy_refuse_plugin(name ? name->mark : (struct hy_mark){0}, "variant", wanted,
-                                (const void *const *)hy_variants, e);
+    int rc = hy_config_find_variant(tree, section, &m->variant, e);
+    if (rc)
+        return rc;
     snprintf(own_where, sizeof own_where, "section %s", section);
     snprintf(plugin_where, sizeof plugin_where, "variant %s", m->variant ? m->variant->name : "");
     const struct hy_pair p = {own, m->variant ? m->variant->options : NULL, own_where,
                               m->variant ? plugin_where : NULL};
-    const int rc = hy_pair_resolve(&p, given, &m->keys, &m->options, e);
+    rc = hy_pair_resolve(&p, given, &m->keys, &m->options, e);
     return rc || !m->variant ? rc : check_variant(m, given, c, e);
 }
 
