@@ -66,7 +66,7 @@ static int note_status(void *context, int columns, const char *const *names,
     return HY_OK;
 }
 
-/* Reads statuses and the speed of earlier runs; a database that is not there yet has neither. */
+/* Reads statuses and the speed of earlier runs. */
 static int read_database(const struct request *r, const struct hy_sweep *sweep, struct statuses *s,
                          double *seconds_per_flop, struct hy_err *e)
 {
@@ -76,19 +76,12 @@ static int read_database(const struct request *r, const struct hy_sweep *sweep, 
     if (asprintf(&path, "%s%s", r->database ? r->database : sweep->name, r->database ? "" : ".db") <
         0)
         return hy_fail_memory(e);
-    int rc = HY_OK;
-    int exists = 0;
+    int rc = hy_store_open(path, HY_STORE_LOOK, &store, e);
     if (!rc)
-        rc = hy_store_exists(path, &exists, e);
-    if (!rc && exists) {
-        rc = hy_store_open(path, HY_STORE_READ, &store, e);
-        if (!rc)
-            rc = hy_store_query(store, "SELECT key, status FROM results", 0, NULL, note_status, s,
-                                e);
-        if (!rc)
-            rc = hy_store_seconds_per_flop(store, seconds_per_flop, e);
-        hy_store_close(store);
-    }
+        rc = hy_store_query(store, "SELECT key, status FROM results", 0, NULL, note_status, s, e);
+    if (!rc)
+        rc = hy_store_seconds_per_flop(store, seconds_per_flop, e);
+    hy_store_close(store);
     free(path);
     return rc;
 }

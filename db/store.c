@@ -133,7 +133,7 @@ out:
 }
 
 /* Refuses what is no database of ours; a writer makes or updates the schema. */
-static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
+static int check_schema(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
 {
     int id = 0, version = 0, objects = 0;
     int rc = get_integer(s, "PRAGMA application_id", &id, e);
@@ -144,7 +144,7 @@ static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
     if (rc)
         return rc;
     const int empty = id == 0 && version == 0 && objects == 0;
-    if (id != APPLICATION_ID && !(empty && writes))
+    if (id != APPLICATION_ID && !(empty && mode != HY_STORE_READ))
         return hy_fail(e, HY_E_ENV, "%s is no hylas database%s", s->path,
                        empty ? ": it is empty" : ": another program made it");
     if (version > SCHEMA_VERSION)
@@ -154,7 +154,7 @@ static int check_schema(struct hy_store *s, int writes, struct hy_err *e)
                        s->path, version, SCHEMA_VERSION);
     if (version == SCHEMA_VERSION)
         return 0;
-    return writes ? migrate(s, version, e) : read_older(s, version, e);
+    return mode == HY_STORE_WRITE ? migrate(s, version, e) : read_older(s, version, e);
 }
 
 /* Damage is found before anything is built upon it: later it could pass for results. */
@@ -181,7 +181,7 @@ static int open_writer(struct hy_store *s, struct hy_err *e)
     if (sqlite3_open_v2(s->path, &s->db, flags, NULL))
         return hy_store_fail(s, "cannot open", e);
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    rc = check_schema(s, 1, e);
+    rc = check_schema(s, HY_STORE_WRITE, e);
     if (!rc)
         rc = check_integrity(s, e);
     if (!rc)
@@ -204,7 +204,7 @@ static int is_at_rest(const struct hy_store *s)
 
 /* A reader of a WAL database needs its -shm file. In a folder that cannot be written or on a full
  * disk none can be made, but a database at rest may be read as it is. */
-static int open_immutable(struct hy_store *s, struct hy_err *e)
+static int open_immutable(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
 {
     struct hy_buf uri = {0};
     if (!is_at_rest(s))
@@ -221,33 +221,24 @@ static int open_immutable(struct hy_store *s, struct hy_err *e)
     const int failed =
         sqlite3_open_v2(uri.data, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
     hy_buf_release(&uri);
-    return failed ? hy_store_fail(s, "cannot open", e) : check_schema(s, 0, e);
+    return failed ? hy_store_fail(s, "cannot open", e) : check_schema(s, mode, e);
 }
 
-int hy_store_exists(const char *path, int *exists, struct hy_err *e)
+static int open_reader(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
 {
-    const int found = access(path, F_OK) == 0;
-    if (!found && errno != ENOENT && errno != ENOTDIR)
-        return hy_fail_errno(e, HY_E_ENV, "cannot look for %s", path);
-    *exists = found;
-    return HY_OK;
-}
-
-static int open_reader(struct hy_store *s, struct hy_err *e)
-{
-    int exists = 0, rc = hy_store_exists(s->path, &exists, e);
-    if (rc)
-        return rc;
-    if (!exists)
+    const int absent = access(s->path, F_OK) != 0;
+    if (absent && errno != ENOENT && errno != ENOTDIR)
+        return hy_fail_errno(e, HY_E_ENV, "cannot look for %s", s->path);
+    if (absent && mode == HY_STORE_READ)
         return hy_fail(e, HY_E_ENV, "there is no database %s: `hylas run SWEEP -o %s` makes one",
                        s->path, s->path);
-    if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY, NULL))
+    if (sqlite3_open_v2(absent ? ":memory:" : s->path, &s->db, SQLITE_OPEN_READONLY, NULL))
         return hy_store_fail(s, "cannot open", e);
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    rc = check_schema(s, 0, e);
+    const int rc = check_schema(s, mode, e);
     const int code = sqlite3_errcode(s->db);
     const int no_shm = code == SQLITE_CANTOPEN || code == SQLITE_READONLY || code == SQLITE_IOERR;
-    return rc && no_shm ? open_immutable(s, e) : rc;
+    return rc && no_shm ? open_immutable(s, mode, e) : rc;
 }
 
 /* Names that SQLite takes for a database in memory or for a URI. */
@@ -268,7 +259,7 @@ int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **o
     else if (!*path)
         rc = hy_fail(e, HY_E_USAGE, "the database's name is empty");
     else
-        rc = mode == HY_STORE_WRITE ? open_writer(s, e) : open_reader(s, e);
+        rc = mode == HY_STORE_WRITE ? open_writer(s, e) : open_reader(s, mode, e);
     if (rc) {
         hy_store_close(s);
         return rc;

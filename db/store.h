@@ -17,15 +17,17 @@
 
 struct hy_store;
 
-enum hy_store_mode { HY_STORE_READ, HY_STORE_WRITE /* created where absent */ };
+enum hy_store_mode {
+    HY_STORE_READ,
+    HY_STORE_LOOK, /* reads; one that is empty or not there yet has no runs */
+    HY_STORE_WRITE /* created where absent */
+};
 
 /* path names a file, whatever SQLite would take it for (":memory:", "file:..."); empty: an error.
  */
 int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **out,
                   struct hy_err *e);
 void hy_store_close(struct hy_store *s); /* accepts NULL; commits */
-/* Whether there is a file of that name; an error where that cannot be told. */
-int hy_store_exists(const char *path, int *exists, struct hy_err *e);
 
 /* ---- Writing: rank 0 ---- */
 

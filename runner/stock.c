@@ -42,10 +42,7 @@ static int read_database(struct hy_stock *s, struct hy_err *e)
     static const char sql[] =
         "SELECT key, results.status, attempts FROM results JOIN progress USING (run)";
     struct hy_store *store;
-    int exists = 0, rc = hy_store_exists(s->database, &exists, e);
-    if (rc || !exists)
-        return rc;
-    rc = hy_store_open(s->database, HY_STORE_READ, &store, e);
+    int rc = hy_store_open(s->database, HY_STORE_LOOK, &store, e);
     if (rc)
         return rc;
     rc = hy_store_query(store, sql, 0, NULL, note_run, s, e);

@@ -157,6 +157,9 @@ says "10 runs (12 combinations, some of which are the same run), 0 to train"
 exits 0 "$hylas" plan sweep.yaml -o none.db
 says "10 to train"
 [ ! -e none.db ] || fail "plan made a database"
+: >empty.db
+exits 0 "$hylas" plan sweep.yaml -o empty.db
+says "10 to train"
 
 # train: one run in the foreground.
 exits 0 "$hylas" train sweep.yaml --run 1

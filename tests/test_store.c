@@ -367,6 +367,7 @@ static void what_is_no_database_of_ours_is_refused(void **state)
         {": > empty.db", "empty.db", HY_STORE_READ, "it is empty"},
         {"sqlite3 their.db 'CREATE TABLE t (a)'", "their.db", HY_STORE_READ, "another program"},
         {":", "their.db", HY_STORE_WRITE, "another program"},
+        {":", "their.db", HY_STORE_LOOK, "another program"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct hy_store *s = NULL;
@@ -378,6 +379,20 @@ static void what_is_no_database_of_ours_is_refused(void **state)
             fail_msg("'%s' does not say '%s'", e.text, cases[i].says);
     }
     shell("test $(sqlite3 their.db .tables) = t && test ! -e none.db");
+}
+
+static void what_is_empty_or_not_there_yet_has_no_runs_for_those_who_look(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"none.db", "empty.db"};
+    shell(": > empty.db");
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct hy_store *s = results_open(paths[i], HY_STORE_LOOK);
+        assert_string_equal(results_query(s, "SELECT count(*) FROM results"), "0");
+        hy_store_close(s);
+    }
+    shell("test $(ls) = empty.db && test ! -s empty.db");
+    hy_store_close(results_open("empty.db", HY_STORE_WRITE));
 }
 
 static void a_newer_schema_is_refused_and_left_alone(void **state)
@@ -515,6 +530,7 @@ int main(void)
         LAW(a_reader_sees_what_is_flushed_while_another_process_writes),
         LAW(a_reader_cannot_write),
         LAW(what_is_no_database_of_ours_is_refused),
+        LAW(what_is_empty_or_not_there_yet_has_no_runs_for_those_who_look),
         LAW(a_newer_schema_is_refused_and_left_alone),
         LAW(an_older_schema_is_brought_up_to_date_and_keeps_its_rows),
         LAW(a_reader_understands_an_older_schema_and_leaves_it_alone),
