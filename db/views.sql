@@ -110,178 +110,212 @@ SELECT
     setting
 FROM member;
 
--- What tells the cells of a variant apart in a sweep, ratio aside: "d_model=64", "train.batch=8". A
--- pure model has no placement and no full layers that could differ.
-CREATE VIEW labels AS
+-- The cells with their labels: what tells the cells of a variant apart in a sweep, ratio aside, as
+-- "d_model=64 batch=8". A pure model has no placement and no full layers that could differ. number:
+-- the cell's among all, so that nothing has to be sorted by long texts again.
+--
+-- A row per run, made by windows and without a join, as everything down to ratio_recall: SQLite
+-- takes grouped rows for a hundred at most, and would compare each row of one such table with each
+-- of another.
+CREATE VIEW labelled AS
 WITH
-cell AS MATERIALIZED (
-    SELECT DISTINCT sweep, cell, setting, json_extract(cell, '$[0]') AS variant FROM cells
+numbered AS MATERIALIZED (
+    SELECT
+        cells.*,
+        json_extract(cell, '$[0]') AS variant,
+        dense_rank() OVER (ORDER BY sweep, cell) AS number,
+        row_number() OVER (PARTITION BY sweep, cell ORDER BY run) AS place
+    FROM cells
 ),
-leaf AS MATERIALIZED (
+cell AS (
+    SELECT *, count(*) OVER (PARTITION BY sweep, variant) AS siblings
+    FROM numbered
+    WHERE place = 1
+),
+leaf AS (
     SELECT
         sweep,
-        cell,
         variant,
+        number,
+        siblings,
         replace(substr(fullkey, 3), '"', '') AS path, -- SQLite quotes keys such as d_model
         coalesce(value, 'null') AS value
     FROM cell, json_tree(setting)
     WHERE type <> 'object' AND typeof(key) = 'text' AND fullkey <> '$.mixer.ratio'
         AND NOT (type = 'array' AND coalesce(json_type(value, '$[0]'), '') = 'object')
 ),
-varying AS (
-    SELECT sweep, variant, path FROM leaf GROUP BY sweep, variant, path
-    HAVING count(DISTINCT value) > 1
-        -- A setting of training that some leave at its default without naming it.
-        OR path LIKE 'train.%' AND count(*) < (SELECT count(*) FROM cell
-            WHERE cell.sweep = leaf.sweep AND cell.variant = leaf.variant)
+compared AS (
+    SELECT
+        number,
+        path,
+        value,
+        min(value) OVER same <> max(value) OVER same
+            -- A setting of training that some leave at its default without naming it.
+            OR path LIKE 'train.%' AND count(*) OVER same < siblings AS varies
+    FROM leaf
+    WINDOW same AS (PARTITION BY sweep, variant, path)
 ),
 shown AS (
-    SELECT leaf.sweep, leaf.cell,
+    SELECT number, sweep, run, cell, setting, NULL AS text FROM numbered
+    UNION ALL
+    SELECT number, NULL, NULL, NULL, NULL,
         CASE WHEN substr(path, 1, 6) IN ('model.', 'mixer.', 'train.') THEN substr(path, 7)
-            ELSE path END || '=' || leaf.value AS text
-    FROM leaf JOIN varying USING (sweep, variant, path)
-    ORDER BY path
-)
-SELECT cell.sweep, cell.cell, coalesce(group_concat(shown.text, ' '), '') AS label
-FROM cell LEFT JOIN shown USING (sweep, cell)
-GROUP BY cell.sweep, cell.cell;
-
--- The learning rates of each cell and which one validation chooses: the highest mean recall_valid,
--- in which a diverged run counts as 0; where nothing measures recall, the lowest mean ppl_valid,
--- rates at which a run diverged last.
-CREATE VIEW rates AS
-WITH rate AS (
+            ELSE path END || '=' || value
+    FROM compared
+    WHERE varies
+),
+joined AS (
     SELECT
-        cells.sweep,
-        cells.cell,
+        *,
+        coalesce(group_concat(text, ' ') OVER (PARTITION BY number ORDER BY text
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING), '') AS label
+    FROM shown
+)
+SELECT sweep, run, cell, setting, number, label FROM joined WHERE run IS NOT NULL;
+
+CREATE VIEW labels AS
+SELECT sweep, cell, label FROM labelled GROUP BY number;
+
+-- The runs with what validation says of their learning rates. rate_*: of the runs of a cell at a
+-- rate. chosen: the rate has the highest mean recall_valid, in which a diverged run counts as 0;
+-- where nothing measures recall, the lowest mean ppl_valid, rates at which a run diverged last.
+CREATE VIEW judged AS
+WITH
+rated AS (
+    SELECT
+        labelled.sweep,
+        cell,
+        setting,
+        number,
+        label,
         results.variant,
         results.ratio,
+        results.placement,
+        results.linear_layers,
+        results.full_layers,
+        results.d_model,
+        results.layers,
+        results.heads,
         results.lr,
-        count(*) AS runs,
-        count(*) FILTER (WHERE status = 'done') AS n,
-        count(*) FILTER (WHERE status = 'diverged') AS diverged,
-        count(*) FILTER (WHERE status IN ('failed', 'timeout')) AS failed,
-        count(*) FILTER (WHERE status IN ('pending', 'running', 'interrupted')) AS open,
-        count(*) FILTER (WHERE status = 'pruned') AS pruned,
-        sum(recall_valid) FILTER (WHERE status = 'done') /
-            (count(recall_valid) FILTER (WHERE status = 'done') +
-             count(*) FILTER (WHERE status = 'diverged')) AS recall_valid,
-        avg(ppl_valid) FILTER (WHERE status = 'done') AS ppl_valid
-    FROM cells JOIN results ON results.run = cells.run
-    GROUP BY cells.sweep, cells.cell, results.lr
+        results.status,
+        reason,
+        recall_test,
+        ppl_test,
+        cache_bytes,
+        count(*) FILTER (WHERE results.status = 'done') OVER rate AS rate_n,
+        count(*) FILTER (WHERE results.status = 'diverged') OVER rate AS rate_diverged,
+        sum(recall_valid) FILTER (WHERE results.status = 'done') OVER rate /
+            (count(recall_valid) FILTER (WHERE results.status = 'done') OVER rate +
+             count(*) FILTER (WHERE results.status = 'diverged') OVER rate) AS rate_recall,
+        avg(ppl_valid) FILTER (WHERE results.status = 'done') OVER rate AS rate_ppl
+    FROM labelled
+    JOIN results ON results.run = labelled.run
+    JOIN progress ON progress.run = labelled.run
+    WINDOW rate AS (PARTITION BY number, results.lr)
+),
+compared AS (
+    SELECT
+        *,
+        first_value(lr) OVER (PARTITION BY number ORDER BY rate_n = 0, rate_recall DESC,
+            rate_recall IS NULL AND rate_diverged > 0, rate_ppl NULLS LAST, lr) AS best_lr,
+        min(lr) OVER grid AS lowest_lr,
+        max(lr) OVER grid AS highest_lr
+    FROM rated
+    WINDOW grid AS (PARTITION BY number)
 )
+SELECT
+    *,
+    rate_n > 0 AND lr = best_lr AS chosen,
+    CASE
+        WHEN lowest_lr = highest_lr THEN NULL
+        WHEN lr = lowest_lr THEN 'lowest'
+        WHEN lr = highest_lr THEN 'highest'
+    END AS edge
+FROM compared;
+
+-- The learning rates of each cell, and which one is chosen.
+CREATE VIEW rates AS
 SELECT
     sweep,
     cell,
     variant,
     ratio,
     lr,
-    runs,
-    n,
-    diverged,
-    failed,
-    open,
-    recall_valid,
-    ppl_valid,
-    n > 0 AND row_number() OVER (PARTITION BY sweep, cell ORDER BY n = 0, recall_valid DESC,
-        recall_valid IS NULL AND diverged > 0, ppl_valid NULLS LAST, lr) = 1 AS chosen,
-    CASE
-        WHEN min(lr) OVER grid = max(lr) OVER grid THEN NULL
-        WHEN lr = min(lr) OVER grid THEN 'lowest'
-        WHEN lr = max(lr) OVER grid THEN 'highest'
-    END AS edge,
-    pruned
-FROM rate
-WINDOW grid AS (PARTITION BY sweep, cell);
+    count(*) AS runs,
+    rate_n AS n,
+    rate_diverged AS diverged,
+    count(*) FILTER (WHERE status IN ('failed', 'timeout')) AS failed,
+    count(*) FILTER (WHERE status IN ('pending', 'running', 'interrupted')) AS open,
+    rate_recall AS recall_valid,
+    rate_ppl AS ppl_valid,
+    chosen,
+    edge,
+    count(*) FILTER (WHERE status = 'pruned') AS pruned,
+    label
+FROM judged
+GROUP BY number, lr;
 
 CREATE VIEW ratio_recall AS
 WITH
-member AS MATERIALIZED (
-    SELECT cells.sweep, cells.cell, cells.setting, results.*, progress.reason
-    FROM cells
-    JOIN results ON results.run = cells.run
-    JOIN progress ON progress.run = cells.run
-),
-chosen AS MATERIALIZED (
-    SELECT sweep, cell, lr, edge FROM rates WHERE chosen
+-- counts: the run has a result at the chosen rate.
+marked AS (
+    SELECT *, chosen AND status = 'done' AS counts FROM judged
 ),
 scored AS (
     SELECT
-        sweep,
-        cell,
-        recall_test,
-        ppl_test,
-        cache_bytes,
-        avg(recall_test) OVER same AS recall_mean,
-        avg(ppl_test) OVER same AS ppl_mean
-    FROM member JOIN chosen USING (sweep, cell, lr)
-    WHERE status = 'done'
-    WINDOW same AS (PARTITION BY sweep, cell)
+        *,
+        avg(recall_test) FILTER (WHERE counts) OVER same AS recall_mean,
+        avg(ppl_test) FILTER (WHERE counts) OVER same AS ppl_mean
+    FROM marked
+    WINDOW same AS (PARTITION BY number)
 ),
 spread AS (
     SELECT
-        sweep,
-        cell,
-        count(*) AS n,
-        max(cache_bytes) AS cache_bytes,
-        count(recall_test) AS recall_n,
-        recall_mean,
-        sum((recall_test - recall_mean) * (recall_test - recall_mean)) AS recall_squares,
-        count(ppl_test) AS ppl_n,
-        ppl_mean,
-        sum((ppl_test - ppl_mean) * (ppl_test - ppl_mean)) AS ppl_squares
-    FROM scored
-    GROUP BY sweep, cell
-),
-planned AS (
-    SELECT
-        sweep,
-        cell,
-        setting,
-        variant,
-        ratio,
-        placement,
-        linear_layers,
-        full_layers,
-        d_model,
-        layers,
-        heads,
+        *,
+        max(lr) FILTER (WHERE chosen) AS chosen_lr,
+        max(edge) FILTER (WHERE chosen) AS chosen_edge,
+        count(*) FILTER (WHERE counts) AS n,
+        max(cache_bytes) FILTER (WHERE counts) AS largest_cache,
+        count(recall_test) FILTER (WHERE counts) AS recall_n,
+        sum((recall_test - recall_mean) * (recall_test - recall_mean)) FILTER (WHERE counts)
+            AS recall_squares,
+        count(ppl_test) FILTER (WHERE counts) AS ppl_n,
+        sum((ppl_test - ppl_mean) * (ppl_test - ppl_mean)) FILTER (WHERE counts) AS ppl_squares,
         count(*) AS runs,
         count(*) FILTER (WHERE status IN ('failed', 'timeout', 'diverged')) AS failed,
         count(*) FILTER (WHERE status IN ('pending', 'running', 'interrupted')) AS open,
         count(*) FILTER (WHERE status = 'pruned') AS pruned,
         min(status || coalesce(': ' || reason, ''))
             FILTER (WHERE status IN ('failed', 'timeout', 'diverged')) AS failure
-    FROM member
-    GROUP BY sweep, cell
+    FROM scored
+    GROUP BY number
 )
 SELECT
-    planned.sweep,
-    planned.variant,
-    planned.ratio,
-    planned.placement,
-    planned.linear_layers,
-    planned.full_layers,
-    planned.d_model,
-    planned.layers,
-    planned.heads,
-    chosen.lr,
-    chosen.edge AS lr_edge,
-    coalesce(spread.n, 0) AS n,
-    spread.recall_mean AS recall_test,
+    sweep,
+    variant,
+    ratio,
+    placement,
+    linear_layers,
+    full_layers,
+    d_model,
+    layers,
+    heads,
+    chosen_lr AS lr,
+    chosen_edge AS lr_edge,
+    n,
+    recall_mean AS recall_test,
     (SELECT t FROM student_t WHERE df < recall_n ORDER BY df DESC LIMIT 1) *
         sqrt(recall_squares / (recall_n - 1) / recall_n) AS recall_test_ci95,
-    spread.ppl_mean AS ppl_test,
+    ppl_mean AS ppl_test,
     (SELECT t FROM student_t WHERE df < ppl_n ORDER BY df DESC LIMIT 1) *
         sqrt(ppl_squares / (ppl_n - 1) / ppl_n) AS ppl_test_ci95,
-    spread.cache_bytes,
-    planned.runs,
-    planned.failed,
-    planned.open,
-    planned.failure,
-    planned.cell,
-    planned.setting,
-    planned.pruned
-FROM planned
-LEFT JOIN chosen USING (sweep, cell)
-LEFT JOIN spread USING (sweep, cell);
+    largest_cache AS cache_bytes,
+    runs,
+    failed,
+    open,
+    failure,
+    cell,
+    setting,
+    pruned,
+    label
+FROM spread;

@@ -4,9 +4,9 @@
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const char query[] =
-        "SELECT rates.*, labels.label, CASE WHEN chosen THEN 'chosen' || "
+        "SELECT *, CASE WHEN chosen THEN 'chosen' || "
         "coalesce(', ' || edge || ' of the grid', '') END AS choice "
-        "FROM rates JOIN labels USING (sweep, cell) WHERE ?1 IS NULL OR sweep = ?1 "
+        "FROM rates WHERE ?1 IS NULL OR sweep = ?1 "
         "ORDER BY sweep, variant, label, ratio = 'pure' DESC, CAST(ratio AS REAL) DESC, lr";
     static const struct hy_list_column columns[] = {
         {"sweep", "sweep", HY_UNIT_GROUP},

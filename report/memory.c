@@ -56,37 +56,35 @@ static void add_contexts(struct columns *c, const struct at_context *what, struc
         snprintf(names[0], sizeof names[0], what->name, context);
         snprintf(names[1], sizeof names[1], what->head, context);
         c->list[c->count++] = (struct hy_list_column){names[0], names[1], what->unit};
-        hy_buf_printf(sql,
-                      ", %s((SELECT value FROM slices WHERE slices.run = cells.run AND task = '%s' "
-                      "AND split = '%s' AND slice = 'context=%ld' AND metric = '%s')) AS %s",
-                      what->aggregate, what->task, what->split, context, what->metric, names[0]);
+        hy_buf_printf(
+            sql,
+            ", %s((SELECT value FROM slices WHERE slices.run = labelled.run AND task = '%s' "
+            "AND split = '%s' AND slice = 'context=%ld' AND metric = '%s')) AS %s",
+            what->aggregate, what->task, what->split, context, what->metric, names[0]);
     }
 }
 
 static void write_query(struct columns *c, struct hy_buf *sql)
 {
-    /* Labels join what is grouped, so that they are looked up once per cell. */
-    hy_buf_text(sql,
-                "WITH grouped AS MATERIALIZED (SELECT cells.sweep, cells.cell, variant, ratio, "
-                "linear_layers * 1.0 / layers AS share, max(params) AS params, "
-                "max(state_bytes) AS state_bytes, max(train_bytes) AS train_bytes, "
-                "max(peak_rss_bytes) AS peak_rss_bytes, "
-                "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s");
+    hy_buf_text(sql, "SELECT labelled.sweep, label, variant, ratio, "
+                     "linear_layers * 1.0 / layers AS share, max(params) AS params, "
+                     "max(state_bytes) AS state_bytes, max(train_bytes) AS train_bytes, "
+                     "max(peak_rss_bytes) AS peak_rss_bytes, "
+                     "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s");
     static const char *const facts[] = {"param_bytes", "gradient_bytes", "optimizer_bytes",
                                         "activation_bytes"};
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         hy_buf_printf(sql,
-                      ", max((SELECT value FROM facts WHERE facts.run = cells.run AND "
+                      ", max((SELECT value FROM facts WHERE facts.run = labelled.run AND "
                       "facts.name = '%s')) AS %s",
                       facts[i], facts[i]);
     add_list(c, first, FIRST);
     add_contexts(c, &cache, sql);
     add_list(c, second, SECOND);
     add_contexts(c, &decoding, sql);
-    hy_buf_text(sql, " FROM cells JOIN results USING (run) "
-                     "WHERE ?1 IS NULL OR cells.sweep = ?1 GROUP BY cells.sweep, cells.cell) "
-                     "SELECT * FROM grouped JOIN labels USING (sweep, cell) "
-                     "ORDER BY sweep, variant, label, share DESC");
+    hy_buf_text(sql, " FROM labelled JOIN results USING (run) "
+                     "WHERE ?1 IS NULL OR labelled.sweep = ?1 GROUP BY number "
+                     "ORDER BY labelled.sweep, variant, label, share DESC");
 }
 
 static int fill_columns(struct hy_store *store, const char *sweep, const struct hy_rows *contexts,

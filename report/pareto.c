@@ -1,34 +1,35 @@
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "report/list.h"
 #include "report/table.h"
 
 /* A cell is on its sweep's frontier if no other has more recall in as little cache, or as much
- * recall in less. context: where its cache was measured. */
+ * recall in less. context: where its cache was measured. place: among the points of the plot, where
+ * those of a series stand together. */
 /* clang-format off */
-#define POINTS                                                                                     \
-    "WITH cell AS MATERIALIZED (SELECT ratio_recall.*, label, "                                    \
-    "  (SELECT max(value) FROM json_each(setting, '$.eval.contexts')) AS context "                 \
-    "  FROM ratio_recall JOIN labels USING (sweep, cell) WHERE ?1 IS NULL OR sweep = ?1), "        \
-    "point AS MATERIALIZED ("                                                                      \
-    "  SELECT * FROM cell WHERE recall_test IS NOT NULL AND cache_bytes IS NOT NULL) "             \
-    "SELECT cell.*, "                                                                              \
-    "CASE WHEN (SELECT count(DISTINCT sweep) FROM cell) > 1 THEN sweep || ': ' ELSE '' END || "    \
-    "variant || CASE label WHEN '' THEN '' ELSE ' ' || label END || "                              \
-    "CASE ratio WHEN 'full' THEN ' (full attention)' ELSE '' END AS series, "                      \
-    "CASE WHEN recall_test IS NOT NULL AND cache_bytes IS NOT NULL THEN iif(EXISTS ("              \
-    "  SELECT 1 FROM point WHERE point.sweep = cell.sweep "                                        \
-    "  AND point.cache_bytes <= cell.cache_bytes AND point.recall_test >= cell.recall_test "       \
-    "  AND (point.cache_bytes < cell.cache_bytes OR point.recall_test > cell.recall_test)), "      \
-    "'no', 'yes') "                                                                                \
-    "END AS frontier FROM cell "
+static const char query[] =
+    "WITH cell AS ("
+    "  SELECT *, recall_test IS NOT NULL AND cache_bytes IS NOT NULL AS measured, "
+    "  (SELECT max(value) FROM json_each(setting, '$.eval.contexts')) AS context "
+    "  FROM ratio_recall WHERE ?1 IS NULL OR sweep = ?1), "
+    "compared AS (SELECT *, min(sweep) OVER () <> max(sweep) OVER () AS several_sweeps, "
+    "  max(recall_test) OVER (PARTITION BY sweep, measured ORDER BY cache_bytes "
+    "    GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS best_of_less, "
+    "  max(recall_test) OVER (PARTITION BY sweep, measured, cache_bytes) AS best_of_same "
+    "  FROM cell), "
+    "named AS (SELECT *, "
+    "  CASE WHEN several_sweeps THEN sweep || ': ' ELSE '' END || "
+    "  variant || CASE label WHEN '' THEN '' ELSE ' ' || label END || "
+    "  CASE ratio WHEN 'full' THEN ' (full attention)' ELSE '' END AS series, "
+    "  CASE WHEN measured THEN iif(best_of_less >= recall_test OR best_of_same > recall_test, "
+    "    'no', 'yes') END AS frontier FROM compared) "
+    "SELECT *, row_number() OVER (ORDER BY sweep, ratio = 'full', series, cache_bytes) AS place "
+    "FROM named ORDER BY sweep, cache_bytes IS NULL, cache_bytes, recall_test, variant, label, "
+    "linear_layers DESC";
 /* clang-format on */
-
-static const char by_cache[] = POINTS "ORDER BY sweep, cache_bytes IS NULL, cache_bytes, "
-                                      "recall_test, variant, label, linear_layers DESC";
-static const char by_series[] = POINTS "ORDER BY sweep, ratio = 'full', series, cache_bytes";
 
 static int is_same(const struct hy_rows *rows, int a, int b, const char *name)
 {
@@ -60,13 +61,14 @@ static void add_point(struct hy_plot *plot, const struct hy_rows *rows, int row)
     hy_plot_add_point(plot, &point);
 }
 
-static void add_series(struct hy_plot *plot, const struct hy_rows *rows)
+/* order: rows by their place. */
+static void add_series(struct hy_plot *plot, const struct hy_rows *rows, const int *order)
 {
-    for (int row = 0; row < rows->count; row++) {
-        if (!row || !is_same(rows, row, row - 1, "series"))
-            hy_plot_add_series(plot, HY_SERIES_POINTS, hy_rows_text(rows, row, "series"));
-        if (is_measured(rows, row))
-            add_point(plot, rows, row);
+    for (int i = 0; i < rows->count; i++) {
+        if (!i || !is_same(rows, order[i], order[i - 1], "series"))
+            hy_plot_add_series(plot, HY_SERIES_POINTS, hy_rows_text(rows, order[i], "series"));
+        if (is_measured(rows, order[i]))
+            add_point(plot, rows, order[i]);
     }
 }
 
@@ -114,22 +116,26 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"frontier", "frontier", HY_UNIT_TEXT},
         {0},
     };
-    struct hy_rows points, series = {0};
-    int rc = hy_rows_load(store, by_cache, sweep, &points, e);
+    struct hy_rows rows;
+    int rc = hy_rows_load(store, query, sweep, &rows, e);
     if (rc)
         return rc;
-    rc = hy_rows_load(store, by_series, sweep, &series, e);
-    if (rc)
+    int *order = calloc((size_t)rows.count + 1, sizeof *order);
+    if (!order) {
+        rc = hy_fail_memory(e);
         goto out;
+    }
+    for (int row = 0; row < rows.count; row++)
+        order[hy_rows_count(&rows, row, "place") - 1] = row;
     hy_grid_title(grid, "Recall against cache: mean ± 95 % interval on test data, learning rate "
                         "chosen on validation data");
-    hy_list_fill(grid, &points, columns);
-    set_titles(&grid->plot, &points);
-    add_series(&grid->plot, &series);
-    add_frontiers(&grid->plot, &points);
+    hy_list_fill(grid, &rows, columns);
+    set_titles(&grid->plot, &rows);
+    add_series(&grid->plot, &rows, order);
+    add_frontiers(&grid->plot, &rows);
 out:
-    hy_rows_release(&series);
-    hy_rows_release(&points);
+    free(order);
+    hy_rows_release(&rows);
     return rc;
 }
 

@@ -8,14 +8,17 @@
 #include "report/list.h"
 
 /* base and place: what the cells of one row of the page have in common. A pure model has no place
- * (no full layers to lay out), so it stands in every row of its base. */
+ * (no full layers to lay out), so it stands in every row of its base. family and line number, from
+ * 1, what agrees in base, and in base and place. */
 static const char query[] =
-    "SELECT c.*, labels.label, "
+    "WITH cell AS (SELECT *, "
     "json_remove(setting, '$.mixer.ratio', '$.mixer.placement', '$.mixer.layers', '$.full') "
     "AS base, "
     "CASE ratio WHEN 'pure' THEN NULL ELSE json_array(setting -> '$.mixer.placement', "
     "setting -> '$.mixer.layers', setting -> '$.full') END AS place "
-    "FROM ratio_recall c JOIN labels USING (sweep, cell) WHERE ?1 IS NULL OR sweep = ?1 "
+    "FROM ratio_recall WHERE ?1 IS NULL OR sweep = ?1) "
+    "SELECT *, dense_rank() OVER (ORDER BY sweep, ratio = 'full', variant, base) AS family, "
+    "dense_rank() OVER (ORDER BY sweep, ratio = 'full', variant, base, place) AS line FROM cell "
     "ORDER BY sweep, ratio = 'full', variant, place IS NULL, d_model, layers, label, ratio";
 
 struct pivot {
@@ -26,6 +29,7 @@ struct pivot {
     int ratio_count;
     int *leaders; /* of the page's rows: the first cell that stands there */
     int row_count;
+    int *cells; /* [row_count * ratio_count]: the first cell that belongs there, -1: none */
     int several_sweeps;
 };
 
@@ -61,15 +65,12 @@ static int compare_ratios(const void *a, const void *b)
 
 static void add_columns(struct pivot *p)
 {
-    for (int cell = 0; cell < p->rows->count; cell++) {
-        const char *ratio = text_of(p, cell, "ratio");
-        int i = 0;
-        while (i < p->ratio_count && strcmp(p->ratios[i], ratio) != 0)
-            i++;
-        p->ratios[i] = ratio;
-        p->ratio_count += i == p->ratio_count;
-    }
-    qsort(p->ratios, (size_t)p->ratio_count, sizeof *p->ratios, compare_ratios);
+    for (int cell = 0; cell < p->rows->count; cell++)
+        p->ratios[cell] = text_of(p, cell, "ratio");
+    qsort(p->ratios, (size_t)p->rows->count, sizeof *p->ratios, compare_ratios);
+    for (int i = 0; i < p->rows->count; i++)
+        if (!i || strcmp(p->ratios[i], p->ratios[p->ratio_count - 1]) != 0)
+            p->ratios[p->ratio_count++] = p->ratios[i];
     hy_grid_add_column(p->grid, &p->grid->page, "variant", HY_LEFT);
     for (int i = 0; i < p->ratio_count; i++)
         hy_grid_add_column(p->grid, &p->grid->page, p->ratios[i], HY_RIGHT);
@@ -80,23 +81,71 @@ static int is_full(const struct pivot *p, int cell)
     return !strcmp(text_of(p, cell, "ratio"), "full");
 }
 
-/* Whether a cell stands in the row that `leader` began. */
-static int belongs(const struct pivot *p, int cell, int leader)
+static int has_place(const struct pivot *p, int cell)
 {
-    return is_same(p, cell, leader, "sweep") && is_same(p, cell, leader, "variant") &&
-           is_same(p, cell, leader, "base") && is_full(p, cell) == is_full(p, leader) &&
-           (!hy_rows_text(p->rows, cell, "place") || is_same(p, cell, leader, "place"));
+    return hy_rows_text(p->rows, cell, "place") != NULL;
 }
 
-static void add_rows(struct pivot *p)
+/* The rows of a page as they come to be. Numbers of rows, from 0; -1: none. */
+struct layout {
+    int *by_line;   /* [line]: the row of that line */
+    int *by_family; /* [family]: the last row of that family */
+    int *before;    /* [row]: the one before it in its family */
+};
+
+static void add_row(struct pivot *p, struct layout *l, int cell)
 {
-    for (int cell = 0; cell < p->rows->count; cell++) {
-        int row = 0;
-        while (row < p->row_count && !belongs(p, cell, p->leaders[row]))
-            row++;
-        if (row == p->row_count)
-            p->leaders[p->row_count++] = cell;
+    const long family = hy_rows_count(p->rows, cell, "family");
+    const long line = hy_rows_count(p->rows, cell, "line");
+    /* Cells with a place come first: they have begun all rows that a pure one stands in. */
+    if ((has_place(p, cell) ? l->by_line[line] : l->by_family[family]) >= 0)
+        return;
+    l->by_line[line] = p->row_count;
+    l->before[p->row_count] = l->by_family[family];
+    l->by_family[family] = p->row_count;
+    p->leaders[p->row_count++] = cell;
+}
+
+static void place_cell(struct pivot *p, const struct layout *l, int cell)
+{
+    const char *ratio = text_of(p, cell, "ratio");
+    const char *const *column =
+        bsearch(&ratio, p->ratios, (size_t)p->ratio_count, sizeof *p->ratios, compare_ratios);
+    const int alone = has_place(p, cell);
+    int row = alone ? l->by_line[hy_rows_count(p->rows, cell, "line")]
+                    : l->by_family[hy_rows_count(p->rows, cell, "family")];
+    for (; row >= 0; row = alone ? -1 : l->before[row]) {
+        int *there = &p->cells[row * p->ratio_count + (int)(column - p->ratios)];
+        if (*there < 0)
+            *there = cell;
     }
+}
+
+static int add_rows(struct pivot *p, struct hy_err *e)
+{
+    const size_t count = (size_t)p->rows->count + 1;
+    int *numbers = malloc(3 * count * sizeof *numbers);
+    if (!numbers)
+        return hy_fail_memory(e);
+    memset(numbers, -1, 3 * count * sizeof *numbers);
+    struct layout l = {numbers, numbers + count, numbers + 2 * count};
+    for (int cell = 0; cell < p->rows->count; cell++)
+        add_row(p, &l, cell);
+    const size_t slots = (size_t)p->row_count * (size_t)p->ratio_count + 1;
+    p->cells = malloc(slots * sizeof *p->cells);
+    if (p->cells) {
+        memset(p->cells, -1, slots * sizeof *p->cells);
+        for (int cell = 0; cell < p->rows->count; cell++)
+            place_cell(p, &l, cell);
+    }
+    free(numbers);
+    return p->cells ? HY_OK : hy_fail_memory(e);
+}
+
+/* The cell that stands there on the page, or -1. */
+static int find_cell(const struct pivot *p, int row, int column)
+{
+    return p->cells[row * p->ratio_count + column - 1];
 }
 
 static void print_score(const struct pivot *p, int cell, char *text, size_t size)
@@ -153,16 +202,6 @@ static void print_head(const struct pivot *p, int row, char *head, size_t size)
              is_full(p, leader) ? " (full attention)" : "");
 }
 
-/* The cell that stands there on the page, or -1. */
-static int find_cell(const struct pivot *p, int row, int column)
-{
-    for (int cell = 0; cell < p->rows->count; cell++)
-        if (!strcmp(text_of(p, cell, "ratio"), p->ratios[column - 1]) &&
-            belongs(p, cell, p->leaders[row]))
-            return cell;
-    return -1;
-}
-
 static void set_cell(const struct pivot *p, int row, int column)
 {
     const char *ratio = p->ratios[column - 1];
@@ -182,10 +221,8 @@ static void set_cell(const struct pivot *p, int row, int column)
     add_notes(p, cell, row, column);
 }
 
-static void fill_page(struct pivot *p)
+static void fill_page(const struct pivot *p)
 {
-    add_columns(p);
-    add_rows(p);
     for (int row = 0; row < p->row_count; row++) {
         char head[512];
         hy_grid_add_row(p->grid, &p->grid->page);
@@ -266,10 +303,15 @@ int hy_ratio_fill(struct hy_store *store, const char *sweep, const struct hy_rat
     for (int cell = 1; cell < rows.count; cell++)
         p.several_sweeps |= !is_same(&p, 0, cell, "sweep");
     hy_grid_title(grid, metric->title);
+    add_columns(&p);
+    rc = add_rows(&p, e);
+    if (rc)
+        goto out;
     fill_page(&p);
     fill_data(&p);
     fill_plot(&p);
 out:
+    free(p.cells);
     free(p.leaders);
     free(p.ratios);
     hy_rows_release(&rows);

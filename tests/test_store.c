@@ -42,12 +42,12 @@ static void public_views_keep_their_columns(void **state)
         {"progress", "run name status reason attempts host rank started ended step steps "
                      "tokens_per_s updated left_s"},
         {"rates", "sweep cell variant ratio lr runs n diverged failed open recall_valid ppl_valid "
-                  "chosen edge pruned"},
+                  "chosen edge pruned label"},
         {"cells", "sweep run cell setting"},
         {"ratio_recall",
          "sweep variant ratio placement linear_layers full_layers d_model layers heads lr lr_edge "
          "n recall_test recall_test_ci95 ppl_test ppl_test_ci95 cache_bytes runs failed open "
-         "failure cell setting pruned"},
+         "failure cell setting pruned label"},
     };
     struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
     for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
