@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -281,6 +282,7 @@ static void unusable_files_are_refused_by_name(void **unused)
     } cases[] = {
         {"{\"path\":\"absent.txt\"}", {"test.json: ", "absent.txt", "No such file"}},
         {"{\"path\":\"/\"}", {"test.json: ", "/ is no regular file", "text"}},
+        {"{\"path\":\"pipe\"}", {"test.json: ", "pipe is no regular file", "text"}},
         {"{\"path\":\"empty.txt\"}", {"test.json: ", "empty.txt", "empty"}},
         {"{\"path\":\"corpus.txt\"}", {"valid split of corpus.txt", "50 bytes", "needs 65"}},
         {"{\"path\":\"corpus.txt\",\"valid\":\"other.txt\"}",
@@ -292,6 +294,7 @@ static void unusable_files_are_refused_by_name(void **unused)
     write_file("corpus.txt", bytes, sizeof bytes);
     write_file("other.txt", bytes, 64);
     write_file("empty.txt", bytes, 0);
+    assert_int_equal(mkfifo("pipe", 0600), 0); /* nobody writes to it */
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         struct hy_err e;
         void *state = NULL;

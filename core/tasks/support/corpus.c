@@ -17,7 +17,7 @@ int hy_corpus_open(const struct hy_value *options, const char *key, const char *
     char place[512];
     hy_mark_text(hy_value_get(options, key)->mark, place, sizeof place);
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* nor wait at a pipe */
     if (fd < 0 || fstat(fd, &info)) {
         const int rc = hy_fail_errno(e, HY_E_USAGE, "%stask %s: cannot read %s", place, task, path);
         if (fd >= 0)
