@@ -2,7 +2,7 @@
  * command does when nothing fails. After a sweep the database is sound, and the same sweep again
  * completes it. Under sanitizers: no leak and no crash.
  *
- *     test_failures [all]     all: every call instead of some of each kind
+ *     test_failures [N | all]     N times as many calls of each kind as usual, or every one
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 #include "tests/inject/program.h"
 #include "tests/support/results.h"
 
-static int all; /* calls are tried */
+static long often = 1; /* that many times the usual tries; 0: every call */
 
 /* Measures the processor's speed, which takes longer than all else here. */
 double __wrap_hy_gemm_peak(int precision);
@@ -83,7 +83,7 @@ static void run_sweep(void)
 /* From one call that fails to the next, where tries of them are enough. */
 static long stride(long calls, long tries)
 {
-    return all || calls <= tries ? 1 : calls / tries;
+    return often && calls > tries * often ? calls / (tries * often) : 1;
 }
 
 /* ---- Sweeps ---- */
@@ -244,7 +244,8 @@ int main(int argc, char **argv)
     };
     if (argc > 1 && !strcmp(argv[1], "trial")) /* started by a rank of a sweep below */
         return hylas_main(argc, argv);
-    all = argc > 1 && !strcmp(argv[1], "all");
+    if (argc > 1) /* "all" is 0 */
+        often = atol(argv[1]);
     inject_install();
     return cmocka_run_group_tests(tests, results_enter, results_leave);
 }
