@@ -1,27 +1,16 @@
-/* coordinator.h - what rank 0 does beside its own training: hands out runs, longest first, writes
- * what comes back to the store, and tells how far the sweep is. Local, but for the messages it
- * sends. */
+/* coordinator.h - what rank 0 does beside its own training: hands out runs, longest first, hears
+ * what the ranks say of them, takes them back from ranks that are lost. What becomes of the runs is
+ * the ledger's (runner/ledger.h). Local, but for the messages it sends. */
 #ifndef HY_RUNNER_COORDINATOR_H
 #define HY_RUNNER_COORDINATOR_H
 
-#include "db/store.h"
+#include "runner/ledger.h"
 #include "runner/message.h"
-#include "runner/plan.h"
 
 struct hy_coordinator;
 
-/* All pointers are borrowed and outlive the coordinator. */
-struct hy_assignment {
-    struct hy_store *store;
-    int64_t sweep; /* in the store */
-    const struct hy_plan *plan;
-    const char *database; /* path of the store; checkpoints lie in <database>.ckpt */
-    const char *version;  /* of the program */
-    double patience;      /* seconds of silence after which a rank counts as lost */
-};
-
-/* Registers the plan's runs in the store. */
-int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a,
+/* patience: seconds of silence after which a rank counts as lost. */
+int hy_coordinator_new(struct hy_comm *comm, const struct hy_assignment *a, double patience,
                        struct hy_coordinator **out, struct hy_err *e);
 void hy_coordinator_free(struct hy_coordinator *c); /* accepts NULL */
 

@@ -6,10 +6,7 @@
  *                         end R            payload: status, newline, reason
  *                         stopping         was told to stop by a signal
  *                         alive            now and then, lest it be taken for dead
- *   coordinator -> rank   train R          payload: {"run":R,"config":{...},"key":"...",
- *                                          "checkpoint":"...","until":N}; key: by which rank 0
- *                                          knows it; until: where it pauses, absent: nowhere.
- *                                          A list of these: a gang, which trains in one child
+ *   coordinator -> rank   train R          payload: an order (runner/order.h)
  *                         stop             interrupt what runs, start nothing
  *                         abandon          its run is another rank's now: forget it, ask again
  *                         alive            now and then, lest it be taken for dead
@@ -17,7 +14,7 @@
 #ifndef HY_RUNNER_MESSAGE_H
 #define HY_RUNNER_MESSAGE_H
 
-#include "core/base/value.h"
+#include "core/base/buf.h"
 #include "runner/comm.h"
 
 struct hy_message {
@@ -31,9 +28,5 @@ int hy_message_send(struct hy_comm *comm, int to, const char *verb, int run, con
                     size_t size, struct hy_err *e);
 /* bytes must outlive *out. */
 int hy_message_parse(const struct hy_buf *bytes, struct hy_message *out, struct hy_err *e);
-
-/* The payload of "train" as a list of orders, one for each run, whose entries are then of their
- * types. The caller frees. */
-int hy_order_parse(const char *json, struct hy_value **out, struct hy_err *e);
 
 #endif

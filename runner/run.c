@@ -74,9 +74,8 @@ static int open_head(const struct hy_run_request *request, struct hy_comm *comm,
                                                         .sweep = sweep,
                                                         .plan = &h->plan,
                                                         .database = h->database,
-                                                        .version = request->version,
-                                                        .patience = request->patience},
-                                &h->coordinator, e);
+                                                        .version = request->version},
+                                request->patience, &h->coordinator, e);
     if (!rc)
         hy_verbose("sweep %s: %d runs on %d ranks into %s", h->sweep.name, h->plan.count,
                    hy_comm_size(comm), h->database);

@@ -11,7 +11,7 @@
 
 #include "core/base/option.h"
 #include "core/trial/trial.h"
-#include "runner/message.h"
+#include "runner/order.h"
 
 struct listener {
     const struct hy_service *service;

@@ -9,7 +9,7 @@
 #define HY_LOCAL_RANK "HYLAS_LOCAL_RANK"
 
 struct hy_service {
-    const char *order;        /* JSON, as rank 0 wrote it (runner/message.h) */
+    const char *order;        /* JSON, as rank 0 wrote it (runner/order.h) */
     const volatile int *stop; /* as in core/trial/trial.h */
     int rows_fd;              /* rows go there as JSON lines */
     int owns_process;         /* the process's memory is the run's: measured, and limited */

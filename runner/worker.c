@@ -12,6 +12,7 @@
 #include "core/base/row.h"
 #include "core/base/option.h"
 #include "runner/child.h"
+#include "runner/order.h"
 #include "runner/stop.h"
 #include "runner/verdict.h"
 

@@ -4,6 +4,7 @@
 
 #include "runner/comm_kind.h"
 #include "runner/coordinator.h"
+#include "runner/order.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { END = 30 };
@@ -112,13 +113,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_store();
     }
     fuzz_require(!hy_comm_self_open(&comm, &e), e.text);
-    const struct hy_assignment assignment = {.store = store,
-                                             .sweep = sweep_id,
-                                             .plan = &plan,
-                                             .database = database,
-                                             .version = "1",
-                                             .patience = 1e9};
-    fuzz_require(!hy_coordinator_new(comm, &assignment, &c, &e), e.text);
+    const struct hy_assignment assignment = {
+        .store = store, .sweep = sweep_id, .plan = &plan, .database = database, .version = "1"};
+    fuzz_require(!hy_coordinator_new(comm, &assignment, 1e9, &c, &e), e.text);
     const char *at = (const char *)data, *const end = at + size;
     int goes_on = 1;
     while (goes_on && at < end) {
