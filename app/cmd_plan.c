@@ -66,13 +66,12 @@ static int note_status(void *context, int columns, const char *const *names,
     return HY_OK;
 }
 
-/* Reads statuses and the speed of earlier runs. */
-static int read_database(const struct request *r, const struct hy_sweep *sweep, struct statuses *s,
-                         double *seconds_per_flop, struct hy_err *e)
+/* Reads statuses, and tells the plan's times by earlier runs. */
+static int read_database(const struct request *r, const struct hy_sweep *sweep,
+                         struct hy_plan *plan, struct statuses *s, struct hy_err *e)
 {
     struct hy_store *store = NULL;
     char *path = NULL;
-    *seconds_per_flop = 0;
     if (asprintf(&path, "%s%s", r->database ? r->database : sweep->name, r->database ? "" : ".db") <
         0)
         return hy_fail_memory(e);
@@ -80,7 +79,7 @@ static int read_database(const struct request *r, const struct hy_sweep *sweep, 
     if (!rc)
         rc = hy_store_query(store, "SELECT key, status FROM results", 0, NULL, note_status, s, e);
     if (!rc)
-        rc = hy_store_seconds_per_flop(store, seconds_per_flop, e);
+        rc = hy_plan_time(plan, store, e);
     hy_store_close(store);
     free(path);
     return rc;
@@ -284,7 +283,6 @@ static int make_plan(const struct request *r, struct hy_err *e)
     struct hy_sweep sweep = {0};
     struct hy_plan plan = {0};
     struct statuses statuses = {0};
-    double seconds_per_flop;
     int rc = hy_sweep_load(r->sweep, r->sets.items, r->sets.count, &sweep, e);
     if (!rc)
         rc = hy_plan_make(&sweep, &plan, e);
@@ -293,9 +291,7 @@ static int make_plan(const struct request *r, struct hy_err *e)
     if (!rc)
         rc = init_statuses(&statuses, &plan, e);
     if (!rc)
-        rc = read_database(r, &sweep, &statuses, &seconds_per_flop, e);
-    if (!rc)
-        rc = hy_plan_time(&plan, seconds_per_flop, e);
+        rc = read_database(r, &sweep, &plan, &statuses, e);
     if (!rc)
         rc = print_plan(r, &plan, &statuses, e);
     release_statuses(&statuses);
@@ -345,7 +341,7 @@ const struct hy_command hy_command_plan = {
             "  --set PATH=VALUE    sets a value, such as train.steps=100; repeatable\n\n"
             "state: cache of one sequence at context 1; cache: at the largest of eval.contexts;\n"
             "memory: what training takes; gang: runs of a number train together. Times come from\n"
-            "the database's finished runs, else from the speed of a matrix product here, of which\n"
-            "half is taken to be reached.\n",
+            "the database's finished runs of the same precision on such a device, else from the\n"
+            "speed of a matrix product here, of which half is taken to be reached.\n",
     .run = run,
 };

@@ -73,8 +73,10 @@ int hy_store_flush(struct hy_store *s, struct hy_err *e);
 /* Shows that the writer lives: called about once a second. See hy_lock_stamp. */
 void hy_store_beat(const struct hy_store *s);
 
-/* Mean seconds per FLOP of finished runs (the estimate of a plan), 0 when there are none. */
-int hy_store_seconds_per_flop(struct hy_store *s, double *seconds, struct hy_err *e);
+/* Mean seconds per FLOP of finished runs of that train.precision, 0 where there are none. device:
+ * "cpu", "cuda", or NULL: any. */
+int hy_store_seconds_per_flop(struct hy_store *s, const char *precision, const char *device,
+                              double *seconds, struct hy_err *e);
 
 /* ---- Reading ---- */
 

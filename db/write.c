@@ -51,7 +51,9 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
     [SWEEP_UP_RUNS] = "UPDATE run SET status = 'interrupted', ended = updated, "
                       "reason = 'the sweep ended without a word' WHERE status = 'running'",
     [SECONDS_PER_FLOP] = "SELECT sum(wall_s) / sum(flops_per_token * tokens) FROM results "
-                         "WHERE status = 'done' AND wall_s > 0 AND flops_per_token * tokens > 0",
+                         "WHERE status = 'done' AND wall_s > 0 AND flops_per_token * tokens > 0 "
+                         "AND coalesce(json_extract(config, '$.train.precision'), 'float32') = ?1 "
+                         "AND (?2 IS NULL OR (coalesce(device, 'cpu') = 'cpu') = (?2 = 'cpu'))",
 };
 
 static double now(void)
@@ -275,10 +277,15 @@ int hy_store_sweep_up(struct hy_store *s, struct hy_err *e)
     return rc ? rc : hy_store_flush(s, e);
 }
 
-int hy_store_seconds_per_flop(struct hy_store *s, double *seconds, struct hy_err *e)
+int hy_store_seconds_per_flop(struct hy_store *s, const char *precision, const char *device,
+                              double *seconds, struct hy_err *e)
 {
     sqlite3_stmt *statement = get_statement(s, SECONDS_PER_FLOP);
     int rc = HY_OK;
+    if (statement) {
+        sqlite3_bind_text(statement, 1, precision, -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 2, device, -1, SQLITE_STATIC);
+    }
     if (statement && sqlite3_step(statement) == SQLITE_ROW)
         *seconds = sqlite3_column_double(statement, 0);
     else

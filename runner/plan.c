@@ -164,16 +164,38 @@ int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
 /* The share of a matrix product's speed that training small models reaches, roughly. */
 static const double usual_share = 0.5;
 
-int hy_plan_time(struct hy_plan *p, double seconds_per_flop, struct hy_err *e)
+static int measure(enum hy_precision p, double *seconds_per_flop, struct hy_err *e)
 {
-    if (seconds_per_flop <= 0) {
-        hy_gemm_set_threads(1);
-        const double peak = hy_gemm_peak(HY_PRECISION_FLOAT32);
-        if (peak <= 0)
-            return hy_fail_memory(e);
-        seconds_per_flop = 1 / (usual_share * peak);
-    }
-    for (int i = 0; i < p->count; i++)
-        p->runs[i].seconds = p->runs[i].estimate.total_flops * seconds_per_flop;
+    hy_gemm_set_threads(1);
+    /* A device may know a precision that this processor does not. */
+    const double peak = hy_gemm_peak(hy_gemm_check(p, NULL) ? HY_PRECISION_FLOAT32 : p);
+    if (peak <= 0)
+        return hy_fail_memory(e);
+    *seconds_per_flop = 1 / (usual_share * peak);
     return HY_OK;
+}
+
+int hy_plan_time(struct hy_plan *p, struct hy_store *store, struct hy_err *e)
+{
+    static const char *const kinds[] = {NULL, "cpu", "cuda"}; /* NULL: run.device is auto */
+    enum { KINDS = sizeof kinds / sizeof *kinds };
+    double known[HY_PRECISION_TF32 + 1][KINDS] = {{0}}; /* seconds per FLOP */
+    int rc = HY_OK;
+    for (int i = 0; !rc && i < p->count; i++) {
+        struct hy_plan_run *run = &p->runs[i];
+        const enum hy_precision precision = run->config.train.precision;
+        if (run->estimate.total_flops <= 0) /* it trains nothing */
+            continue;
+        size_t kind = KINDS - 1;
+        while (kind && strncmp(run->config.run.device, kinds[kind], strlen(kinds[kind])) != 0)
+            kind--;
+        double *seconds_per_flop = &known[precision][kind];
+        if (!*seconds_per_flop)
+            rc = hy_store_seconds_per_flop(store, hy_precision_name(precision), kinds[kind],
+                                           seconds_per_flop, e);
+        if (!rc && !*seconds_per_flop)
+            rc = measure(precision, seconds_per_flop, e);
+        run->seconds = run->estimate.total_flops * *seconds_per_flop;
+    }
+    return rc;
 }

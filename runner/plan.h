@@ -3,6 +3,7 @@
 #define HY_RUNNER_PLAN_H
 
 #include "core/trial/trial.h"
+#include "db/store.h"
 #include "runner/sweep.h"
 
 struct hy_plan_run {
@@ -25,8 +26,9 @@ void hy_plan_release(struct hy_plan *p);
 
 /* Fills in the estimates, which also shows whether the tasks' data can be opened. */
 int hy_plan_estimate(struct hy_plan *p, struct hy_err *e);
-/* Fills in the times. seconds_per_flop: of earlier runs; 0: measured on the spot from a matrix
- * product, of whose speed training is taken to reach half. */
-int hy_plan_time(struct hy_plan *p, double seconds_per_flop, struct hy_err *e);
+/* Fills in the times, from the store's finished runs of the same precision on the same kind of
+ * device. Where there are none: from a matrix product, measured on the spot, of whose speed
+ * training is taken to reach half. */
+int hy_plan_time(struct hy_plan *p, struct hy_store *store, struct hy_err *e);
 
 #endif

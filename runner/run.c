@@ -49,7 +49,6 @@ static int open_head(const struct hy_run_request *request, struct hy_comm *comm,
                      struct hy_err *e)
 {
     int64_t sweep;
-    double seconds_per_flop;
     int rc = hy_sweep_load(request->sweep, request->sets, request->set_count, &h->sweep, e);
     if (rc)
         return rc;
@@ -62,9 +61,7 @@ static int open_head(const struct hy_run_request *request, struct hy_comm *comm,
     if (!rc)
         rc = hy_store_open(h->database, HY_STORE_WRITE, &h->store, e);
     if (!rc)
-        rc = hy_store_seconds_per_flop(h->store, &seconds_per_flop, e);
-    if (!rc)
-        rc = hy_plan_time(&h->plan, seconds_per_flop, e);
+        rc = hy_plan_time(&h->plan, h->store, e);
     if (!rc)
         rc =
             hy_store_add_sweep(h->store, h->sweep.name, h->sweep.text, request->version, &sweep, e);

@@ -483,29 +483,50 @@ static void a_database_in_a_read_only_folder_can_be_read(void **state)
     shell("chmod -R u+w .");
 }
 
-static double seconds_per_flop(struct hy_store *s)
+static double seconds_per_flop(struct hy_store *s, const char *precision, const char *device)
 {
     double seconds = -1;
-    RESULTS_CHECK(hy_store_seconds_per_flop(s, &seconds, &e_));
+    RESULTS_CHECK(hy_store_seconds_per_flop(s, precision, device, &seconds, &e_));
     return seconds;
 }
 
-static void speed_is_time_over_work_of_finished_runs(void **state)
+/* A run that took that long for 50 FLOPs. */
+static int64_t add_timed(struct hy_store *s, const struct results_run *run, double seconds)
+{
+    const int64_t id = results_add(s, results_sweep(s, "a"), run);
+    results_fact(s, id, "wall_s", seconds);
+    results_fact(s, id, "flops_per_token", 10);
+    results_fact(s, id, "tokens", 5);
+    return id;
+}
+
+static void speed_is_time_over_work_of_finished_runs_by_precision_and_device(void **state)
 {
     (void)state;
     struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
-    assert_true(seconds_per_flop(s) == 0);
-    const int64_t sweep = results_sweep(s, "a");
+    assert_true(seconds_per_flop(s, "float32", NULL) == 0);
     static const char *const statuses[] = {"done", "done", "failed"};
-    for (int seed = 0; seed < 3; seed++) {
-        const struct results_run run = {
-            .variant = "gla", .ratio = "pure", .seed = seed, .status = statuses[seed]};
-        const int64_t id = results_add(s, sweep, &run);
-        results_fact(s, id, "wall_s", 1 + seed);
-        results_fact(s, id, "flops_per_token", 10);
-        results_fact(s, id, "tokens", 5);
-    }
-    assert_true(fabs(seconds_per_flop(s) - 0.03) < 1e-12);
+    for (int seed = 0; seed < 3; seed++)
+        add_timed(s,
+                  &(struct results_run){
+                      .variant = "gla", .ratio = "pure", .seed = seed, .status = statuses[seed]},
+                  1 + seed);
+    struct results_run other = {.variant = "gla", .ratio = "1:1", .status = "done"};
+    const struct hy_row device = {.type = HY_ROW_FACT, .name = "device", .text = "NVIDIA"};
+    RESULTS_CHECK(hy_store_row(s, add_timed(s, &other, 0.03), &device, &e_));
+    other.seed = 1;
+    add_timed(s, &other, 0.5);
+    RESULTS_CHECK(hy_store_flush(s, &e_));
+    hy_store_close(s);
+    shell("sqlite3 x.db \"UPDATE run SET config = json_set(config, '$.train.precision', 'bf16') "
+          "WHERE ratio = '1:1'\"");
+    s = results_open("x.db", HY_STORE_READ);
+    assert_true(fabs(seconds_per_flop(s, "float32", NULL) - 0.03) < 1e-12);
+    assert_true(fabs(seconds_per_flop(s, "float32", "cpu") - 0.03) < 1e-12);
+    assert_true(seconds_per_flop(s, "float32", "cuda") == 0);
+    assert_true(fabs(seconds_per_flop(s, "bf16", NULL) - 0.0053) < 1e-12);
+    assert_true(fabs(seconds_per_flop(s, "bf16", "cpu") - 0.01) < 1e-12);
+    assert_true(fabs(seconds_per_flop(s, "bf16", "cuda") - 0.0006) < 1e-12);
     hy_store_close(s);
 }
 
@@ -535,7 +556,7 @@ int main(void)
         LAW(an_older_schema_is_brought_up_to_date_and_keeps_its_rows),
         LAW(a_reader_understands_an_older_schema_and_leaves_it_alone),
         LAW(a_database_in_a_read_only_folder_can_be_read),
-        LAW(speed_is_time_over_work_of_finished_runs),
+        LAW(speed_is_time_over_work_of_finished_runs_by_precision_and_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
