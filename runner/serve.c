@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/option.h"
@@ -16,7 +17,9 @@
 struct listener {
     const struct hy_service *service;
     struct hy_buf line;
-    int failed; /* a row was lost: none follows it, so that the run is not taken for done */
+    int failed;         /* a row was lost: none follows it, so that the run is not taken for done */
+    int count, running; /* members of the gang; those that have not ended */
+    double shared, each_cpu; /* processor time shared out so far; what each one running got of it */
 };
 
 static void write_row(struct listener *l, const struct hy_row *row)
@@ -47,15 +50,33 @@ static double peak_bytes(void)
     return 1024 * kilobytes;
 }
 
+static void write_fact(struct listener *l, int member, const char *name, double value)
+{
+    write_row(
+        l, &(struct hy_row){.type = HY_ROW_FACT, .name = name, .member = member, .value = value});
+}
+
+/* Processor time since the last end goes to all who ran, in equal shares, so that the members' add
+ * up to the gang's. That of a run alone is the rank's to tell, from the end of the process. */
+static void tell_cpu(struct listener *l, int member)
+{
+    const double now = (double)clock() / CLOCKS_PER_SEC;
+    l->each_cpu += (now - l->shared) / (l->running ? l->running : 1);
+    l->shared = now;
+    l->running--;
+    if (l->count > 1)
+        write_fact(l, member, "cpu_s", l->each_cpu);
+}
+
 static void emit(void *context, const struct hy_row *row)
 {
     struct listener *l = context;
-    const double peak = row->type == HY_ROW_END && l->service->owns_process ? peak_bytes() : 0;
-    if (peak > 0)
-        write_row(l, &(struct hy_row){.type = HY_ROW_FACT,
-                                      .name = "peak_rss_bytes",
-                                      .member = row->member,
-                                      .value = peak});
+    if (row->type == HY_ROW_END && l->service->owns_process) {
+        const double peak = peak_bytes();
+        if (peak > 0)
+            write_fact(l, row->member, "peak_rss_bytes", peak);
+        tell_cpu(l, row->member);
+    }
     write_row(l, row);
 }
 
@@ -107,7 +128,7 @@ static int read_order(const struct hy_value *order, struct hy_config *config,
 static int serve(const struct hy_service *s, struct hy_value *const *items, int count,
                  struct hy_err *e)
 {
-    struct listener listener = {.service = s};
+    struct listener listener = {.service = s, .count = count, .running = count};
     struct hy_config *configs = calloc((size_t)count, sizeof *configs);
     struct hy_trial_order *orders = calloc((size_t)count, sizeof *orders);
     const char *local = getenv(HY_LOCAL_RANK);

@@ -31,7 +31,7 @@ struct part {
     int lost;               /* a row was, so it cannot count as done */
     struct hy_buf rows;     /* complete lines, to be sent */
     struct hy_buf progress; /* the last progress line */
-    int measured_rss;
+    int measured_rss, measured_cpu;
     char end[32];     /* name of the end row, "" before it came */
     char reason[512]; /* its text */
 };
@@ -215,8 +215,10 @@ static void take_line(struct hy_worker *w, char *line)
         part->progress.size = 0;
         to = &part->progress;
     }
-    if (row.type == HY_ROW_FACT && !strcmp(row.name, "peak_rss_bytes"))
-        part->measured_rss = 1;
+    if (row.type == HY_ROW_FACT) {
+        part->measured_rss |= !strcmp(row.name, "peak_rss_bytes");
+        part->measured_cpu |= !strcmp(row.name, "cpu_s");
+    }
     if (row.type == HY_ROW_END && part->lost) {
         hy_verbose("run %d says %s, but a row is lost", part->run + 1, row.name);
     } else if (row.type == HY_ROW_END) {
@@ -288,15 +290,17 @@ static int send_results(struct hy_worker *w, struct hy_err *e)
 
 /* ---- The end of a child ---- */
 
-/* What the operating system accounted to the child: its processor time is no single member's. */
+/* What the operating system accounted to the child, where it has not told that itself; of a gang's
+ * processor time a member has its share. */
 static void add_usage(struct hy_worker *w, struct part *part)
 {
     const struct rusage *u = &w->child.usage;
     const double cpu = (double)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) +
                        1e-6 * (double)(u->ru_utime.tv_usec + u->ru_stime.tv_usec);
-    if (w->count == 1)
-        hy_row_encode(&(struct hy_row){.type = HY_ROW_FACT, .name = "cpu_s", .value = cpu},
-                      &part->rows);
+    if (!part->measured_cpu)
+        hy_row_encode(
+            &(struct hy_row){.type = HY_ROW_FACT, .name = "cpu_s", .value = cpu / w->count},
+            &part->rows);
     /* A child that died had no time to report its peak. The system's figure may include the rank's
      * own memory, from the moment between fork and exec. */
     if (!part->measured_rss && u->ru_maxrss)

@@ -123,6 +123,9 @@ sed '/weight_decay/d' usual.yaml >sweep.yaml
 # Stopped in the middle, each member goes on alone or in another gang.
 long=(--set train.steps=10000 --set eval.every=2500)
 sweep 0 long.db "${long[@]}" --set run.gang=4
+# So are processor times: one thread had no more of the processor than time passed.
+expect "processor times" "$(ask long.db "SELECT count(*), sum(value) < sum(wall_s) + 1
+    FROM results JOIN facts f USING (run) WHERE f.name = 'cpu_s' AND value > 0")" "4|1"
 for after in 1 3; do
     begin "stopped$after.db" 400 "${long[@]}" --set run.gang=4
     kill -TERM $pid
