@@ -215,6 +215,8 @@ template <typename T> T max(T a, T b)
 
 /* ---- The runtime ---- */
 
+#define CUDART_VERSION 12000
+
 enum cudaError_t {
     cudaSuccess,
     cudaErrorInvalidValue,
@@ -222,12 +224,13 @@ enum cudaError_t {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidConfiguration = 9,
-    cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorUnknown = 999
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum { cudaStreamNonBlocking = 1, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 
 using cudaStream_t = struct hy_emulated_stream *;
 using cudaEvent_t = struct hy_emulated_event *;
@@ -284,7 +287,8 @@ namespace hy_emulator
 cudaError_t allow_shared(const void *kernel, cudaFuncAttribute attribute, int bytes);
 cudaError_t launch(const cudaLaunchConfig_t &config, const void *kernel,
                    std::function<void()> body);
-/* Does the work now or, while the stream is captured, when the graph is launched. */
+/* Work for when somebody waits for the stream or, while it is captured, for launches of the graph.
+ */
 void enqueue(cudaStream_t stream, std::function<void()> work);
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body);
 
@@ -294,6 +298,16 @@ template <typename... P>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value)
 {
     return hy_emulator::allow_shared((const void *)kernel, attribute, value);
+}
+
+struct cudaFuncAttributes {
+    int binaryVersion;
+};
+template <typename... P>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, void (*)(P...))
+{
+    *attributes = {90};
+    return cudaSuccess;
 }
 
 template <typename... P, typename... A>
