@@ -12,9 +12,10 @@
 #include <string.h>
 
 #include "core/ops/registry.h"
+#include "tests/support/device_program.h"
 #include "tests/wide.h"
 
-enum { SKIPPED = 77, GANG = 3, WIDE = 100, MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS };
+enum { GANG = 3, WIDE = 100, MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS };
 
 static const int sizes[][2] = {{2, 19}, {2, 150}}; /* batch, tokens */
 
@@ -22,11 +23,7 @@ static const int sizes[][2] = {{2, 19}, {2, 150}}; /* batch, tokens */
 static const double limits[] = {
     [HY_PRECISION_FLOAT32] = 1e-5, [HY_PRECISION_BF16] = 3e-2, [HY_PRECISION_TF32] = 3e-3};
 
-/* What the command line asks for. */
-static struct {
-    enum hy_precision precision;
-    int is_short, first; /* first: of the operators in argv */
-} asked = {HY_PRECISION_FLOAT32, 0, 1};
+static struct device_program self = {.name = "cuda", .kind = "OPERATOR"};
 
 /* An operator's example, built and planned somewhere, and the tensors that it results in. */
 struct subject {
@@ -38,8 +35,7 @@ struct subject {
 
 static void stop(const char *what, const struct hy_err *e)
 {
-    fprintf(stderr, "cuda: %s: %s\n", what, e->text);
-    exit(1);
+    device_program_stop(&self, what, e);
 }
 
 /* Replica r of a gang that begins with replica `first` draws what replica first + r would alone. */
@@ -111,7 +107,7 @@ static int open_subject(struct subject *s, const struct hy_op_kind *kind, int in
         .batch = size[0],
         .tokens = size[1],
         .mode = HY_TRAIN,
-        .precision = device ? asked.precision : HY_PRECISION_FLOAT32,
+        .precision = device ? self.precision : HY_PRECISION_FLOAT32,
     };
     struct hy_tensor *y[HY_MAX_OUTPUTS], *dy[HY_MAX_OUTPUTS];
     struct hy_err e = {0};
@@ -261,7 +257,7 @@ static int check_example(const struct hy_op_kind *kind, int index, const int *si
 
 static void check_kind(const struct hy_op_kind *kind, struct hy_device *device, struct verdict *v)
 {
-    for (size_t n = 0; n < (asked.is_short ? 1 : sizeof sizes / sizeof *sizes); n++) {
+    for (size_t n = 0; n < (self.is_short ? 1 : sizeof sizes / sizeof *sizes); n++) {
         for (int index = 0; check_example(kind, index, sizes[n], device, v);)
             index++;
         for (int index = WIDE; check_example(kind, index, sizes[n], device, v);)
@@ -277,57 +273,23 @@ static int has_twin(const struct hy_op_kind *kind)
     return 0;
 }
 
-static int wanted(const struct hy_op_kind *kind, int argc, char **argv)
-{
-    for (int i = asked.first; i < argc; i++)
-        if (!strcmp(argv[i], kind->name))
-            return 1;
-    return argc == asked.first;
-}
-
-static void read_options(int argc, char **argv)
-{
-    for (; asked.first < argc && !strncmp(argv[asked.first], "--", 2); asked.first++) {
-        const int known = asked.first + 1 < argc ? hy_precision_parse(argv[asked.first + 1]) : -1;
-        if (!strcmp(argv[asked.first], "--short")) {
-            asked.is_short = 1;
-        } else if (!strcmp(argv[asked.first], "--precision") && known >= 0) {
-            asked.precision = (enum hy_precision)known;
-            asked.first++;
-        } else {
-            fprintf(stderr, "usage: cuda [--precision %s] [--short] [OPERATOR...]\n",
-                    hy_precision_choices);
-            exit(2);
-        }
-    }
-}
-
 int main(int argc, char **argv)
 {
-    struct hy_device *device;
-    struct hy_err e = {0};
     int missed = 0, compared = 0;
-    read_options(argc, argv);
-    if (hy_device_count(&e) < 1) {
-        printf("nothing was compared: %s\n", e.text);
-        return SKIPPED;
-    }
-    if (hy_device_open(0, 0, &device, &e))
-        stop("device", &e);
-    printf("%s, %s, %s\n%-6s%-14s%9s%10s%10s%10s  %s\n", hy_device_name(device),
-           hy_device_library(device), hy_precision_name(asked.precision), "", "operator",
-           "examples", "values", "gradients", "gang", "replay");
+    device_program_begin(&self, argc, argv);
+    printf("%-6s%-14s%9s%10s%10s%10s  %s\n", "", "operator", "examples", "values", "gradients",
+           "gang", "replay");
     for (int i = 0; hy_ops[i]; i++) {
         struct verdict v = {0};
-        if (!wanted(hy_ops[i], argc, argv))
+        if (!device_program_wants(&self, hy_ops[i]->name))
             continue;
         if (!has_twin(hy_ops[i])) {
             printf("%-6s%-14s has no CUDA kernel\n", "FAIL", hy_ops[i]->name);
             missed++;
             continue;
         }
-        check_kind(hy_ops[i], device, &v);
-        const double limit = limits[asked.precision];
+        check_kind(hy_ops[i], self.device, &v);
+        const double limit = limits[self.precision];
         const int ok =
             v.value <= limit && v.gradient <= limit && v.gang <= limit && !v.replay_differs;
         printf("%-6s%-14s%9d%10.1e%10.1e%10.1e  %s\n", ok ? "ok" : "FAIL", hy_ops[i]->name,
@@ -336,6 +298,6 @@ int main(int argc, char **argv)
         compared++;
     }
     printf("%d operators compared, %d missed\n", compared, missed);
-    hy_device_close(device);
+    hy_device_close(self.device);
     return missed > 0;
 }

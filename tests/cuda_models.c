@@ -2,8 +2,9 @@
  * its replicas alone, replayed steps against launched ones, a diverged replica beside healthy ones,
  * decoding against the parallel form. Every variant, alone and mixed with softmax.
  *
- *   cuda_models [--precision P] [VARIANT...]
+ *   cuda_models [--precision P] [--short] [VARIANT...]
  *
+ * --short: fewer tokens and steps, of the mixed models only, for where the device is emulated.
  * A program of its own, without a test library, so that it builds wherever the engine does. Exit
  * code 77: there is no device, nothing was compared. */
 #include <math.h>
@@ -12,9 +13,19 @@
 #include <string.h>
 
 #include "core/model/trainer.h"
+#include "tests/support/device_program.h"
 #include "tests/support/small_model.h"
 
-enum { SKIPPED = 77, GANG = 3, BATCH = 2, TOKENS = 100, STEPS = 4, CONTEXT = 40 };
+enum { GANG = 3, BATCH = 2, MOST_DECODED = 40 };
+
+static struct device_program self = {.name = "cuda_models", .kind = "VARIANT"};
+
+/* How much is compared: tokens of a training sequence, steps (the second is captured, later ones
+ * are replayed), tokens that are decoded. */
+static const struct extent {
+    int tokens, steps, decoded;
+} whole = {100, 4, MOST_DECODED}, part = {20, 3, 18};
+static const struct extent *extent = &whole;
 
 /* What may differ, relative to the size of what is compared: results of `precision` from the CPU's
  * float32; a replica in a gang from itself alone, since cuBLAS may choose its kernels by the batch;
@@ -53,7 +64,6 @@ static const struct hy_variant plain = {.name = "plain",
 struct subject {
     struct hy_model_spec spec;
     struct hy_value *linear_options, *full_options;
-    enum hy_precision precision;
 };
 
 /* The worst that was seen, in the terms of struct bounds. */
@@ -64,16 +74,14 @@ struct verdict {
 
 static void stop(const char *what, const struct hy_err *e)
 {
-    fprintf(stderr, "cuda_models: %s: %s\n", what, e->text);
-    exit(1);
+    device_program_stop(&self, what, e);
 }
 
-static void subject_init(struct subject *s, const struct hy_variant *v, const char *layout,
-                         enum hy_precision precision)
+static void subject_init(struct subject *s, const struct hy_variant *v, const char *layout)
 {
     const struct hy_variant *full = small_model_full(v);
     struct hy_err e;
-    *s = (struct subject){.precision = precision};
+    *s = (struct subject){0};
     if (hy_options_resolve(v->options, NULL, v->name, NULL, &s->linear_options, &e) ||
         hy_options_resolve(full->options, NULL, full->name, NULL, &s->full_options, &e))
         stop(v->name, &e);
@@ -98,11 +106,11 @@ static void open_trainer(struct hy_trainer *t, const struct subject *s, int firs
 {
     const struct hy_shape shape = {.replicas = replicas,
                                    .batch = BATCH,
-                                   .tokens = TOKENS,
+                                   .tokens = extent->tokens,
                                    .mode = HY_TRAIN,
-                                   .precision = device ? s->precision : HY_PRECISION_FLOAT32};
+                                   .precision = device ? self.precision : HY_PRECISION_FLOAT32};
     struct hy_err e;
-    if (hy_trainer_init(t, &s->spec, &shape, device, BATCH * TOKENS, 0, &e))
+    if (hy_trainer_init(t, &s->spec, &shape, device, BATCH * extent->tokens, 0, &e))
         stop(s->spec.linear->name, &e);
     for (int r = 0; r < replicas; r++)
         if (hy_slab_draw(&t->params, r, 100 + (uint64_t)(first + r), &e))
@@ -112,20 +120,20 @@ static void open_trainer(struct hy_trainer *t, const struct subject *s, int firs
     t->optimizer.eps = 1e-8;
 }
 
-/* Takes STEPS steps; the rate of replica number `wild` is absurd. */
+/* Takes all steps; the rate of replica number `wild` is absurd. */
 static void train(struct hy_trainer *t, int first, int wild)
 {
     struct hy_update u[GANG];
     struct hy_err e;
     int steps;
-    for (int step = 1; step <= STEPS; step++) {
+    for (int step = 1; step <= extent->steps; step++) {
         for (int r = 0; r < t->params.replicas; r++) {
             int32_t *tokens = hy_input(t->ends.tokens, r), *labels = hy_input(t->ends.labels, r);
             float *weights = hy_input(t->weights, r);
-            for (int64_t i = 0; i < BATCH * TOKENS; i++) {
+            for (int64_t i = 0; i < BATCH * extent->tokens; i++) {
                 tokens[i] = token((uint64_t)(first + r), step, i);
                 labels[i] = i % 3 ? token((uint64_t)(first + r), step, i + 1) : -100;
-                weights[i] = i % 3 ? 1.0f / (BATCH * TOKENS) : 0;
+                weights[i] = i % 3 ? 1.0f / (BATCH * extent->tokens) : 0;
             }
             u[r] = (struct hy_update){1e-3 * (1 + first + r), .1, 1};
             u[r].lr = first + r == wild ? 1e30 : u[r].lr;
@@ -138,11 +146,11 @@ static void train(struct hy_trainer *t, int first, int wild)
             memmove(t->outcomes + step * t->params.replicas, t->outcomes,
                     (size_t)t->params.replicas * sizeof *t->outcomes);
     }
-    if (t->graph->device && (hy_trainer_collect(t, &steps, &e) || steps != STEPS))
+    if (t->graph->device && (hy_trainer_collect(t, &steps, &e) || steps != extent->steps))
         stop("collecting", &e);
 }
 
-/* Replica r's outcome of step 1..STEPS: on the CPU train() keeps them one place further. */
+/* Replica r's outcome of a step, from 1 on: on the CPU train() keeps them one place further. */
 static struct hy_outcome outcome(const struct hy_trainer *t, int step, int r)
 {
     return t->outcomes[(step - (t->graph->device != NULL)) * t->params.replicas + r];
@@ -179,7 +187,7 @@ static void compare_trainers(const struct hy_trainer *t, int r, const struct hy_
                              int twin_r, double *loss, double *gradient)
 {
     float *x = read_slab(&t->grads, r), *reference = read_slab(&twin->grads, twin_r);
-    for (int step = 1; step <= STEPS; step++) {
+    for (int step = 1; step <= extent->steps; step++) {
         const struct hy_outcome a = outcome(t, step, r), b = outcome(twin, step, twin_r);
         *loss = fmax(*loss, relative(a.loss, b.loss));
         *gradient = fmax(*gradient, relative(a.norm, b.norm));
@@ -237,9 +245,9 @@ static struct hy_graph *open_graph(const struct subject *s, struct hy_slab *para
     const struct hy_shape shape = {.replicas = 1,
                                    .batch = BATCH,
                                    .tokens = tokens,
-                                   .context = CONTEXT,
+                                   .context = extent->decoded,
                                    .mode = cache ? HY_CACHED : HY_EVAL,
-                                   .precision = s->precision};
+                                   .precision = self.precision};
     struct hy_err e = {0};
     struct hy_graph *g = hy_graph_new(&shape, params, NULL, cache);
     if (!g)
@@ -252,37 +260,38 @@ static struct hy_graph *open_graph(const struct subject *s, struct hy_slab *para
     return g;
 }
 
-/* Decodes CONTEXT tokens one by one and compares their logits with those of the whole sequence. */
+/* Decodes tokens one by one and compares their logits with those of the whole sequence. */
 static void check_decoding(const struct subject *s, struct hy_device *device, struct verdict *v)
 {
-    static float whole[BATCH][CONTEXT][SMALL_VOCAB], one[BATCH][SMALL_VOCAB];
+    static float parallel[BATCH * MOST_DECODED][SMALL_VOCAB], one[BATCH][SMALL_VOCAB];
     struct hy_slab params, cache;
     struct hy_model_ends ends, cached;
     struct hy_err e;
     hy_slab_init(&params, 1);
     hy_slab_init(&cache, 1);
     params.device = cache.device = device;
-    struct hy_graph *all = open_graph(s, &params, NULL, CONTEXT, &ends);
+    struct hy_graph *all = open_graph(s, &params, NULL, extent->decoded, &ends);
     struct hy_graph *next = open_graph(s, &params, &cache, 1, &cached);
     if (hy_slab_draw(&params, 0, 7, &e))
         stop("drawing", &e);
     int32_t *tokens = hy_input(ends.tokens, 0);
-    for (int64_t i = 0; i < BATCH * CONTEXT; i++)
+    for (int64_t i = 0; i < BATCH * extent->decoded; i++)
         tokens[i] = token(5, 0, i);
     hy_graph_run(all, NULL);
-    if (hy_graph_read(ends.logits, 0, whole, &e))
+    if (hy_graph_read(ends.logits, 0, parallel, &e))
         stop("reading", &e);
-    for (int t = 0; t < CONTEXT; t++) {
+    for (int t = 0; t < extent->decoded; t++) {
         tokens = hy_input(cached.tokens, 0);
         for (int b = 0; b < BATCH; b++)
-            tokens[b] = token(5, 0, b * CONTEXT + t);
+            tokens[b] = token(5, 0, b * extent->decoded + t);
         next->position = t;
         hy_graph_run(next, NULL);
         if (hy_graph_read(cached.logits, 0, one, &e))
             stop("reading", &e);
         for (int b = 0; b < BATCH; b++)
             for (int c = 0; c < SMALL_VOCAB; c++) {
-                const double error = fabs((double)one[b][c] - (double)whole[b][t][c]);
+                const double error =
+                    fabs((double)one[b][c] - (double)parallel[b * extent->decoded + t][c]);
                 v->worst.decoding = fmax(v->worst.decoding, isnan(error) ? INFINITY : error);
             }
     }
@@ -292,16 +301,15 @@ static void check_decoding(const struct subject *s, struct hy_device *device, st
     hy_slab_release(&params);
 }
 
-/* Prints a variant's line; 1 where it is beyond its bounds. */
-static int check(const struct hy_variant *variant, const char *layout, enum hy_precision precision,
-                 struct hy_device *device)
+/* Prints a model's line; 1 where it is beyond its bounds. */
+static int check(const struct hy_variant *variant, const char *layout)
 {
-    const struct bounds *most = &bounds[precision];
+    const struct bounds *most = &bounds[self.precision];
     struct verdict v = {0};
     struct subject s;
-    subject_init(&s, variant, layout, precision);
-    check_training(&s, device, &v);
-    check_decoding(&s, device, &v);
+    subject_init(&s, variant, layout);
+    check_training(&s, self.device, &v);
+    check_decoding(&s, self.device, &v);
     subject_release(&s);
     const int bad = v.worst.loss > most->loss || v.worst.gradient > most->gradient ||
                     v.worst.gang > most->gang || v.worst.decoding > most->decoding ||
@@ -318,40 +326,26 @@ static int check(const struct hy_variant *variant, const char *layout, enum hy_p
 
 int main(int argc, char **argv)
 {
-    struct hy_device *device;
-    struct hy_err e = {0};
-    enum hy_precision precision = HY_PRECISION_FLOAT32;
-    int missed = 0, compared = 0, first = 1;
-    if (argc > 2 && !strcmp(argv[1], "--precision")) {
-        const int known = hy_precision_parse(argv[2]);
-        if (known < 0) {
-            fprintf(stderr, "cuda_models: --precision is one of %s\n", hy_precision_choices);
-            return 2;
-        }
-        precision = (enum hy_precision)known;
-        first = 3;
-    }
-    if (hy_device_count(&e) < 1) {
-        printf("nothing was compared: %s\n", e.text);
-        return SKIPPED;
-    }
-    if (hy_device_open(0, 0, &device, &e))
-        stop("device", &e);
-    printf("%s, %s, %s\n%-6s%-20s%10s%10s%10s%10s  %-8s%s\n", hy_device_name(device),
-           hy_device_library(device), hy_precision_name(precision), "", "model", "loss", "gradient",
-           "gang", "decoding", "replay", "divergence");
+    int missed = 0, compared = 0;
+    device_program_begin(&self, argc, argv);
+    extent = self.is_short ? &part : &whole;
+    printf("%-6s%-20s%10s%10s%10s%10s  %-8s%s\n", "", "model", "loss", "gradient", "gang",
+           "decoding", "replay", "divergence");
     for (int i = -1; i < 0 || hy_variants[i]; i++) {
         const struct hy_variant *v = i < 0 ? &plain : hy_variants[i];
-        int wanted = first == argc;
-        for (int k = first; k < argc; k++)
-            wanted |= !strcmp(argv[k], v->name);
-        if (!wanted)
+        const int mixes = v != &plain;
+        if (!device_program_wants(&self, v->name))
             continue;
-        missed += check(v, "LL", precision, device);
-        missed += v == &plain ? 0 : check(v, "LF", precision, device);
-        compared += v == &plain ? 1 : 2;
+        if (!mixes || !self.is_short) {
+            missed += check(v, "LL");
+            compared++;
+        }
+        if (mixes) {
+            missed += check(v, "LF");
+            compared++;
+        }
     }
     printf("%d models compared, %d missed\n", compared, missed);
-    hy_device_close(device);
+    hy_device_close(self.device);
     return missed > 0 || !compared;
 }
