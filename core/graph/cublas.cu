@@ -18,52 +18,53 @@ static cublasComputeType_t compute_type(const struct hy_launch *at)
     }
 }
 
-/* Loads one of the versions whose calls are those of the header: by the loader's own search, then
- * from the toolkit that hylas was built with. */
-static void *open_library(void)
+/* Opens one of the versions whose calls are those of the header, that of the toolkit that hylas was
+ * built with before others, since a driver need not serve what is newer; by the loader's own
+ * search, then from that toolkit. It is never closed: what it registered with the driver stays. */
+static void *open_library(struct hy_err *e)
 {
-    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12",
-                                        HY_CUDA_LIBRARIES "/libcublas.so.13",
-                                        HY_CUDA_LIBRARIES "/libcublas.so.12"};
-    for (const char *name : names)
-        if (void *library = dlopen(name, RTLD_NOW))
-            return library;
+    static const int majors[] = {CUDART_VERSION / 1000, 13, 12};
+    static const char *const folders[] = {"", HY_CUDA_LIBRARIES "/"};
+    char name[sizeof HY_CUDA_LIBRARIES + 32], why[256] = "";
+    for (const char *folder : folders)
+        for (int major : majors) {
+            snprintf(name, sizeof name, "%slibcublas.so.%d", folder, major);
+            if (void *library = dlopen(name, RTLD_NOW))
+                return library;
+            if (!*why)
+                snprintf(why, sizeof why, "%s", dlerror());
+        }
+    hy_fail(
+        e, HY_E_ENV,
+        "cuBLAS is not found: neither libcublas.so.13 nor libcublas.so.12 is in the loader's path "
+        "(LD_LIBRARY_PATH): %s",
+        why);
     return NULL;
 }
 
-template <typename F>
-static int find(const struct hy_cublas *b, const char *name, F *out, struct hy_err *e)
+template <typename F> static int find(void *library, const char *name, F *out, struct hy_err *e)
 {
-    *out = (F)dlsym(b->library, name);
+    *out = (F)dlsym(library, name);
     return *out ? HY_OK : hy_fail(e, HY_E_ENV, "this cuBLAS lacks %s", name);
 }
 
 int hy_cublas_load(struct hy_cublas *b, struct hy_err *e)
 {
     int rc, version = 0;
-    b->library = open_library();
-    if (!b->library)
-        return hy_fail(e, HY_E_ENV,
-                       "cuBLAS is not found: neither libcublas.so.13 nor libcublas.so.12 is in the "
-                       "loader's path (LD_LIBRARY_PATH)");
-    if ((rc = find(b, "cublasCreate_v2", &b->create, e)) ||
-        (rc = find(b, "cublasDestroy_v2", &b->destroy, e)) ||
-        (rc = find(b, "cublasGetVersion_v2", &b->get_version, e)) ||
-        (rc = find(b, "cublasSetStream_v2", &b->set_stream, e)) ||
-        (rc = find(b, "cublasSetWorkspace_v2", &b->set_workspace, e)) ||
-        (rc = find(b, "cublasGemmStridedBatchedEx", &b->gemm, e)))
+    void *library = open_library(e);
+    if (!library)
+        return HY_E_ENV;
+    if ((rc = find(library, "cublasCreate_v2", &b->create, e)) ||
+        (rc = find(library, "cublasDestroy_v2", &b->destroy, e)) ||
+        (rc = find(library, "cublasGetVersion_v2", &b->get_version, e)) ||
+        (rc = find(library, "cublasSetStream_v2", &b->set_stream, e)) ||
+        (rc = find(library, "cublasSetWorkspace_v2", &b->set_workspace, e)) ||
+        (rc = find(library, "cublasGemmStridedBatchedEx", &b->gemm, e)))
         return rc;
     b->get_version(NULL, &version);
     snprintf(b->version, sizeof b->version, "cuBLAS %d.%d.%d", version / 10000, version / 100 % 100,
              version % 100);
     return HY_OK;
-}
-
-void hy_cublas_unload(struct hy_cublas *b)
-{
-    if (b->library)
-        dlclose(b->library);
-    *b = {};
 }
 
 /* Random bf16 numbers in (-1, 1): on zeros a device runs faster than on any real data. */

@@ -15,7 +15,6 @@ extern "C" {
 
 /* cuBLAS, loaded when a device is opened: a machine without a GPU need not have it. */
 struct hy_cublas {
-    void *library;
     char version[32];
     decltype(&cublasCreate_v2) create;
     decltype(&cublasDestroy_v2) destroy;
@@ -30,7 +29,6 @@ struct hy_cublas {
                            long long stride_c, int batch, cublasComputeType_t, cublasGemmAlgo_t);
 };
 int hy_cublas_load(struct hy_cublas *b, struct hy_err *e);
-void hy_cublas_unload(struct hy_cublas *b);
 
 struct hy_device {
     int ordinal;

@@ -41,11 +41,18 @@ int hy_device_count(struct hy_err *why)
     return -1;
 }
 
+__global__ static void probe(void)
+{
+}
+
 /* Everything that opening can fail in once the device is known by name. */
 static int start(struct hy_device *d, struct hy_err *e)
 {
     int rc;
+    cudaFuncAttributes attributes;
     if ((rc = hy_cuda_check(d, cudaSetDevice(d->ordinal), "opening it", e)) ||
+        (rc = hy_cuda_check(d, cudaFuncGetAttributes(&attributes, probe),
+                            "looking for kernels that this hylas has for it", e)) ||
         (rc = hy_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking),
                             "opening a stream", e)) ||
         (rc = hy_cublas_load(&d->cublas, e)) ||
@@ -96,7 +103,6 @@ void hy_device_close(struct hy_device *d)
         cudaStreamSynchronize(d->stream);
     if (d->blas)
         d->cublas.destroy(d->blas);
-    hy_cublas_unload(&d->cublas);
     hy_device_free(d, d->workspace, WORKSPACE);
     if (d->stream)
         cudaStreamDestroy(d->stream);

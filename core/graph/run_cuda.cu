@@ -55,8 +55,10 @@ int hy_cuda_open_run(struct hy_graph *g, struct hy_err *e)
     rc = hy_cuda_check(d, cudaMallocHost((void **)&run->staging, SLOTS * run->bytes),
                        "pinning memory for inputs", e);
     for (int i = 0; !rc && i < SLOTS; i++)
-        rc = hy_cuda_check(d, cudaEventCreateWithFlags(&run->sent[i], cudaEventDisableTiming),
-                           "making an event", e);
+        rc = hy_cuda_check(
+            d,
+            cudaEventCreateWithFlags(&run->sent[i], cudaEventDisableTiming | cudaEventBlockingSync),
+            "making an event", e);
     return rc;
 }
 
@@ -114,7 +116,8 @@ static void send_inputs(struct hy_graph *g)
     if (error == cudaSuccess)
         error = cudaEventRecord(run->sent[run->slot], g->device->stream);
     run->slot = (run->slot + 1) % SLOTS;
-    /* The next slot may be filled once its last copy has left it. */
+    /* The next slot may be filled once its last copy has left it: here the host waits for most of a
+     * training, asleep, since its processor has other runs. */
     if (error == cudaSuccess)
         error = cudaEventSynchronize(run->sent[run->slot]);
     failed(g, error, "copying inputs to it");
@@ -166,7 +169,9 @@ static void capture(struct hy_graph *g)
     for (int i = 0; i < g->op_count; i++)
         if (!g->ops[i]->replaced)
             launch_op(g->ops[i], &run->launch);
-    if (!failed(g, cudaStreamEndCapture(g->device->stream, &graph), "capturing a run"))
+    const cudaError_t launched = cudaGetLastError();
+    if (!failed(g, cudaStreamEndCapture(g->device->stream, &graph), "capturing a run") &&
+        !failed(g, launched, "capturing a run"))
         failed(g, cudaGraphInstantiate(&run->replay, graph, 0), "preparing a captured run");
     if (graph)
         cudaGraphDestroy(graph);

@@ -6,7 +6,8 @@ extern "C" {
 #include "core/model/update.h"
 }
 
-enum { THREADS = 256, PARTS = 256 }; /* PARTS: blocks that share out a replica's gradients */
+/* PARTS: blocks that share out a replica's gradients, at most; EACH: of which one takes so many. */
+enum { THREADS = 256, PARTS = 256, EACH = 4 * THREADS };
 
 /* Adds up x of all threads of the block, in a fixed order; every thread gets the sum. */
 __device__ static double block_sum(double x)
@@ -24,13 +25,13 @@ __device__ static double block_sum(double x)
     return sum;
 }
 
-/* parts[blockIdx.x]: sum of squares of every PARTS-th run of THREADS gradients. */
+/* parts[blockIdx.x]: sum of squares of every gridDim.x-th run of THREADS gradients. */
 __global__ static void square(struct hy_span grads, int64_t count, struct hy_span parts)
 {
     const float *g = hy_row(grads, 0);
     double sum = 0;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
-         i += (int64_t)PARTS * THREADS)
+         i += (int64_t)gridDim.x * THREADS)
         sum += (double)g[i] * (double)g[i];
     sum = block_sum(sum);
     if (!threadIdx.x)
@@ -39,12 +40,12 @@ __global__ static void square(struct hy_span grads, int64_t count, struct hy_spa
 
 /* One block per replica: adds up norm and loss, notes them, freezes what diverged. Leaves behind
  * the parts the factor that clips the gradients, or NaN where nothing is to be updated. */
-__global__ static void judge(struct hy_span parts, struct hy_span nll, struct hy_span weights,
-                             struct hy_span control, struct hy_span log)
+__global__ static void judge(struct hy_span parts, unsigned blocks, struct hy_span nll,
+                             struct hy_span weights, struct hy_span control, struct hy_span log)
 {
     double *part = reinterpret_cast<double *>(hy_row(parts, 0));
     const float *c = hy_row(control, 0);
-    const double squares = block_sum(threadIdx.x < PARTS ? part[threadIdx.x] : 0);
+    const double squares = block_sum(threadIdx.x < blocks ? part[threadIdx.x] : 0);
     double sum = 0;
     for (int64_t i = threadIdx.x; i < nll.rows; i += THREADS)
         sum += (double)*hy_row(weights, i) * (double)*hy_row(nll, i);
@@ -122,13 +123,14 @@ static void adamw_forward(const struct hy_op *op, const struct hy_launch *at)
     const struct rates rates = {(float)o->beta1, (float)o->beta2, (float)o->eps};
     const int64_t count = attr->params->count;
     const dim3 own(1, 1, (unsigned)at->replicas);
-    hy_start(at, dim3(PARTS, 1, own.z), dim3(THREADS), 0, square, grads, count, parts);
-    hy_start(at, own, dim3(THREADS), 0, judge, parts, hy_span_of(op->in[HY_UPDATE_NLL]),
+    dim3 shared = hy_grid(at, count, EACH);
+    shared.x = shared.x < PARTS ? shared.x : (unsigned)PARTS;
+    hy_start(at, shared, dim3(THREADS), 0, square, grads, count, parts);
+    hy_start(at, own, dim3(THREADS), 0, judge, parts, shared.x, hy_span_of(op->in[HY_UPDATE_NLL]),
              hy_span_of(op->in[HY_UPDATE_WEIGHTS]), control, hy_span_of(op->out[0]));
-    /* Four runs of threads each: enough to keep the memory busy, few enough to walk the segments.
-     */
-    hy_start(at, hy_grid(at, count, 4 * THREADS), dim3(THREADS), 0, update, params, grads, m, v,
-             count, parts, control, segments, rates);
+    /* Enough in a thread to keep the memory busy, few enough to walk the segments. */
+    hy_start(at, hy_grid(at, count, EACH), dim3(THREADS), 0, update, params, grads, m, v, count,
+             parts, control, segments, rates);
 }
 
 HY_CUDA_KIND(adamw) = {adamw_forward, NULL, adamw_scratch};

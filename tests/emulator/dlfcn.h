@@ -14,9 +14,9 @@ static inline void *dlsym(void *, const char *name)
 {
     return hy_emulated_symbol(name);
 }
-static inline int dlclose(void *)
+static inline const char *dlerror(void)
 {
-    return 0;
+    return "";
 }
 
 #endif
