@@ -167,8 +167,9 @@ __device__ static inline float hy_warp_sum(float x)
     return x;
 }
 
-/* As hy_start, with more shared memory than a kernel has without asking. It is allowed all that
- * there is, lest a smaller launch take away what a captured one replays with. */
+/* As hy_start, with more shared memory than a kernel has without asking; it has none of its own
+ * beside that. It is allowed all that there is, lest a smaller launch take away what a captured one
+ * replays with. */
 template <typename... P, typename... A>
 static inline void hy_start_large(const struct hy_launch *at, dim3 grid, dim3 block, size_t bytes,
                                   void (*kernel)(P...), A... args)
