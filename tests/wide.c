@@ -206,6 +206,18 @@ static void constant(struct hy_graph *g, int64_t cols)
     hy_constant(g, 3, cols, tenths, 1);
 }
 
+static double downwards(int64_t k, double a)
+{
+    return a - (double)(k / 3);
+}
+
+/* Rows of an activation, some of them several times, most not at all. */
+static void gathered(struct hy_graph *g, int64_t cols)
+{
+    const int64_t last = rows_of(g) - 1;
+    hy_embedding(g, hy_constant_index(g, rows_of(g), downwards, (double)last), leaf(g, "x", cols));
+}
+
 /* One table for what goes in and what comes out. */
 static void tied(struct hy_graph *g, int64_t vocab)
 {
@@ -245,6 +257,7 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"delta_scan", delta_scan, 500, 0},
         {"embedding", embedding, 40, 0},
         {"embedding", embedding, 5000, 0},
+        {"embedding", gathered, 40, 0},
         {"embedding", tied, 40, 0},
         {"embedding", tied, 5000, 0},
         {"forget_gate", forget_gate, 64, 0},
