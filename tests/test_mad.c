@@ -186,6 +186,23 @@ static void selective_copying_is_solved_by_skipping_blanks(void **unused)
     check_oracle("mad_selective_copy", "{\"vocab\":3,\"copies\":1}", 9, 3, solve_copy);
 }
 
+static void solve_compress(const int32_t *tokens, int length, int vocab, int32_t *labels)
+{
+    assert_int_equal(tokens[length - 1], vocab - 1);
+    for (int t = 0; t < length - 1; t++) {
+        assert_in_range(tokens[t], 0, vocab - 2);
+        labels[t] = tokens[t];
+    }
+}
+
+static void compression_is_solved_by_knowing_the_tokens(void **unused)
+{
+    (void)unused;
+    check_oracle("mad_compress", "{}", 32, 16, solve_compress);
+    check_oracle("mad_compress", "{\"vocab\":2}", 2, 2, solve_compress);
+    check_oracle("mad_compress", "{\"vocab\":3}", 256, 3, solve_compress);
+}
+
 static int map_of[MAX_VOCAB]; /* what training has told */
 
 static void solve_memorize(const int32_t *tokens, int length, int vocab, int32_t *labels)
@@ -330,6 +347,7 @@ static void impossible_sizes_are_refused(void **unused)
         {"mad_fuzzy_recall", "{}", 11, {"seq_len 12", "11"}},
         {"mad_selective_copy", "{}", 33, {"34", "at most 15 copies"}},
         {"mad_memorize", "{}", 31, {"even", "take 32"}},
+        {"mad_compress", "{}", 1, {"seq_len >= 2", "is 1"}},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         void *state = NULL;
@@ -352,6 +370,7 @@ int main(void)
         cmocka_unit_test(fuzzy_recall_is_solved_by_remembering_motifs),
         cmocka_unit_test(fuzzy_training_has_keys_of_every_length),
         cmocka_unit_test(selective_copying_is_solved_by_skipping_blanks),
+        cmocka_unit_test(compression_is_solved_by_knowing_the_tokens),
         cmocka_unit_test(memorisation_is_solved_by_what_training_told),
         cmocka_unit_test(training_predicts_every_next_token_unless_told_otherwise),
         cmocka_unit_test(a_finite_training_set_repeats_itself),

@@ -1,14 +1,17 @@
 #include "core/model/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/ops/add_norm.h"
+#include "core/ops/constant.h"
 #include "core/ops/embedding.h"
 #include "core/ops/gate.h"
 #include "core/ops/head_loss.h"
 #include "core/ops/linear.h"
 #include "core/ops/rmsnorm.h"
+#include "core/ops/silu.h"
 
 const struct hy_variant *hy_model_variant(const struct hy_model_spec *spec, int layer)
 {
@@ -88,6 +91,49 @@ static struct hy_tensor *mlp(const struct hy_model_spec *spec, struct hy_graph *
     return hy_linear(g, hy_gated(g, h[1], h[0], HY_GATE_SILU), hy_graph_param(g, &out));
 }
 
+/* The row of the last token in row k's sequence. */
+static double last_row(int64_t k, double tokens)
+{
+    const int64_t length = (int64_t)tokens;
+    return (double)((k / length + 1) * length - 1);
+}
+
+static double position_of(int64_t k, double tokens)
+{
+    return (double)(k % (int64_t)tokens);
+}
+
+/* Element k of the sinusoids of positions (arXiv 1706.03762): sines, then cosines. */
+static double sinusoid(int64_t k, double d_model)
+{
+    const int64_t width = (int64_t)d_model, half = (width + 1) / 2, column = k % width;
+    const double angle = (double)(k / width) * pow(1e4, -(double)(column % half) / (double)half);
+    return column < half ? sin(angle) : cos(angle);
+}
+
+/* The decoder of MAD's autoencoder (arXiv 2403.17844): it has the last state of a sequence and a
+ * position, and nothing else of what was read. */
+static struct hy_tensor *readout(const struct hy_model_spec *spec, struct hy_graph *g,
+                                 struct hy_tensor *x)
+{
+    static const char *const norms[] = {"model.readout.0.norm.weight",
+                                        "model.readout.1.norm.weight", "model.readout.norm.weight"};
+    static const char *const projections[] = {"model.readout.0.proj.weight",
+                                              "model.readout.1.proj.weight"};
+    const int tokens = g->shape.tokens, d = spec->d_model;
+    const int64_t rows = (int64_t)g->shape.batch * tokens;
+    struct hy_tensor *last = hy_embedding(g, hy_constant_index(g, rows, last_row, tokens), x);
+    struct hy_tensor *position = hy_embedding(g, hy_constant_index(g, rows, position_of, tokens),
+                                              hy_constant(g, tokens, d, sinusoid, d));
+    x = hy_add_norm(g, last, position, norm_weight(spec, g, norms[0]), spec->norm_eps, &last);
+    for (int i = 0; i < 2; i++) {
+        const struct hy_entry entry = matrix(spec, projections[i], d, d);
+        x = hy_silu_of(g, hy_linear(g, x, hy_graph_param(g, &entry)));
+        x = hy_rmsnorm(g, x, norm_weight(spec, g, norms[i + 1]), spec->norm_eps);
+    }
+    return x;
+}
+
 void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
                     struct hy_model_ends *ends)
 {
@@ -117,6 +163,8 @@ void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_
     }
     normed =
         hy_add_norm(g, x, delta, norm_weight(spec, g, "model.norm.weight"), spec->norm_eps, &x);
+    if (spec->readout)
+        normed = readout(spec, g, normed);
     struct hy_tensor *w = hy_graph_param(g, &head);
     if (max_labels > 0) {
         ends->labels = hy_graph_input(g, "labels", HY_INT32, rows, 1);

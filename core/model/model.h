@@ -3,7 +3,8 @@
  * Embedding, layers, final RMSNorm, untied head; the MLP is down(silu(gate x) * up x). Parameters
  * carry the names of the public reference's state dict (flash-linear-attention):
  * model.embeddings.weight, model.layers.{i}.{attn_norm, attn.*, mlp_norm, mlp.{gate,up,down}_proj},
- * model.norm, lm_head. */
+ * model.norm, lm_head. A readout, which the reference does not have, is model.readout.{0,1}.{norm,
+ * proj} and model.readout.norm. */
 #ifndef HY_MODEL_MODEL_H
 #define HY_MODEL_MODEL_H
 
@@ -13,6 +14,10 @@
 
 struct hy_model_spec {
     int d_model, layers, heads, mlp, vocab; /* mlp: hidden width, 0: no MLP */
+    /* Logits of all positions come from the last token's state: the output row of position t is
+     * MLP(last + sinusoid(t)), two layers as wide as the model. In a cached graph that is the last
+     * token so far. See hy_task.uses_readout. */
+    int readout;
     double norm_eps, init_std;
     const struct hy_variant *linear, *full; /* NULL where the layout has no such layer */
     const struct hy_value *linear_options, *full_options;

@@ -52,6 +52,8 @@ struct hy_task {
                             recall_test */
     int measures_text;   /* its "nll" (per token) and "bits_per_byte" make ppl_* and bpb_test */
     int trains_nothing;  /* its runs have no model: core/trial/noop.c makes them up */
+    int uses_readout;    /* its labels are predicted from the last token's state alone, by a part of
+                            the model that other tasks do not have (core/model/model.h) */
 
     /* options: resolved. *state: the task's own. Errors name the option and the nearest valid
      * thing. */

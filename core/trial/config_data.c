@@ -121,19 +121,30 @@ static int read_sources(const struct hy_value *list, const struct hy_option *own
     return rc;
 }
 
-/* A task that trains nothing cannot share a run with one that does. */
-static int check_alone(const struct hy_config *c, const struct hy_value *data, struct hy_err *e)
+/* What kind of model a task needs: a run has one. */
+enum kind { USUAL, READ_OUT, NONE };
+
+static enum kind kind_of(const struct hy_task *task)
 {
+    return task->trains_nothing ? NONE : task->uses_readout ? READ_OUT : USUAL;
+}
+
+static int check_mixture(const struct hy_config *c, const struct hy_value *data, struct hy_err *e)
+{
+    static const char *const oddities[] = {
+        [READ_OUT] = "is predicted from the last token's state alone", [NONE] = "trains nothing"};
     const struct hy_task *first = c->data.train[0].task;
     for (int i = 0; i < c->data.train_count + c->data.eval_count; i++) {
         const int evaluates = i >= c->data.train_count;
         const struct hy_task *other =
             evaluates ? c->data.eval[i - c->data.train_count].task : c->data.train[i].task;
-        if (other == first || !(other->trains_nothing || first->trains_nothing))
+        if (kind_of(other) == kind_of(first))
             continue;
-        return hy_fail(e, HY_E_USAGE,
-                       "%stask %s trains nothing: it cannot stand beside another task",
-                       hy_place_of(data).text, (other->trains_nothing ? other : first)->name);
+        const int other_is_odd = kind_of(other) > kind_of(first);
+        const struct hy_task *odd = other_is_odd ? other : first;
+        return hy_fail(e, HY_E_USAGE, "%stask %s %s: it cannot stand beside task %s",
+                       hy_place_of(data).text, odd->name, oddities[kind_of(odd)],
+                       (other_is_odd ? first : other)->name);
     }
     return HY_OK;
 }
@@ -164,7 +175,7 @@ int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct
                           &evaluated, e);
     hy_value_free(expanded);
     if (!rc)
-        rc = check_alone(c, data, e);
+        rc = check_mixture(c, data, e);
     if (!rc) {
         rc = hy_value_put(c->tree, "data.train", trained, e);
         trained = NULL;

@@ -19,6 +19,7 @@ struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab)
         .heads = c->model.heads,
         .mlp = c->model.mlp,
         .vocab = vocab,
+        .readout = c->data.train[0].task->uses_readout,
         .norm_eps = c->model.norm_eps,
         .init_std = c->model.init_std,
         .linear = c->mixer.linear,
