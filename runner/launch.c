@@ -25,6 +25,7 @@ static const double stop_seconds = 15; /* from a signal until mpirun is told har
 /* A rank that dies while MPI starts leaves the others, and mpirun, waiting for ever: rank 0 gets so
  * many times the silence that is granted to a rank before it must be at work. */
 static const double start_factor = 20;
+static const double plan_factor = 10; /* likewise, from its lock to its first other sign of life */
 static const double linger_seconds = 2;  /* that mpirun may outlive rank 0 */
 static const double leave_seconds = 30;  /* for a rank 0 that mpirun left behind */
 static const double harder_seconds = 15; /* from telling mpirun to killing it */
@@ -208,8 +209,8 @@ static double absence(struct head *h, const char *database, double patience)
         h->beats++;
     }
     /* The first sign is the lock's own; until the next one it may be busy with the plan. */
-    const int starts = !h->beats && now <= start_factor * patience;
-    if (starts || (held && (h->beats < 2 || now - h->beat <= patience)))
+    const double factor = !h->beats ? start_factor : h->beats == 1 ? plan_factor : 1;
+    if ((held || !h->beats) && now - h->beat <= factor * patience)
         h->present = now;
     return now - h->present;
 }

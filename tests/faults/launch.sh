@@ -26,6 +26,14 @@ harm head.db 0 SEGV rank 0
 harm deaf.db 0 STOP rank 0
 harm mpirun.db 1 KILL mpirun_of_job
 
+# Rank 0 hangs before it is at work, when all that is to be seen of it is its lock.
+begin launch -o early.db
+wait_until "rank 0 has the lock" test -e early.db-lock
+kill -STOP "$(rank 0)"
+finish
+expect "exit code after a hang at the start" $code 0
+recovers early.db
+
 # A signal is preemption: every run has its checkpoint, and 75 says that the same command goes on.
 for signal in TERM USR1; do
     begin launch -o $signal.db
