@@ -132,8 +132,11 @@ static int serve(const struct hy_service *s, struct hy_value *const *items, int 
     struct hy_config *configs = calloc((size_t)count, sizeof *configs);
     struct hy_trial_order *orders = calloc((size_t)count, sizeof *orders);
     const char *local = getenv(HY_LOCAL_RANK);
-    const struct hy_trial_io io = {
-        .emit = emit, .context = &listener, .stop = s->stop, .local_rank = local ? atoi(local) : 0};
+    const struct hy_trial_io io = {.emit = emit,
+                                   .context = &listener,
+                                   .stop = s->stop,
+                                   .local_rank = local ? atoi(local) : 0,
+                                   .auto_device = getenv(HY_AUTO_DEVICE)};
     char host[256] = "";
     int64_t memory = 0;
     gethostname(host, sizeof host - 1);

@@ -7,6 +7,9 @@
 
 /* The environment variable that tells a child its rank's number on the machine. */
 #define HY_LOCAL_RANK "HYLAS_LOCAL_RANK"
+/* And what run.device "auto" means: from the first run of a rank on a GPU on, one that is lost does
+ * not leave the rest of the sweep to the CPU. */
+#define HY_AUTO_DEVICE "HYLAS_AUTO_DEVICE"
 
 struct hy_service {
     const char *order;        /* JSON, as rank 0 wrote it (runner/order.h) */

@@ -13,6 +13,7 @@
 #include "core/base/option.h"
 #include "runner/child.h"
 #include "runner/order.h"
+#include "runner/serve.h"
 #include "runner/stop.h"
 #include "runner/verdict.h"
 
@@ -40,6 +41,7 @@ struct hy_worker {
     struct hy_comm *comm;
     pid_t launcher;
     int left, asked; /* asked: a run is wanted or running */
+    int uses_gpu;    /* some run did */
     int stopping;    /* signals heeded so far */
     double patience; /* seconds of silence after which rank 0 counts as dead */
     struct hy_awake clock;
@@ -161,6 +163,8 @@ static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err 
     hy_child_release(&w->child);
     w->started = w->spoke = w->sent = w->now;
     w->cause = HY_CAUSE_NONE;
+    if (w->uses_gpu)
+        setenv(HY_AUTO_DEVICE, "cuda", 1);
     gethostname(host, sizeof host - 1);
     for (int i = 0; i < w->count && !rc; i++)
         rc = hy_message_send(w->comm, 0, "began", w->parts[i].run, host, strlen(host), e);
@@ -218,6 +222,7 @@ static void take_line(struct hy_worker *w, char *line)
     if (row.type == HY_ROW_FACT) {
         part->measured_rss |= !strcmp(row.name, "peak_rss_bytes");
         part->measured_cpu |= !strcmp(row.name, "cpu_s");
+        w->uses_gpu |= !strcmp(row.name, "device") && row.text && !strncmp(row.text, "cuda", 4);
     }
     if (row.type == HY_ROW_END && part->lost) {
         hy_verbose("run %d says %s, but a row is lost", part->run + 1, row.name);

@@ -378,9 +378,11 @@ static int allocate(struct gang *g, struct hy_err *e)
 static int start(struct gang *g, struct hy_err *e)
 {
     const struct hy_config *c = g->config;
+    const int is_given = g->io->auto_device && !strcmp(c->run.device, "auto");
+    const char *device = is_given ? g->io->auto_device : c->run.device;
     struct hy_err note = {0};
     hy_gemm_set_threads(c->run.threads);
-    int rc = hy_device_choose(c->run.device, g->io->local_rank, 0, &g->device, &note, e);
+    int rc = hy_device_choose(device, g->io->local_rank, 0, &g->device, &note, e);
     if (rc || (rc = open_engine(g, e)) || (rc = allocate(g, e)))
         return rc;
     for (int r = 0; r < g->count && !rc; r++) {

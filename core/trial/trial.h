@@ -15,6 +15,8 @@ struct hy_trial_io {
     const volatile int *stop;
     /* The number of this process among those on its machine: deals out the machine's devices. */
     int local_rank;
+    /* What run.device "auto" means; NULL: a GPU where there is one. */
+    const char *auto_device;
 };
 
 /* One run. */

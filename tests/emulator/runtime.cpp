@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <deque>
@@ -45,7 +46,8 @@ static cudaError_t note(cudaError_t error)
 }
 
 /* HYLAS_EMULATED=... none: there is no device; old: its driver is older than the runtime; full:
- * others hold most of its memory; lost: it is gone after a few replays. */
+ * others hold most of its memory; lost: it is gone after a few replays; gone: when there is a file
+ * of that name. */
 static bool has_fault(const char *name)
 {
     const char *fault = getenv("HYLAS_EMULATED");
@@ -183,7 +185,7 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    if (has_fault("none"))
+    if (has_fault("none") || (has_fault("gone") && access("gone", F_OK) == 0))
         return note(cudaErrorNoDevice);
     if (has_fault("old"))
         return note(cudaErrorInsufficientDriver);
