@@ -7,7 +7,7 @@ fenced() { awk -v open="\`\`\`$1" '$0 == open {on = 1; next} /^```/ {on = 0} on'
 
 mkdir -p build/demo build/corpus
 for ((i = 0; i < 4000; i++)); do echo "Line $i of a corpus for examples."; done >corpus.txt
-for text in demo/corpus corpus/gcide; do cp corpus.txt "build/$text.txt"; done
+for text in demo/corpus corpus/gcide corpus/foldoc; do cp corpus.txt "build/$text.txt"; done
 
 fenced yaml >readme.yaml
 [[ -s readme.yaml ]] || fail "the README shows no sweep file"
