@@ -53,7 +53,7 @@ says "cuda:0 (emulated): replaying a run: unknown error"
 
 # A device that is gone when the first run has ended takes the second with it, though any would do.
 rm -f db*
-HYLAS_EMULATED=gone "$hylas" run sweep.yaml -o db --set train.steps=2000 --set run.gang=1 >log 2>&1 &
+HYLAS_EMULATED=gone "$hylas" run sweep.yaml -o db --set train.steps=1500 --set run.gang=1 >log 2>&1 &
 until [ -s db ] && [ "$(ask db "SELECT count(*) FROM facts WHERE name = 'device'" 2>/dev/null || echo 0)" -gt 0 ]; do
     kill -0 $! 2>/dev/null || fail "it ended before its device was gone: $(cat log)"
     sleep 0.02
