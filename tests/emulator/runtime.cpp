@@ -2,6 +2,7 @@
  * late as a device may do it, so that who reads or overwrites too early is seen. */
 #include "tests/emulator/cuda_runtime.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,8 +47,8 @@ static cudaError_t note(cudaError_t error)
 }
 
 /* HYLAS_EMULATED=... none: there is no device; old: its driver is older than the runtime; full:
- * others hold most of its memory; lost: it is gone after a few replays; gone: when there is a file
- * of that name. */
+ * others hold most of its memory; lost: it is gone after a few replays; gone: the next process does
+ * not find it, as a file of that name says. */
 static bool has_fault(const char *name)
 {
     const char *fault = getenv("HYLAS_EMULATED");
@@ -293,6 +294,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
 {
+    if (has_fault("gone"))
+        close(creat("gone", 0600));
     *out = new hy_emulated_stream();
     streams.push_back(*out);
     return cudaSuccess;
