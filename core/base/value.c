@@ -103,21 +103,18 @@ static int grow(struct hy_value *v, struct hy_err *e)
     return HY_OK;
 }
 
-static size_t find(const struct hy_value *map, const char *key)
+/* The key is the first length bytes of text, a step of a path perhaps. */
+static size_t find_step(const struct hy_value *map, const char *text, size_t length)
 {
     size_t i = 0;
-    while (i < map->count && strcmp(map->keys[i], key) != 0)
+    while (i < map->count && (strncmp(map->keys[i], text, length) != 0 || map->keys[i][length]))
         i++;
     return i;
 }
 
-/* As find(), for a step of a path: the first length bytes of key. */
-static size_t find_step(const struct hy_value *map, const char *key, size_t length)
+static size_t find(const struct hy_value *map, const char *key)
 {
-    size_t i = 0;
-    while (i < map->count && (strncmp(map->keys[i], key, length) != 0 || map->keys[i][length]))
-        i++;
-    return i;
+    return find_step(map, key, strlen(key));
 }
 
 const struct hy_value *hy_value_get(const struct hy_value *map, const char *key)
