@@ -223,6 +223,11 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     return rc;
 }
 
+int64_t hy_config_step_tokens(const struct hy_config *c)
+{
+    return (int64_t)c->train.batch * c->train.seq_len;
+}
+
 int hy_config_longest_context(const struct hy_config *c)
 {
     int longest = 1;

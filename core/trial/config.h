@@ -124,6 +124,8 @@ int hy_config_find_variant(const struct hy_value *tree, const char *section,
 /* The variant that names the run: the linear one, in a full model the full one. */
 const struct hy_variant *hy_config_variant(const struct hy_config *c);
 
+/* Tokens that a step trains on. */
+int64_t hy_config_step_tokens(const struct hy_config *c);
 /* The largest of eval.contexts. */
 int hy_config_longest_context(const struct hy_config *c);
 

@@ -42,7 +42,7 @@ struct hy_shape hy_engine_train_shape(const struct hy_config *c)
 /* Sequences of an evaluation batch: as many tokens as a training batch has, at most. */
 static int eval_batch(const struct hy_config *c, int seq_len)
 {
-    const int64_t fit = (int64_t)c->train.batch * c->train.seq_len / seq_len;
+    const int64_t fit = hy_config_step_tokens(c) / seq_len;
     return fit < 1 ? 1 : fit < c->train.batch ? (int)fit : c->train.batch;
 }
 

@@ -97,7 +97,7 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
         rc = check_cache(&x, config, e);
     if (rc)
         goto out;
-    const double tokens = (double)config->train.batch * config->train.seq_len;
+    const double tokens = (double)hy_config_step_tokens(config);
     struct hy_estimate estimate = {
         .params = x.trainer.params.count,
         .replicas = fitting(&x, config, device),

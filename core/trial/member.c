@@ -68,18 +68,14 @@ void hy_member_history(struct hy_member *m, int64_t step, const char *name, doub
     hy_member_emit(m, row);
 }
 
-static double step_tokens(const struct hy_member *m)
-{
-    return (double)m->order.config->train.batch * m->order.config->train.seq_len;
-}
-
 void hy_member_progress(struct hy_member *m, int force)
 {
     const double now = hy_now();
     if (!force && now - m->reported < 1)
         return;
     m->reported = now;
-    const double done = (double)(m->trained.step - m->first_step) * step_tokens(m);
+    const int64_t taken = m->trained.step - m->first_step;
+    const double done = (double)(taken * hy_config_step_tokens(m->order.config));
     hy_member_emit(m, (struct hy_row){.type = HY_ROW_PROGRESS,
                                       .step = m->trained.step,
                                       .steps = m->order.config->train.steps,
@@ -111,7 +107,7 @@ void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
     hy_member_fact(m, "train_bytes", (double)x->alone.all);
     hy_member_fact(m, "state_bytes",
                    (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
-    hy_member_fact(m, "flops_per_token", x->trainer.cost.flops / step_tokens(m));
+    hy_member_fact(m, "flops_per_token", x->trainer.cost.flops / (double)hy_config_step_tokens(c));
 }
 
 void hy_member_sum_up(const struct hy_member *m, const struct hy_engine *x,
@@ -129,7 +125,7 @@ void hy_member_sum_up(const struct hy_member *m, const struct hy_engine *x,
     struct hy_device_memory memory;
     if (x->device && !hy_device_memory(x->device, &memory, NULL))
         hy_member_fact(m, "device_peak_bytes", (double)memory.peak);
-    const double trained = (double)m->trained.step * step_tokens(m);
+    const double trained = (double)(m->trained.step * hy_config_step_tokens(m->order.config));
     hy_member_fact(m, "tokens", trained);
     if (m->trained.seconds > 0)
         hy_member_fact(m, "tokens_per_s", trained / m->trained.seconds);

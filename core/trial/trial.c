@@ -82,15 +82,10 @@ static int interrupt(struct gang *g, struct hy_err *e)
 
 /* ---- Steps ---- */
 
-static int64_t step_tokens(const struct gang *g)
-{
-    return (int64_t)g->config->train.batch * g->config->train.seq_len;
-}
-
 static void fill_batch(struct gang *g, int r, int64_t step)
 {
     struct hy_trainer *t = &g->engine.trainer;
-    const size_t n = (size_t)step_tokens(g);
+    const size_t n = (size_t)hy_config_step_tokens(g->config);
     hy_data_batch(g->engine.sources[r], step - 1, g->config->train.batch, g->tokens, g->labels,
                   g->weights);
     memcpy(hy_input(t->ends.tokens, r), g->tokens, n * sizeof *g->tokens);
@@ -362,7 +357,7 @@ static int open_engine(struct gang *g, struct hy_err *e)
 
 static int allocate(struct gang *g, struct hy_err *e)
 {
-    const size_t n = (size_t)step_tokens(g), count = (size_t)g->count;
+    const size_t n = (size_t)hy_config_step_tokens(g->config), count = (size_t)g->count;
     g->updates = calloc(count, sizeof *g->updates);
     g->valid = calloc(count, sizeof *g->valid);
     g->test = calloc(count, sizeof *g->test);
