@@ -11,6 +11,7 @@
 
 #include "core/base/rng.h"
 #include "runner/halving.h"
+#include "tests/support/config.h"
 
 enum { RUNS = 300, STEPS = 100 };
 
@@ -24,7 +25,6 @@ static struct hy_halving *make_plan(int count, const char *rule)
     plan.count = count;
     for (int i = 0; i < count; i++) {
         char text[512];
-        struct hy_value *tree;
         struct hy_err e = {0};
         snprintf(text, sizeof text,
                  "{\"data\": {\"train\": [{\"task\": \"noop\"}]},"
@@ -32,10 +32,8 @@ static struct hy_halving *make_plan(int count, const char *rule)
                  " \"model\": {\"layers\": %d}, \"train\": {\"steps\": %d, \"seed\": %d},"
                  " \"run\": {\"halving\": %s}}",
                  1 + i % 2, STEPS, i, rule);
-        if (hy_value_from_json(text, "test", &tree, &e) ||
-            hy_config_resolve(tree, &runs[i].config, &e))
+        if (config_from_json(text, &runs[i].config, &e))
             fail_msg("%s", e.text);
-        hy_value_free(tree);
     }
     assert_int_equal(hy_halving_new(&plan, &h, NULL), HY_OK);
     return h;

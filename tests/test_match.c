@@ -10,23 +10,18 @@
 #include <cmocka.h>
 
 #include "core/trial/trial.h"
+#include "tests/support/config.h"
 
 /* model and mixer: the entries of these sections, as JSON without the braces. */
 static int resolve(const char *model, const char *mixer, struct hy_config *out, struct hy_err *e)
 {
     char text[1024];
-    struct hy_value *tree;
     snprintf(text, sizeof text,
              "{\"model\": {\"layers\": 4, %s}, \"mixer\": {%s},"
              " \"data\": {\"train\": [{\"task\": \"mqar\", \"vocab\": 64, \"pairs\": [4]}]},"
              " \"train\": {\"batch\": 2, \"seq_len\": 32}, \"eval\": {\"contexts\": [32, 512]}}",
              model, mixer);
-    int rc = hy_value_from_json(text, "test.yaml", &tree, e);
-    if (!rc) {
-        rc = hy_config_resolve(tree, out, e);
-        hy_value_free(tree);
-    }
-    return rc;
+    return config_from_json(text, out, e);
 }
 
 static struct hy_config resolved(const char *model, const char *mixer)

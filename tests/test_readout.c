@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/trial/trial.h"
+#include "tests/support/config.h"
 #include "tests/support/model_kit.h"
 
 enum { BATCH = 2, TOKENS = 21 };
@@ -118,7 +119,6 @@ static void other_models_do_without_it(void **state)
 static int resolve(const char *data, int seed, struct hy_config *c, struct hy_err *e)
 {
     char text[1024];
-    struct hy_value *tree;
     snprintf(
         text, sizeof text,
         "{\"model\": {\"d_model\": 32, \"layers\": 2, \"heads\": 2, \"mlp\": 32,"
@@ -126,12 +126,7 @@ static int resolve(const char *data, int seed, struct hy_config *c, struct hy_er
         " \"data\": {%s}, \"train\": {\"steps\": 300, \"batch\": 16, \"seq_len\": 5,"
         "   \"lr\": 0.005, \"seed\": %d}}",
         data, seed);
-    int rc = hy_value_from_json(text, "test", &tree, e);
-    if (!rc) {
-        rc = hy_config_resolve(tree, c, e);
-        hy_value_free(tree);
-    }
-    return rc;
+    return config_from_json(text, c, e);
 }
 
 #define COMPRESS "{\"task\": \"mad_compress\", \"vocab\": 5, \"examples\": 64}"

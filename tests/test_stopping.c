@@ -11,6 +11,7 @@
 
 #include "core/trial/stopping.h"
 #include "core/trial/trial.h"
+#include "tests/support/config.h"
 
 static void a_run_ends_when_its_goal_is_reached(void **state)
 {
@@ -51,7 +52,6 @@ static void patience_counts_evaluations_that_are_not_better(void **state)
 static int resolve(const char *every, const char *run, struct hy_config *c, struct hy_err *e)
 {
     char text[1024];
-    struct hy_value *tree;
     snprintf(text, sizeof text,
              "{\"model\": {\"d_model\": 16, \"layers\": 1, \"heads\": 2, \"mlp\": 16},"
              " \"mixer\": {\"variant\": \"gla\", \"ratio\": \"pure\"},"
@@ -60,10 +60,7 @@ static int resolve(const char *every, const char *run, struct hy_config *c, stru
              " \"train\": {\"steps\": 60, \"batch\": 4, \"seq_len\": 16, \"lr\": 0},"
              " \"eval\": {\"every\": %s}, \"run\": {%s}}",
              every, run);
-    assert_int_equal(hy_value_from_json(text, "test", &tree, NULL), HY_OK);
-    const int rc = hy_config_resolve(tree, c, e);
-    hy_value_free(tree);
-    return rc;
+    return config_from_json(text, c, e);
 }
 
 static void a_rule_that_cannot_apply_is_refused(void **state)

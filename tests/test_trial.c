@@ -13,6 +13,7 @@
 #include "core/ops/support/gemm.h"
 #include "core/trial/engine.h"
 #include "core/trial/trial.h"
+#include "tests/support/config.h"
 
 enum { STEPS = 24 };
 
@@ -82,7 +83,6 @@ static void listen(void *context, const struct hy_row *row)
 static void configure(struct hy_config *c, const char *variant, double lr)
 {
     char text[1024];
-    struct hy_value *tree;
     struct hy_err e = {0};
     snprintf(
         text, sizeof text,
@@ -93,9 +93,8 @@ static void configure(struct hy_config *c, const char *variant, double lr)
         " \"train\": {\"steps\": %d, \"batch\": 4, \"seq_len\": 20, \"lr\": %g, \"clip\": 0,"
         "   \"seed\": 3}, \"eval\": {\"every\": 10}}",
         variant, corpus, STEPS, lr);
-    if (hy_value_from_json(text, "test", &tree, &e) || hy_config_resolve(tree, c, &e))
+    if (config_from_json(text, c, &e))
         fail_msg("%s", e.text);
-    hy_value_free(tree);
 }
 
 static void run(const struct hy_config *c, struct record *r, const char *path)
@@ -265,7 +264,6 @@ static void test_estimate_equals_the_run(void **state)
 static void configure_lengths(struct hy_config *c, const char *eval)
 {
     char text[1024];
-    struct hy_value *tree;
     struct hy_err e = {0};
     snprintf(text, sizeof text,
              "{\"model\": {\"d_model\": 16, \"layers\": 2, \"heads\": 2, \"mlp\": 16},"
@@ -274,9 +272,8 @@ static void configure_lengths(struct hy_config *c, const char *eval)
              "   \"examples\": 10}], \"eval\": [%s]},"
              " \"train\": {\"steps\": 8, \"batch\": 4, \"seq_len\": 16, \"lr\": 0.01}}",
              eval);
-    if (hy_value_from_json(text, "test", &tree, &e) || hy_config_resolve(tree, c, &e))
+    if (config_from_json(text, c, &e))
         fail_msg("%s", e.text);
-    hy_value_free(tree);
 }
 
 /* What the run with these evaluation entries says of the test split. */
