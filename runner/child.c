@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,7 +80,7 @@ static int start_process(pid_t *pid, const char *order, int rows_fd, int words_f
 int hy_child_start(struct hy_child *c, const char *order, int isolated, struct hy_err *e)
 {
     int rows[2] = {-1, -1}, words[2] = {-1, -1}, rc;
-    struct hy_child child = {0};
+    struct hy_child child = {.end_fd = -1};
     if (pipe2(rows, O_CLOEXEC) || pipe2(words, O_CLOEXEC) || fcntl(rows[0], F_SETFL, O_NONBLOCK) ||
         fcntl(words[0], F_SETFL, O_NONBLOCK)) {
         rc = hy_fail_errno(e, HY_E_ENV, "cannot make the pipes of a trial");
@@ -87,6 +88,8 @@ int hy_child_start(struct hy_child *c, const char *order, int isolated, struct h
     }
     if (isolated) {
         rc = start_process(&child.pid, order, rows[1], words[1], e);
+        if (!rc) /* by number: glibc has a name for it since 2.36 only; without it, -1 */
+            child.end_fd = (int)syscall(SYS_pidfd_open, child.pid, 0);
     } else {
         rc = hy_inside_start(order, rows[1], words[1], &child.inside, e);
         rows[1] = words[1] = -1;
@@ -130,6 +133,13 @@ static void read_all(struct hy_child *c)
         hy_buf_drop(&c->words, c->words.size - MAX_WORDS);
 }
 
+static void close_all(struct hy_child *c)
+{
+    close_fd(&c->rows_fd);
+    close_fd(&c->words_fd);
+    close_fd(&c->end_fd);
+}
+
 static int has_ended(struct hy_child *c)
 {
     if (c->inside)
@@ -146,15 +156,15 @@ int hy_child_poll(struct hy_child *c)
     c->inside = NULL;
     /* What it wrote between the last read and its end. */
     read_all(c);
-    close_fd(&c->rows_fd);
-    close_fd(&c->words_fd);
+    close_all(c);
     return 1;
 }
 
 void hy_child_wait(const struct hy_child *c, const struct timespec *time)
 {
-    struct pollfd fds[] = {{c->rows_fd, POLLIN, 0}, {c->words_fd, POLLIN, 0}};
-    ppoll(fds, 2, time, NULL);
+    struct pollfd fds[] = {
+        {c->rows_fd, POLLIN, 0}, {c->words_fd, POLLIN, 0}, {c->end_fd, POLLIN, 0}};
+    ppoll(fds, sizeof fds / sizeof *fds, time, NULL);
 }
 
 void hy_child_signal(const struct hy_child *c, int number)
@@ -168,8 +178,7 @@ void hy_child_signal(const struct hy_child *c, int number)
 void hy_child_release(struct hy_child *c)
 {
     if (c->inside) {
-        close_fd(&c->rows_fd);
-        close_fd(&c->words_fd);
+        close_all(c);
         hy_inside_free(c->inside);
         c->inside = NULL;
     }
@@ -178,8 +187,7 @@ void hy_child_release(struct hy_child *c)
         while (wait4(c->pid, &c->status, 0, &c->usage) < 0 && errno == EINTR)
             ;
         c->pid = 0;
-        close_fd(&c->rows_fd);
-        close_fd(&c->words_fd);
+        close_all(c);
     }
     hy_buf_release(&c->rows);
     hy_buf_release(&c->words);

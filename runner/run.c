@@ -11,8 +11,8 @@
 #include "runner/stop.h"
 #include "runner/worker.h"
 
-/* How long a rank sleeps between looks: messages come in bursts, so after one it looks again soon,
- * then ever less often. */
+/* How long a rank sleeps between looks: messages come in bursts, so after one it looks again at
+ * once, then ever less often. */
 enum { SHORTEST_US = 50, LONGEST_US = 5000 };
 
 /* All ranks together may take that many times the silence that is granted to one. */
@@ -126,9 +126,12 @@ static int loop(struct hy_comm *comm, struct hy_worker *worker, struct head *h, 
             rc = hy_worker_step(worker, e);
         if (!rc && h && hy_coordinator_step(h->coordinator, &why))
             note_failure(h, &why);
-        const int quiet = hy_comm_traffic(comm) == before;
-        pause = !quiet ? SHORTEST_US : 2 * pause < LONGEST_US ? 2 * pause : LONGEST_US;
+        if (hy_comm_traffic(comm) != before) {
+            pause = SHORTEST_US;
+            continue;
+        }
         hy_worker_wait(worker, pause);
+        pause = 2 * pause < LONGEST_US ? 2 * pause : LONGEST_US;
     }
     return rc;
 }

@@ -445,8 +445,10 @@ int hy_worker_step(struct hy_worker *w, struct hy_err *e)
     if (rc || !w->count)
         return rc;
     heed_limits(w);
-    if (hy_child_poll(&w->child))
-        return finish(w, e);
+    if (hy_child_poll(&w->child)) {
+        rc = finish(w, e);
+        return rc ? rc : say_something(w, e); /* rank 0 gives work before it commits the end */
+    }
     if (w->child.rows.size)
         w->spoke = w->now;
     take_lines(w);

@@ -19,23 +19,26 @@ enum hy_log_level hy_log_get_level(void)
     return chosen;
 }
 
+/* Names may hold what a terminal would obey: spaces stand in for it. */
+static void blank_controls(char *text)
+{
+    char *to = text;
+    for (const char *s = text; *s; s++) {
+        const int control = *s == '\n' ? 0 : hy_utf8_control(s);
+        *to++ = control ? ' ' : *s;
+        s += control == 2;
+    }
+    *to = 0;
+}
+
+/* A line is written whole, as other ranks write to the same terminal. */
 static void say(const char *prefix, const char *format, va_list args)
 {
     char text[4096];
     vsnprintf(text, sizeof text, format, args);
-    if (live)
-        fputs("\r\033[K", stderr);
+    blank_controls(text);
+    fprintf(stderr, "%s%s%s\n", live ? "\r\033[K" : "", prefix, text);
     live = 0;
-    flockfile(stderr);
-    fputs(prefix, stderr);
-    /* Names may hold what a terminal would obey. */
-    for (const char *s = text; *s; s++) {
-        const int control = *s == '\n' ? 0 : hy_utf8_control(s);
-        fputc(control ? ' ' : *s, stderr);
-        s += control == 2;
-    }
-    fputc('\n', stderr);
-    funlockfile(stderr);
 }
 
 #define SAY(prefix)                \
