@@ -18,10 +18,10 @@ struct hy_child {
     pid_t pid;                /* 0: none */
     struct hy_inside *inside; /* in place of a process; NULL: none */
     int rows_fd, words_fd;    /* -1 once at their end */
-    int end_fd;               /* readable once the process is gone: its pipes end before; -1: none */
-    struct hy_buf rows;       /* bytes of rows that nobody has taken yet */
-    struct hy_buf words;      /* the end of what it printed */
-    int status;               /* of wait4, once it ended */
+    int end_fd;          /* readable once the process is gone: its pipes end before; -1: none */
+    struct hy_buf rows;  /* bytes of rows that nobody has taken yet */
+    struct hy_buf words; /* the end of what it printed */
+    int status;          /* of wait4, once it ended */
     struct rusage usage;
 };
 

@@ -197,13 +197,14 @@ static int is_used_option(const unsigned char *used, const char *key)
     return 0;
 }
 
-static void drop_from_cell(struct hy_value *cell, const char *section, const unsigned char *used)
+static int drop_from_cell(struct hy_value *cell, const char *section, const unsigned char *used,
+                          struct hy_err *e)
 {
     struct hy_value *map = (struct hy_value *)hy_value_get(cell, section);
-    const struct hy_variant *own = NULL;
-    /* Whoever resolves the cell says that there is no such variant. */
-    if (!map || map->type != HY_V_MAP || hy_config_find_variant(cell, section, &own, NULL))
-        return;
+    const struct hy_variant *own;
+    const int rc = hy_config_find_variant(cell, section, &own, e);
+    if (rc || !map || map->type != HY_V_MAP)
+        return rc;
     for (size_t k = 0; k < map->count;) {
         const char *key = map->keys[k];
         if (!has_option(hy_section_find(section)->options, key) &&
@@ -212,26 +213,29 @@ static void drop_from_cell(struct hy_value *cell, const char *section, const uns
         else
             k++;
     }
+    return HY_OK;
 }
 
+/* All variants are found first: the option of one whose name is misspelt is not the mistake. */
 static int drop_foreign_options(struct hy_sweep *s, const char *section, struct hy_err *e)
 {
     size_t count = 0;
+    int rc = HY_OK;
     while (hy_variants[count])
         count++;
     unsigned char *used = calloc(count + 1, 1);
     if (!used)
         return hy_fail_memory(e);
-    for (size_t i = 0; i < s->cell_count; i++) {
+    for (size_t i = 0; !rc && i < s->cell_count; i++) {
         const struct hy_variant *v = NULL;
-        hy_config_find_variant(s->cells[i], section, &v, NULL);
-        for (size_t k = 0; k < count; k++)
+        rc = hy_config_find_variant(s->cells[i], section, &v, e);
+        for (size_t k = 0; !rc && k < count; k++)
             used[k] |= hy_variants[k] == v;
     }
-    for (size_t i = 0; i < s->cell_count; i++)
-        drop_from_cell(s->cells[i], section, used);
+    for (size_t i = 0; !rc && i < s->cell_count; i++)
+        rc = drop_from_cell(s->cells[i], section, used, e);
     free(used);
-    return HY_OK;
+    return rc;
 }
 
 /* ---- Axes ---- */

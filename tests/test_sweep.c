@@ -392,6 +392,8 @@ static void what_is_wrong_is_named_with_its_place(void **state)
         {GLA "matrix: {train.lr: [1], exclude: [{train.lr: 1}]}\n", "everything is excluded"},
         {GLA "matrix: {mixer.variant: [gla, gal]}\n",
          "s.yaml:5:31: unknown variant 'gal'; did you mean 'gla'?"},
+        {GLA "matrix: {mixer.variant: [retnet, gal], mixer.gate_rank: [1]}\n",
+         "s.yaml:5:34: unknown variant 'gal'; did you mean 'gla'?"},
         {GLA "matrix: {mixer.gate_rnk: [1]}\n",
          "s.yaml:5:10: unknown key in section mixer: 'gate_rnk'; did you mean 'gate_rank'?"},
         {GLA "matrix: {mixer.variant: [retnet], mixer.gate_rank: [1]}\n",
