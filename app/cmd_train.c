@@ -58,7 +58,11 @@ static int train(const struct hy_plan_run *planned, const char *checkpoint, stru
     if (!strcmp(end, "interrupted"))
         return hy_fail(e, HY_E_INTERRUPTED, "interrupted%s",
                        checkpoint ? "; the same command goes on" : "");
-    return !strcmp(end, "done") ? HY_OK : hy_fail(e, HY_E_RUN, "the run %s", end);
+    if (strcmp(end, "done") != 0)
+        return hy_fail(e, HY_E_RUN, "the run %s", end);
+    if (checkpoint && !planned->config.run.keep_checkpoint)
+        unlink(checkpoint);
+    return HY_OK;
 }
 
 static int run(int argc, char **argv, struct hy_err *e)

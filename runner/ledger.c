@@ -38,6 +38,8 @@ struct hy_ledger {
     int *members;   /* room for a gang */
     int ended_here; /* runs that this program brought to an end */
     int closed;
+    int *results; /* runs whose ends wait to be durable; their checkpoints go then */
+    int result_count;
     int must_commit; /* an end waits to be durable */
     double committed;
 };
@@ -118,7 +120,9 @@ int hy_ledger_new(const struct hy_assignment *a, int ranks, struct hy_ledger **o
     l->version = a->version;
     l->ranks = ranks;
     l->runs = calloc((size_t)l->plan->count, sizeof *l->runs);
-    int rc = l->runs ? hy_checkpoints_new(a->database, &l->checkpoints, e) : hy_fail_memory(e);
+    l->results = calloc((size_t)l->plan->count, sizeof *l->results);
+    int rc = l->runs && l->results ? hy_checkpoints_new(a->database, &l->checkpoints, e)
+                                   : hy_fail_memory(e);
     if (!rc)
         rc = hy_roster_new(l->plan, &l->roster, e);
     if (!rc)
@@ -147,6 +151,7 @@ void hy_ledger_free(struct hy_ledger *l)
 {
     if (!l)
         return;
+    free(l->results);
     free(l->members);
     hy_gangs_free(l->gangs);
     hy_halving_free(l->halving);
@@ -312,19 +317,12 @@ static int take_pause(struct hy_ledger *l, int index, struct hy_err *e)
     return rc;
 }
 
-static void drop_checkpoint(const struct hy_ledger *l, int index)
-{
-    const struct hy_plan_run *planned = &l->plan->runs[index];
-    if (!planned->config.run.keep_checkpoint)
-        hy_checkpoints_drop(l->checkpoints, planned->key);
-}
-
 static int take_end(struct hy_ledger *l, int index, const char *status, const char *reason,
                     struct hy_err *e)
 {
     struct run *run = &l->runs[index];
     if (is_final(status))
-        drop_checkpoint(l, index);
+        l->results[l->result_count++] = index;
     const int failed = !strcmp(status, "failed");
     /* Which of a gang is to blame is not known: each gets the same attempt by itself. */
     if (failed && run->gang > 1) {
@@ -379,6 +377,13 @@ int hy_ledger_is_settled(const struct hy_ledger *l)
     return !p.running && (!p.waiting || l->closed);
 }
 
+static void drop_checkpoint(const struct hy_ledger *l, int index)
+{
+    const struct hy_plan_run *planned = &l->plan->runs[index];
+    if (!planned->config.run.keep_checkpoint)
+        hy_checkpoints_drop(l->checkpoints, planned->key);
+}
+
 void hy_ledger_clean_up(const struct hy_ledger *l)
 {
     /* A sweep that was stopped may yet need them. */
@@ -394,7 +399,11 @@ int hy_ledger_commit(struct hy_ledger *l, struct hy_err *e)
         return HY_OK;
     l->must_commit = 0;
     l->committed = now;
-    return hy_store_flush(l->store, e);
+    const int rc = hy_store_flush(l->store, e);
+    /* Not before: a kill in between leaves a file behind, the other way round it costs a run. */
+    while (!rc && l->result_count)
+        drop_checkpoint(l, l->results[--l->result_count]);
+    return rc;
 }
 
 struct hy_progress hy_ledger_progress(const struct hy_ledger *l)

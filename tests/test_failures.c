@@ -171,6 +171,55 @@ static void sweeps_of_processes_survive(void **state)
     a_sweep_survives(INJECT_FILES, 10);
 }
 
+/* The keys of all runs, or of those that are done; "" of a database that the failure left unmade.
+ */
+static void read_keys(const char *condition, char *keys, size_t size)
+{
+    struct hy_store *s;
+    struct hy_err e;
+    char query[128];
+    *keys = 0;
+    if (hy_store_open("s.db", HY_STORE_READ, &s, &e))
+        return;
+    snprintf(query, sizeof query, "SELECT group_concat(key, ' ') FROM results WHERE %s", condition);
+    snprintf(keys, size, "%s", results_query(s, query));
+    hy_store_close(s);
+}
+
+static void expect_checkpoints(const char *keys, const char *done)
+{
+    char list[512], path[128], *rest = NULL;
+    snprintf(list, sizeof list, "%s", keys);
+    for (char *key = strtok_r(list, " ", &rest); key; key = strtok_r(NULL, " ", &rest)) {
+        snprintf(path, sizeof path, "s.db.ckpt/%s.safetensors", key);
+        if (!strstr(done, key) && access(path, F_OK))
+            fail_msg("%s is not done, and its checkpoint is gone", key);
+    }
+}
+
+/* A result that the store could not keep is trained for again, but not from its beginning. */
+static void checkpoints_outlive_what_is_not_kept(void **state)
+{
+    (void)state;
+    char keys[512], done[512], command[1024];
+    clear();
+    write_sweep("none");
+    struct outcome good = succeed("run s.yaml -o s.db", INJECT_SQLITE_FILES);
+    read_keys("1", keys, sizeof keys);
+    assert_true(*keys);
+    snprintf(command, sizeof command,
+             "mkdir s.db.ckpt && for key in %s; do touch s.db.ckpt/$key.safetensors; done", keys);
+    for (long n = 1; n <= good.calls; n += stride(good.calls, 100)) {
+        clear();
+        assert_int_equal(system(command), 0);
+        struct outcome o = hylas("run s.yaml -o s.db", INJECT_SQLITE_FILES, n);
+        read_keys("status = 'done'", done, sizeof done);
+        expect_checkpoints(keys, done);
+        forget(&o);
+    }
+    forget(&good);
+}
+
 /* ---- Other commands ---- */
 
 /* With a single failing call the command writes what it writes without one, or says what failed. */
@@ -238,8 +287,11 @@ static void launches_end_with_a_word(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sweeps_of_threads_survive), cmocka_unit_test(sweeps_of_processes_survive),
-        cmocka_unit_test(reports_are_right_or_none), cmocka_unit_test(plans_are_right_or_none),
+        cmocka_unit_test(sweeps_of_threads_survive),
+        cmocka_unit_test(sweeps_of_processes_survive),
+        cmocka_unit_test(checkpoints_outlive_what_is_not_kept),
+        cmocka_unit_test(reports_are_right_or_none),
+        cmocka_unit_test(plans_are_right_or_none),
         cmocka_unit_test(launches_end_with_a_word),
     };
     if (argc > 1 && !strcmp(argv[1], "trial")) /* started by a rank of a sweep below */

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/ops/support/gemm.h"
@@ -290,9 +289,7 @@ static int finish(struct gang *g, struct hy_err *e)
         if (!g->chosen[r])
             continue;
         hy_member_sum_up(m, &g->engine, &g->valid[r], &g->test[r]);
-        if (m->order.checkpoint && !g->config->run.keep_checkpoint)
-            unlink(m->order.checkpoint);
-        else
+        if (g->config->run.keep_checkpoint)
             rc = hy_member_save(m, &g->engine.trainer, e);
         if (!rc)
             end(g, r, "done", *m->reason ? m->reason : NULL);

@@ -25,7 +25,8 @@ struct hy_trial_order {
     /* The key by which the run was planned; NULL: any. A run that has another one here, where its
      * files may hold something else, is HY_E_USAGE. */
     const char *key;
-    /* Where the checkpoint lies or is to lie; NULL: no checkpoints. An existing one is resumed. */
+    /* Where the checkpoint lies or is to lie; NULL: no checkpoints. An existing one is resumed. At
+     * the run's end the caller removes it, unless run.keep_checkpoint, once it holds the result. */
     const char *checkpoint;
     /* Below train.steps: after so many steps checkpoint and end as "paused". 0: never. */
     int64_t until;

@@ -207,5 +207,7 @@ recovers() # DB [COMMAND...]
         diff <(reference) <(contents "$db") | head -n 10 >&2
         fail "the sweep differs from an uninterrupted one"
     }
-    [ ! -e "$db.ckpt" ] || fail "checkpoints of finished runs are left: $(ls "$db.ckpt")"
+    # One may be: of a result that was committed in the moment of the kill.
+    [ "$(find "$db.ckpt" -type f 2>/dev/null | wc -l)" -le 1 ] ||
+        fail "checkpoints of finished runs are left: $(ls "$db.ckpt")"
 }
