@@ -55,6 +55,11 @@ static inline hy_vec hy_vec_shuffle(hy_vec a, hy_vec b, hy_lane_index from)
     return __builtin_shuffle(a, b, from);
 #endif
 }
+/* x in lane i, 0 in the others; all 0 where there is no lane i. */
+static inline hy_vec hy_vec_only(hy_vec x, int i)
+{
+    return (hy_vec)((hy_lane_index)x & (hy_lane_numbers == i));
+}
 static inline hy_real hy_vec_sum(hy_vec x)
 {
 #pragma GCC unroll 4

@@ -4,18 +4,13 @@
 
 enum { L = HY_LANES };
 
-static inline hy_vec only_lane(hy_vec x, int i)
-{
-    return (hy_vec)((hy_lane_index)x & (hy_lane_numbers == i));
-}
-
 void hy_pair_between(const hy_real *step, hy_real *between)
 {
     const hy_vec one = hy_vec_all(1);
     hy_vec decay = {0};
 #pragma GCC unroll 16
     for (int i = 0; i < L; i++) {
-        decay = decay * step[i] + only_lane(one, i);
+        decay = decay * step[i] + hy_vec_only(one, i);
         hy_vec_store(between + i * L, decay);
     }
 }
@@ -29,7 +24,7 @@ static void forward_by_channel(const struct hy_pair *p, const hy_real *x, const 
         hy_vec decayed = {0}; /* lane j: y_j as it has come down to row i */
 #pragma GCC unroll 16
         for (int i = 0; i < L; i++) {
-            decayed = decayed * p->step[i * p->width + c] + only_lane(y, i);
+            decayed = decayed * p->step[i * p->width + c] + hy_vec_only(y, i);
             sum[i] += decayed * x[i * p->width + c];
         }
     }

@@ -1,4 +1,4 @@
-#include "core/ops/support/scan_work.h"
+#include "core/ops/support/scan_shared.h"
 
 /* dw_j -= sum over i > j of pair_ij dz_i, with dz_i = beta_i dw_i; minus_dz = -dz. */
 static void substitute_back(int64_t width, const hy_real *pair, const hy_real *beta, hy_real *dw,
@@ -237,6 +237,10 @@ void hy_scan_backward(const struct hy_op *op, int replica)
 {
     const struct hy_scan_plan p = hy_scan_plan_of(op, replica);
     struct hy_scan_work w;
+    if (p.by_chunk) {
+        hy_scan_shared_backward(&p);
+        return;
+    }
     hy_scan_work_of(&p, &w);
     for (int64_t sequence = 0; sequence < p.batch; sequence++)
         for (int64_t head = 0; head < p.heads; head++)

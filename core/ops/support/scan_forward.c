@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "core/ops/support/scan_work.h"
+#include "core/ops/support/scan_shared.h"
 
 /* y_i -= sum over j < i of pair_ij w_j, with w_j = beta_j y_j. */
 static void substitute(int64_t width, const hy_real *pair, const hy_real *beta, hy_real *y,
@@ -125,6 +125,10 @@ void hy_scan_forward(const struct hy_op *op, int replica)
 {
     const struct hy_scan_plan p = hy_scan_plan_of(op, replica);
     struct hy_scan_work w;
+    if (p.by_chunk) {
+        hy_scan_shared_forward(&p);
+        return;
+    }
     hy_scan_work_of(&p, &w);
     for (int64_t sequence = 0; sequence < p.batch; sequence++)
         for (int64_t head = 0; head < p.heads; head++)

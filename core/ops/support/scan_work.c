@@ -2,7 +2,11 @@
 
 #include <string.h>
 
+#include "core/ops/support/scan_shared.h"
 #include "core/ops/support/vec.h"
+
+/* Of a chunk that is multiplied whole: its pairs must stay in cache. */
+enum { MOST_ROWS = 128 };
 
 struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica)
 {
@@ -33,15 +37,16 @@ struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica)
     else if (decay)
         p.decay = DECAY_CHANNEL;
     p.decays = p.decay == DECAY_CHANNEL ? p.kp : 1;
+    p.by_chunk = p.sharing > 1 && !p.delta && p.decay != DECAY_CHANNEL && p.tokens > 1 &&
+                 p.blocks * B <= MOST_ROWS;
     return p;
 }
 
 /* ---- Scratch ---- */
 
-/* Counts, and where there is memory hands out, whole vectors. One more between arrays keeps those
- * of 4 KiB from agreeing in the low bits of their addresses, which would stall loads behind stores.
- */
-static hy_real *take(hy_real *base, int64_t *used, int64_t count)
+/* One more vector between arrays keeps those of 4 KiB from agreeing in the low bits of their
+ * addresses, which would stall loads behind stores. */
+hy_real *hy_scan_take(hy_real *base, int64_t *used, int64_t count)
 {
     hy_real *at = base ? base + *used : NULL;
     *used += hy_lanes_up(count) + B;
@@ -51,16 +56,16 @@ static hy_real *take(hy_real *base, int64_t *used, int64_t count)
 static void take_block(const struct hy_scan_plan *p, hy_real *base, int64_t *used,
                        struct hy_scan_block *b)
 {
-    b->q = take(base, used, B * p->kp);
-    b->k = take(base, used, B * p->kp);
-    b->w = take(base, used, B * p->vp);
-    b->y = p->delta ? take(base, used, B * p->vp) : NULL;
-    b->beta = p->delta ? take(base, used, B) : NULL;
-    b->step = take(base, used, B * p->decays);
-    b->into = take(base, used, B * p->decays);
-    b->rest = take(base, used, B * p->decays);
-    b->through = take(base, used, p->kp);
-    b->between = p->decay == DECAY_CHANNEL ? NULL : take(base, used, B * B);
+    b->q = hy_scan_take(base, used, B * p->kp);
+    b->k = hy_scan_take(base, used, B * p->kp);
+    b->w = hy_scan_take(base, used, B * p->vp);
+    b->y = p->delta ? hy_scan_take(base, used, B * p->vp) : NULL;
+    b->beta = p->delta ? hy_scan_take(base, used, B) : NULL;
+    b->step = hy_scan_take(base, used, B * p->decays);
+    b->into = hy_scan_take(base, used, B * p->decays);
+    b->rest = hy_scan_take(base, used, B * p->decays);
+    b->through = hy_scan_take(base, used, p->kp);
+    b->between = p->decay == DECAY_CHANNEL ? NULL : hy_scan_take(base, used, B * B);
 }
 
 /* Returns the number of elements. base NULL: only counts. */
@@ -70,30 +75,31 @@ static int64_t take_work(const struct hy_scan_plan *p, hy_real *base, struct hy_
     const int64_t blocks = backward ? p->blocks : 1;
     const int64_t width = sizeof *base, block = (int64_t)sizeof *w->blocks;
     int64_t used = 0;
-    w->blocks = (struct hy_scan_block *)take(base, &used, (blocks * block + width - 1) / width);
+    w->blocks =
+        (struct hy_scan_block *)hy_scan_take(base, &used, (blocks * block + width - 1) / width);
     for (int64_t i = 0; i < blocks; i++) {
         struct hy_scan_block counted;
         take_block(p, base, &used, base ? &w->blocks[i] : &counted);
     }
-    w->states = take(base, &used, blocks * p->state);
-    w->read = take(base, &used, 2 * B * p->kp);
-    w->write = take(base, &used, B * p->kp);
-    w->values = take(base, &used, 2 * B * p->vp);
-    w->turned_k = take(base, &used, B * p->kp);
-    w->pair_q = take(base, &used, B * B);
-    w->pair_k = take(base, &used, B * B);
+    w->states = hy_scan_take(base, &used, blocks * p->state);
+    w->read = hy_scan_take(base, &used, 2 * B * p->kp);
+    w->write = hy_scan_take(base, &used, B * p->kp);
+    w->values = hy_scan_take(base, &used, 2 * B * p->vp);
+    w->turned_k = hy_scan_take(base, &used, B * p->kp);
+    w->pair_q = hy_scan_take(base, &used, B * B);
+    w->pair_k = hy_scan_take(base, &used, B * B);
     if (backward) {
-        w->dstate = take(base, &used, p->state);
-        w->dw = take(base, &used, B * p->vp);
-        w->turned_w = take(base, &used, B * p->vp);
-        w->turned_values = take(base, &used, 2 * B * p->vp);
-        w->turned_read = take(base, &used, 2 * B * p->kp);
-        w->turned_write = take(base, &used, B * p->kp);
-        w->dread = take(base, &used, 2 * B * p->kp);
-        w->dwrite = take(base, &used, B * p->kp);
-        w->carry = take(base, &used, p->kp);
-        w->decay = take(base, &used, B * p->kp);
-        w->rates = take(base, &used, B);
+        w->dstate = hy_scan_take(base, &used, p->state);
+        w->dw = hy_scan_take(base, &used, B * p->vp);
+        w->turned_w = hy_scan_take(base, &used, B * p->vp);
+        w->turned_values = hy_scan_take(base, &used, 2 * B * p->vp);
+        w->turned_read = hy_scan_take(base, &used, 2 * B * p->kp);
+        w->turned_write = hy_scan_take(base, &used, B * p->kp);
+        w->dread = hy_scan_take(base, &used, 2 * B * p->kp);
+        w->dwrite = hy_scan_take(base, &used, B * p->kp);
+        w->carry = hy_scan_take(base, &used, p->kp);
+        w->decay = hy_scan_take(base, &used, B * p->kp);
+        w->rates = hy_scan_take(base, &used, B);
     }
     return used;
 }
@@ -102,7 +108,8 @@ size_t hy_scan_scratch(const struct hy_op *op)
 {
     const struct hy_scan_plan p = hy_scan_plan_of(op, 0);
     struct hy_scan_work w;
-    return (size_t)take_work(&p, NULL, &w) * sizeof(hy_real);
+    const int64_t count = p.by_chunk ? hy_scan_shared_elements(&p) : take_work(&p, NULL, &w);
+    return (size_t)count * sizeof(hy_real);
 }
 
 void hy_scan_work_of(const struct hy_scan_plan *p, struct hy_scan_work *w)

@@ -19,6 +19,7 @@ struct hy_scan_plan {
     int replica;
     enum hy_scan_decay decay;
     int delta;
+    int by_chunk;                          /* heads share q and k: scan_shared.c */
     int64_t heads, sharing, batch, tokens; /* sharing: heads that read the same q and k */
     int64_t chunk, chunks, blocks; /* tokens of a chunk, chunks of a sequence, blocks of a chunk */
     int64_t k, v, kp, vp;
@@ -72,6 +73,8 @@ struct hy_scan_part {
 };
 
 struct hy_scan_plan hy_scan_plan_of(const struct hy_op *op, int replica);
+/* Counts, and where there is memory hands out, whole vectors of scratch. */
+hy_real *hy_scan_take(hy_real *base, int64_t *used, int64_t count);
 /* Carves the op's scratch. */
 void hy_scan_work_of(const struct hy_scan_plan *p, struct hy_scan_work *w);
 
