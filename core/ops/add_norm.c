@@ -40,7 +40,7 @@ static void add_norm_backward(const struct hy_op *op, int r)
     const int first = op->din[0] ? 0 : 1, both = op->din[0] && op->din[1];
     const struct hy_rows dx = hy_rows_din(op, first, r, total);
     const struct hy_rows other = hy_rows_din(op, 1, r, total);
-    const struct hy_rows none = {zeros, 0, 0};
+    const struct hy_rows none = {.data = zeros};
     const struct hy_rows dy = op->dout[1] ? hy_rows_of(op->dout[1], r) : none;
     const struct hy_rows dsum = op->dout[0] ? hy_rows_of(op->dout[0], r) : none;
     memset(dw, 0, 3 * (size_t)cols * sizeof *dw);

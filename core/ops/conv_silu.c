@@ -109,7 +109,7 @@ static void conv_silu_forward(const struct hy_op *op, int r)
     const struct hy_shape *shape = &op->graph->shape;
     const int64_t channels = op->in[W]->rows, n = op->in[W]->cols;
     hy_real *taps = hy_real_data(op->scratch, r), *zeros = taps + n * channels;
-    const struct hy_rows y = hy_rows_of(op->out[0], r);
+    const struct hy_rows x = hy_rows_of(op->in[X], r), y = hy_rows_of(op->out[0], r);
     const hy_real *in[HY_MAX_KERNEL], *bias = bias_of(op, r, zeros);
     transpose_weights(op, r, taps);
     memset(zeros, 0, (size_t)channels * sizeof *zeros);
@@ -118,6 +118,7 @@ static void conv_silu_forward(const struct hy_op *op, int r)
         for (int64_t t = 0; t < shape->tokens; t++) {
             for (int64_t j = 0; j < n; j++)
                 in[j] = input_row(&s, t - (n - 1) + j, n);
+            hy_row_fetch(&x, b * shape->tokens + t);
             if (n == 4)
                 forward_row(4, channels, in, taps, bias, hy_row(&y, b * shape->tokens + t));
             else
@@ -143,6 +144,7 @@ static void backward_sequence(const struct hy_op *op, int r, int64_t b, hy_real 
     hy_real *taps = scratch, *zeros = taps + n * channels, *dtaps = zeros + channels;
     hy_real *dbias = dtaps + n * channels, *ring = dbias + channels, *spare = ring + n * channels;
     const struct hy_rows dy = hy_rows_of(op->dout[0], r), dx = hy_rows_din(op, 0, r, spare);
+    const struct hy_rows x = hy_rows_of(op->in[X], r);
     const struct sequence s = sequence_of(op, r, b, zeros);
     const hy_real *in[HY_MAX_KERNEL], *bias = bias_of(op, r, zeros);
     /* The input n-1 tokens back gets its gradient as soon as the last token that saw it has. */
@@ -152,6 +154,7 @@ static void backward_sequence(const struct hy_op *op, int r, int64_t b, hy_real 
             hy_real *d = ring + t % n * channels;
             for (int64_t j = 0; j < n; j++)
                 in[j] = input_row(&s, t - (n - 1) + j, n);
+            hy_row_fetch(&x, b * tokens + t);
             if (n == 4)
                 backward_sums(4, channels, in, taps, bias, dyt, d, dtaps);
             else
@@ -164,6 +167,7 @@ static void backward_sequence(const struct hy_op *op, int r, int64_t b, hy_real 
         const int64_t u = t - (n - 1);
         if (u < 0)
             continue;
+        hy_row_fetch(&dx, b * tokens + u);
         for (int64_t k = 0; k < n; k++)
             in[k] = u + k < tokens ? ring + (u + k) % n * channels : zeros;
         if (n == 4)

@@ -21,8 +21,8 @@ static size_t decay_gate_scratch(const struct hy_op *op)
 static void decay_gate_forward(const struct hy_op *op, int r)
 {
     const struct hy_rows x = hy_rows_of(op->in[0], r), y = hy_rows_of(op->out[0], r);
-    const struct hy_rows bias = {hy_real_data(op->in[2], r), 0, 0};
-    const struct hy_rows rates = {hy_real_data(op->scratch, r), 0, 0};
+    const struct hy_rows bias = {.data = hy_real_data(op->in[2], r)};
+    const struct hy_rows rates = {.data = hy_real_data(op->scratch, r)};
     hy_real v[HY_TILE_SIZE], b[HY_TILE_SIZE], a[HY_TILE_SIZE], dt[HY_TILE_SIZE];
     fill_rates(op, r, rates.data);
     for (struct hy_tile t = {0}; hy_tile_next(&t, op->in[0]->rows, op->in[0]->cols);) {
@@ -59,8 +59,9 @@ static void decay_gate_backward(const struct hy_op *op, int r)
     hy_real *scratch = hy_real_data(op->scratch, r);
     const struct hy_rows x = hy_rows_of(op->in[0], r);
     const struct hy_rows dx = hy_rows_din(op, 0, r, scratch + 3 * cols);
-    const struct hy_rows bias = {hy_real_data(op->in[2], r), 0, 0}, rates = {scratch, 0, 0};
-    const struct hy_rows dbias = {scratch + cols, 0, 1}, da = {scratch + 2 * cols, 0, 1};
+    const struct hy_rows bias = {.data = hy_real_data(op->in[2], r)}, rates = {.data = scratch};
+    const struct hy_rows dbias = {.data = scratch + cols, .add = 1};
+    const struct hy_rows da = {.data = scratch + 2 * cols, .add = 1};
     hy_real v[HY_TILE_SIZE], b[HY_TILE_SIZE], a[HY_TILE_SIZE], d[HY_TILE_SIZE], ddt[HY_TILE_SIZE];
     fill_rates(op, r, rates.data);
     memset(dbias.data, 0, 2 * (size_t)cols * sizeof *scratch);

@@ -54,7 +54,7 @@ static size_t forget_gate_scratch(const struct hy_op *op)
 
 static struct hy_rows gradient_of(const struct hy_op *op, int i, int r, hy_real *zeros)
 {
-    return op->dout[i] ? hy_rows_of(op->dout[i], r) : (struct hy_rows){zeros, 0, 0};
+    return op->dout[i] ? hy_rows_of(op->dout[i], r) : (struct hy_rows){.data = zeros};
 }
 
 static void forget_gate_backward(const struct hy_op *op, int r)

@@ -55,6 +55,8 @@ static void gate_forward(const struct hy_op *op, int r)
     for (int64_t i = 0; i < op->in[0]->rows; i++) {
         const hy_real *xi = hy_row(&x, i), *gi = hy_row(&gate, i);
         hy_real *yi = hy_row(&y, i);
+        hy_row_fetch(&x, i);
+        hy_row_fetch(&gate, i);
         if (width == 1 && kind == HY_GATE_SILU)
             forward_by_element(HY_GATE_SILU, heads, xi, gi, yi);
         else if (width == 1 && kind == HY_GATE_SIGMOID)
@@ -86,6 +88,10 @@ static void gate_backward(const struct hy_op *op, int r)
     for (int64_t i = 0; i < op->in[0]->rows; i++) {
         const hy_real *xi = hy_row(&x, i), *gi = hy_row(&gate, i), *dyi = hy_row(&dy, i);
         hy_real *dxi = hy_row(&dx, i), *dgi = hy_row(&dgate, i);
+        hy_row_fetch(&x, i);
+        hy_row_fetch(&gate, i);
+        hy_row_fetch(&dx, i);
+        hy_row_fetch(&dgate, i);
         if (width == 1 && kind == HY_GATE_SILU)
             backward_by_element(HY_GATE_SILU, heads, xi, gi, dyi, dx.add, dxi, dgate.add, dgi);
         else if (width == 1 && kind == HY_GATE_SIGMOID)

@@ -14,7 +14,8 @@ static void gated_norm_forward(const struct hy_op *op, int r)
     const hy_real *w = hy_real_data(op->in[2], r);
     const int64_t width = op->in[2]->cols;
     const int silu = s->activation == HY_GATE_SILU;
-    for (int64_t i = 0; i < op->in[0]->rows; i++)
+    for (int64_t i = 0; i < op->in[0]->rows; i++) {
+        hy_row_fetch(&gate, i);
         for (int64_t c = 0; c < op->in[0]->cols; c += width) {
             const hy_real *xi = hy_row(&x, i) + c, *gi = hy_row(&gate, i) + c;
             hy_real *yi = hy_row(&y, i) + c;
@@ -23,6 +24,7 @@ static void gated_norm_forward(const struct hy_op *op, int r)
             for (int64_t k = 0; k < width; k++)
                 yi[k] = xi[k] * f * w[k] * (silu ? gi[k] : 1) * hy_sigmoid(gi[k]);
         }
+    }
 }
 
 static size_t gated_norm_scratch(const struct hy_op *op)
@@ -43,7 +45,9 @@ static void gated_norm_backward(const struct hy_op *op, int r)
     const hy_real *w = hy_real_data(op->in[2], r);
     const int silu = s->activation == HY_GATE_SILU;
     memset(dw, 0, (size_t)width * sizeof *dw);
-    for (int64_t i = 0; i < op->in[0]->rows; i++)
+    for (int64_t i = 0; i < op->in[0]->rows; i++) {
+        hy_row_fetch(&gate, i);
+        hy_row_fetch(&dgate, i);
         for (int64_t c = 0; c < op->in[0]->cols; c += width) {
             const hy_real *xi = hy_row(&x, i) + c, *gi = hy_row(&gate, i) + c;
             const hy_real *dyi = hy_row(&dy, i) + c;
@@ -59,6 +63,7 @@ static void gated_norm_backward(const struct hy_op *op, int r)
             hy_norm_row_backward(xi, w, u, width, (hy_real)s->eps, NULL, dx.add, hy_row(&dx, i) + c,
                                  dw);
         }
+    }
     hy_fold_din(op, 2, r, dw);
 }
 

@@ -9,7 +9,8 @@ static void l2norm_forward(const struct hy_op *op, int r)
 {
     const struct hy_l2norm_attr *s = op->attr;
     const struct hy_rows x = hy_rows_of(op->in[0], r), y = hy_rows_of(op->out[0], r);
-    for (int64_t i = 0; i < op->in[0]->rows; i++)
+    for (int64_t i = 0; i < op->in[0]->rows; i++) {
+        hy_row_fetch(&x, i);
         for (int64_t c = 0; c < op->in[0]->cols; c += s->width) {
             const hy_real *xi = hy_row(&x, i) + c;
             hy_real *yi = hy_row(&y, i) + c;
@@ -18,6 +19,7 @@ static void l2norm_forward(const struct hy_op *op, int r)
             for (int64_t k = 0; k < s->width; k++)
                 yi[k] = xi[k] * f;
         }
+    }
 }
 
 static void l2norm_backward(const struct hy_op *op, int r)
@@ -25,7 +27,9 @@ static void l2norm_backward(const struct hy_op *op, int r)
     const struct hy_l2norm_attr *s = op->attr;
     const struct hy_rows x = hy_rows_of(op->in[0], r), dy = hy_rows_of(op->dout[0], r);
     const struct hy_rows dx = hy_rows_din(op, 0, r, NULL);
-    for (int64_t i = 0; i < op->in[0]->rows; i++)
+    for (int64_t i = 0; i < op->in[0]->rows; i++) {
+        hy_row_fetch(&x, i);
+        hy_row_fetch(&dx, i);
         for (int64_t c = 0; c < op->in[0]->cols; c += s->width) {
             const hy_real *xi = hy_row(&x, i) + c, *dyi = hy_row(&dy, i) + c;
             hy_real *dxi = hy_row(&dx, i) + c;
@@ -40,6 +44,7 @@ static void l2norm_backward(const struct hy_op *op, int r)
             for (int64_t k = 0; k < s->width; k++)
                 dxi[k] = (dx.add ? dxi[k] : 0) + f * dyi[k] - back * xi[k];
         }
+    }
 }
 
 static void l2norm_cost(const struct hy_op *op, struct hy_cost *cost)

@@ -44,7 +44,8 @@ static void log_sigmoid_backward(const struct hy_op *op, int r)
     const int64_t cols = op->in[0]->cols;
     hy_real *sums = hy_real_data(op->scratch, r);
     const struct hy_rows dy = hy_rows_of(op->dout[0], r);
-    const struct hy_rows dx = hy_rows_din(op, 0, r, sums + cols), dbias = {sums, 0, 1};
+    const struct hy_rows dx = hy_rows_din(op, 0, r, sums + cols);
+    const struct hy_rows dbias = {.data = sums, .add = 1};
     const hy_real share = share_of(op);
     hy_real v[HY_TILE_SIZE], d[HY_TILE_SIZE];
     memset(sums, 0, (size_t)cols * sizeof *sums);

@@ -59,7 +59,9 @@ static void rotate(const struct hy_op *op, int r, const struct hy_rows *x, const
     const int64_t half = s->half;
     const struct angles a = angles_start(s, op->graph->position, hy_data(op->scratch, r));
     for (int64_t t = 0; t < shape->tokens; t++) {
-        for (int64_t b = 0; b < shape->batch; b++)
+        for (int64_t b = 0; b < shape->batch; b++) {
+            hy_row_fetch(x, b * shape->tokens + t);
+            hy_row_fetch(y, b * shape->tokens + t);
             for (int64_t h = 0; h < s->heads; h++) {
                 const hy_real *from = hy_row(x, b * shape->tokens + t) + h * 2 * half;
                 hy_real *to = hy_row(y, b * shape->tokens + t) + h * 2 * half;
@@ -72,6 +74,7 @@ static void rotate(const struct hy_op *op, int r, const struct hy_rows *x, const
                     to[half + i] = (y->add ? to[half + i] : 0) + second;
                 }
             }
+        }
         angles_turn(&a, half);
     }
 }

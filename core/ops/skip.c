@@ -9,7 +9,8 @@ static void skip_forward(const struct hy_op *op, int r)
     const struct hy_rows y = hy_rows_of(op->out[0], r);
     const hy_real *d = hy_real_data(op->in[2], r);
     const int64_t heads = op->in[2]->cols, width = op->in[0]->cols / heads;
-    for (int64_t i = 0; i < op->in[0]->rows; i++)
+    for (int64_t i = 0; i < op->in[0]->rows; i++) {
+        hy_row_fetch(&x, i);
         for (int64_t h = 0; h < heads; h++) {
             const hy_real *oi = hy_row(&o, i) + h * width, *xi = hy_row(&x, i) + h * width;
             hy_real *yi = hy_row(&y, i) + h * width;
@@ -17,6 +18,7 @@ static void skip_forward(const struct hy_op *op, int r)
             for (int64_t c = 0; c < width; c++)
                 yi[c] = oi[c] + d[h] * xi[c];
         }
+    }
 }
 
 static size_t skip_scratch(const struct hy_op *op)
@@ -51,7 +53,9 @@ static void skip_backward(const struct hy_op *op, int r)
     const struct hy_rows dx = hy_rows_din(op, 1, r, spare + op->in[0]->cols);
     const hy_real *d = hy_real_data(op->in[2], r);
     memset(sums, 0, (size_t)heads * sizeof *sums);
-    for (int64_t i = 0; i < op->in[0]->rows; i++)
+    for (int64_t i = 0; i < op->in[0]->rows; i++) {
+        hy_row_fetch(&x, i);
+        hy_row_fetch(&dx, i);
         for (int64_t h = 0; h < heads; h++) {
             const hy_real *xi = hy_row(&x, i) + h * width, *dyi = hy_row(&dy, i) + h * width;
             hy_real *doi = hy_row(&d_o, i) + h * width, *dxi = hy_row(&dx, i) + h * width;
@@ -60,6 +64,7 @@ static void skip_backward(const struct hy_op *op, int r)
             else
                 sums[h] += head_backward(width, d[h], xi, dyi, d_o.add, doi, dx.add, dxi);
         }
+    }
     hy_fold_din(op, 2, r, sums);
 }
 
