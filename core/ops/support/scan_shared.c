@@ -121,6 +121,17 @@ static void load(const struct shared *s, const struct span *at, const struct hy_
     }
 }
 
+/* Asks for half the rows of a head before they are due. Between products, as few can be under way
+ * at a time. */
+static void fetch(const struct shared *s, const struct span *at, const struct hy_tensor *t,
+                  int64_t head, int half)
+{
+    const int64_t middle = at->size / 2 / B * B;
+    for (int64_t i = half ? middle : 0; head < s->plan->heads && i < (half ? at->size : middle);
+         i += B)
+        hy_scan_fetch(s->plan, t, at->first + i, head, s->plan->v);
+}
+
 static void store(const struct shared *s, const struct span *at, int input, int64_t head,
                   int64_t width, hy_real scale, const hy_real *from)
 {
@@ -226,9 +237,12 @@ static void forward_head(const struct shared *s, const struct span *at, int64_t 
     const struct hy_scan_plan *p = s->plan;
     const int64_t vp = p->vp;
     load_decays(s, at, head);
-    load(s, at, p->op->in[HY_SCAN_V], head, p->v, 1, s->v);
+    const struct hy_tensor *v = p->op->in[HY_SCAN_V];
+    load(s, at, v, head, p->v, 1, s->v);
+    fetch(s, at, v, head + 1, 0);
     hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(s->q, p->kp), before, vp, NULL,
                  NULL, s->o, vp);
+    fetch(s, at, v, head + 1, 1);
     mul_lower(s, at->size, vp, s->pair, s->v, s->into, s->o);
     hy_scan_store(hy_scan_part_of(p, p->op->out[HY_SCAN_O], at->first, head, p->v), s->o, vp,
                   at->rows, p->v, 1, 0);
@@ -356,22 +370,29 @@ static void backward_head(const struct shared *s, const struct span *at, int64_t
     const hy_real *state = hy_scan_kept_state(p, at->sequence, head, at->chunk);
     hy_real *dstate = s->dstates + head % p->sharing * p->state;
     load_decays(s, at, head);
-    load(s, at, p->op->in[HY_SCAN_V], head, p->v, 1, s->v);
-    load(s, at, p->op->dout[HY_SCAN_O], head, p->v, 1, s->o);
+    const struct hy_tensor *v = p->op->in[HY_SCAN_V], *d_o = p->op->dout[HY_SCAN_O];
+    load(s, at, v, head, p->v, 1, s->v);
+    load(s, at, d_o, head, p->v, 1, s->o);
     hy_micro_transpose(at->size, vp, s->v, vp, s->turned_v, s->C);
+    fetch(s, at, p->op->din[HY_SCAN_V], head, 0);
     hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(s->k, p->kp), dstate, vp, NULL,
                  NULL, s->dv, vp);
+    fetch(s, at, p->op->din[HY_SCAN_V], head, 1);
     mul_lower_turned(s, at->size, vp, s->pair, s->o, s->rest, s->dv);
+    fetch(s, at, v, head + 1, 0);
     backward_pairs(s, at);
     store(s, at, HY_SCAN_V, head, p->v, 1, s->dv);
     scale_rows(at->size, vp, s->into, s->o);
+    fetch(s, at, v, head + 1, 1);
     backward_keys(s, at, state, dstate);
+    fetch(s, at, d_o, head + 1, 0);
     if (p->op->din[HY_SCAN_DECAY])
         backward_decay(
             s, at, head,
             carried(p, hy_scan_kept_state(p, at->sequence, head, at->chunk + 1), dstate));
     hy_micro_mul(p->precision, p->kp, vp, at->size, hy_left_turned(s->q, p->kp), s->o, vp, dstate,
                  s->through, dstate, vp);
+    fetch(s, at, d_o, head + 1, 1);
 }
 
 static void backward_chunk(const struct shared *s, const struct span *at, int64_t group)
