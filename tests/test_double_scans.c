@@ -14,15 +14,17 @@
 #include "core/ops/delta_scan.h"
 #include "core/ops/gated_scan.h"
 
-enum { BATCH = 2, TOKENS = 45, HEADS = 2, KEY = 11, VALUE = 10 };
+enum { BATCH = 2, TOKENS = 45, HEADS = 4, KEY = 11, VALUE = 10 };
 enum { KEYS = HEADS * KEY, VALUES = HEADS * VALUE };
 enum decay { NONE, CONSTANT, BY_HEAD, BY_CHANNEL };
 
 static const struct variant {
     int delta;
     enum decay decay;
+    int key_heads; /* heads / key_heads heads share q and k */
 } variants[] = {
-    {0, CONSTANT}, {0, BY_HEAD}, {0, BY_CHANNEL}, {1, NONE}, {1, BY_HEAD}, {1, BY_CHANNEL},
+    {0, CONSTANT, 4},   {0, BY_HEAD, 4},  {0, BY_CHANNEL, 4}, {1, NONE, 4},       {1, BY_HEAD, 4},
+    {1, BY_CHANNEL, 4}, {0, CONSTANT, 1}, {0, BY_HEAD, 2},    {0, BY_CHANNEL, 2}, {1, BY_HEAD, 2},
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -53,13 +55,13 @@ static struct scan open_scan(const struct variant *variant, enum hy_mode mode, i
                              int tokens, int chunk, struct hy_slab *cache)
 {
     const struct hy_shape shape = {.replicas = 1, .batch = BATCH, .tokens = tokens, .mode = mode};
-    const struct hy_scan attr = {HEADS, KEY, VALUE, 0.4, chunk, HEADS};
-    const int64_t rows = (int64_t)BATCH * tokens;
+    const struct hy_scan attr = {HEADS, KEY, VALUE, 0.4, chunk, variant->key_heads};
+    const int64_t rows = (int64_t)BATCH * tokens, read = (int64_t)variant->key_heads * KEY;
     struct scan s = {.graph = hy_graph_new(&shape, NULL, NULL, cache)};
     struct hy_err e;
     assert_non_null(s.graph);
-    s.q = leaf(&s, "q", rows, KEYS);
-    s.k = leaf(&s, "k", rows, KEYS);
+    s.q = leaf(&s, "q", rows, read);
+    s.k = leaf(&s, "k", rows, read);
     s.v = leaf(&s, "v", rows, VALUES);
     if (variant->decay != NONE)
         s.decay = leaf(&s, "decay", variant->decay == CONSTANT ? 1 : rows,
@@ -196,6 +198,61 @@ static void test_decoding_in_a_cache_equals_the_whole(void **state)
     }
 }
 
+/* to's head h gets what is in from's head h / sharing. */
+static void copy_heads(const struct hy_tensor *from, const struct hy_tensor *to)
+{
+    const int64_t sharing = to->cols / from->cols;
+    for (int64_t row = 0; row < to->rows; row++)
+        for (int64_t c = 0; c < to->cols; c++)
+            ((hy_real *)to->data)[row * to->ld + c] =
+                ((hy_real *)from->data)[row * from->ld + c / KEY / sharing * KEY + c % KEY];
+}
+
+static void assert_summed(const struct hy_tensor *sum, const struct hy_tensor *parts)
+{
+    const int64_t sharing = parts->cols / sum->cols;
+    for (int64_t row = 0; row < sum->rows; row++)
+        for (int64_t c = 0; c < sum->cols; c++) {
+            const hy_real got = ((hy_real *)sum->data)[row * sum->ld + c];
+            const hy_real *part = (hy_real *)parts->data + row * parts->ld;
+            hy_real want = 0;
+            for (int64_t i = 0; i < sharing; i++)
+                want += part[(c / KEY * sharing + i) * KEY + c % KEY];
+            assert_close(&got, &want, 1);
+        }
+}
+
+static void test_shared_keys_are_as_good_as_copies(void **state)
+{
+    static const int chunks[] = {0, 7, 24, 1000};
+    (void)state;
+    for (int i = 0; i < VARIANTS; i++)
+        for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
+            struct variant each = variants[i];
+            if (each.key_heads == HEADS)
+                continue;
+            struct scan shared = open_scan(&each, HY_TRAIN, 0, TOKENS, chunks[c], NULL);
+            each.key_heads = HEADS;
+            struct scan own = open_scan(&each, HY_TRAIN, 0, TOKENS, chunks[c], NULL);
+            copy_heads(shared.q, own.q);
+            copy_heads(shared.k, own.k);
+            fill(shared.h0, 0, TOKENS, -1, 1, 7);
+            fill(own.h0, 0, TOKENS, -1, 1, 7);
+            hy_graph_run(shared.graph, NULL);
+            hy_graph_run(own.graph, NULL);
+            assert_same(shared.o, own.o);
+            assert_same(shared.ht, own.ht);
+            assert_summed(shared.q->grad, own.q->grad);
+            assert_summed(shared.k->grad, own.k->grad);
+            assert_same(shared.v->grad, own.v->grad);
+            assert_same(shared.h0->grad, own.h0->grad);
+            if (shared.decay)
+                assert_same(shared.decay->grad, own.decay->grad);
+            hy_graph_free(shared.graph);
+            hy_graph_free(own.graph);
+        }
+}
+
 static void test_no_token_sees_a_later_one(void **state)
 {
     (void)state;
@@ -205,8 +262,8 @@ static void test_no_token_sees_a_later_one(void **state)
         hy_graph_run(s.graph, NULL);
         memcpy(before, s.o->data, sizeof before);
         for (int t = TOKENS - 1; t > 0; t--) {
-            ((hy_real *)s.q->data)[t * KEYS] += 1;
-            ((hy_real *)s.k->data)[t * KEYS] += 1;
+            ((hy_real *)s.q->data)[t * s.q->cols] += 1;
+            ((hy_real *)s.k->data)[t * s.k->cols] += 1;
             ((hy_real *)s.v->data)[t * VALUES] += 1;
             hy_graph_run(s.graph, NULL);
             assert_memory_equal(before, s.o->data, sizeof(hy_real) * (size_t)t * VALUES);
@@ -252,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_chunks_change_nothing),
         cmocka_unit_test(test_a_cut_sequence_equals_the_whole),
         cmocka_unit_test(test_decoding_in_a_cache_equals_the_whole),
+        cmocka_unit_test(test_shared_keys_are_as_good_as_copies),
         cmocka_unit_test(test_no_token_sees_a_later_one),
         cmocka_unit_test(test_shapes_that_do_not_fit_are_refused),
     };

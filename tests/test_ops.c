@@ -344,14 +344,14 @@ static void gates_follow_their_definitions(void **state)
 
 /* ---- convolution, positions, tables ---- */
 
-static void define_conv(const double *const *in, double *y, int64_t n)
+static void define_conv(const double *const *in, double *y, int64_t n, int64_t channels)
 {
     for (int64_t i = 0; i < N; i++)
-        for (int64_t c = 0; c < 37; c++) {
+        for (int64_t c = 0; c < channels; c++) {
             double sum = n == 3 ? in[2][c] : 0;
             for (int64_t j = 0; j < n; j++)
                 if (i % T - (n - 1) + j >= 0)
-                    sum += in[1][c * n + j] * in[0][(i - (n - 1) + j) * 40 + 3 + c];
+                    sum += in[1][c * n + j] * in[0][(i - (n - 1) + j) * (channels + 3) + 3 + c];
             *y++ = sum * sigmoid(sum);
         }
 }
@@ -363,17 +363,17 @@ static void build_conv(struct built *b)
 }
 static void define_conv4(const double *const *in, double *y)
 {
-    define_conv(in, y, 4);
+    define_conv(in, y, 4, 37);
 }
 static void build_conv3(struct built *b)
 {
-    b->y[0] = hy_conv_silu(b->g, test_tail(b, 0, N, 3, 40, -2, 2), test_leaf(b, 1, 37, 3, -1, 1),
-                           test_leaf(b, 2, 1, 37, -1, 1), NULL);
+    b->y[0] = hy_conv_silu(b->g, test_tail(b, 0, N, 3, 603, -2, 2), test_leaf(b, 1, 600, 3, -1, 1),
+                           test_leaf(b, 2, 1, 600, -1, 1), NULL);
     b->outputs = 1;
 }
 static void define_conv3(const double *const *in, double *y)
 {
-    define_conv(in, y, 3);
+    define_conv(in, y, 3, 600);
 }
 
 static void build_rope(struct built *b)
