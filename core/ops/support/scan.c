@@ -13,8 +13,10 @@ void hy_scan_cost(const struct hy_op *op, struct hy_cost *cost)
     const int backward = op->pass == HY_BACKWARD;
     /* Products with the state, then those within a block, of which half is above the diagonal. */
     const double products = backward ? (p.delta ? 6 : 4) : (p.delta ? 3 : 2);
-    const double within = backward ? 2 * (k + v) : k + v;
-    cost->flops = rows * (products * 2 * k * v + (p.delta ? 2 : 1) * B * within);
+    const double shared = p.by_chunk ? k / (double)p.sharing : k;
+    const double within = backward ? 2 * (shared + v) : shared + v;
+    const double span = p.by_chunk ? (double)(p.blocks * B) : B;
+    cost->flops = rows * (products * 2 * k * v + (p.delta ? 2 : 1) * span * within);
     cost->bytes = (backward ? 2 : 1) * rows * (2 * k + 2 * v + decays) * sizeof(hy_real);
 }
 
