@@ -180,6 +180,7 @@ static void small_models_learn_to_compress_alone_or_in_a_gang(void **state)
     assert_string_equal(paused.end[0], "paused");
     assert_string_equal(resumed.end[0], "done");
     assert_true(resumed.recall[0] == together.recall[1]);
+    unlink(checkpoint);
     for (int r = 0; r < 2; r++)
         hy_config_release(&c[r]);
 }
