@@ -88,7 +88,7 @@ int hy_child_start(struct hy_child *c, const char *order, int isolated, struct h
     }
     if (isolated) {
         rc = start_process(&child.pid, order, rows[1], words[1], e);
-        if (!rc) /* by number: glibc has a name for it since 2.36 only; without it, -1 */
+        if (!rc) /* glibc has a name for it since 2.36; -1 before Linux 5.3, which costs a nap */
             child.end_fd = (int)syscall(SYS_pidfd_open, child.pid, 0);
     } else {
         rc = hy_inside_start(order, rows[1], words[1], &child.inside, e);

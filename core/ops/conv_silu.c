@@ -6,10 +6,8 @@
 
 enum { X, W, BIAS, STATE, INPUTS };
 
-/* Channels that are worked on at a time, all tokens of them. Backward takes a part of them: what it
- * needs at a token, of the rows around it and of the taps' gradients, then stays in the first
- * cache.
- */
+/* Channels that backward works on at a time, all tokens of them: what it needs at a token, of the
+ * rows around it and of the taps' gradients, then stays in the first cache. */
 enum { STRIP = 512 };
 
 struct strip {
