@@ -191,13 +191,6 @@ static void note_nonsense(struct hy_worker *w, const char *why)
             lose(&w->parts[i], why);
 }
 
-static void note_lost_rows(struct hy_worker *w)
-{
-    for (int i = 0; i < w->count; i++)
-        if (hy_buf_failed(&w->parts[i].rows) || hy_buf_failed(&w->child.rows))
-            lose(&w->parts[i], "no memory for its rows");
-}
-
 /* Takes one line of the child. */
 static void take_line(struct hy_worker *w, char *line)
 {
@@ -251,11 +244,14 @@ static void take_lines(struct hy_worker *w)
         hy_buf_drop(in, used);
 }
 
+/* Before any end of the part: whether all its rows are there shows here. */
 static int send_rows(struct hy_worker *w, struct part *part, struct hy_err *e)
 {
     if (part->progress.size)
         hy_buf_add(&part->rows, part->progress.data, part->progress.size);
     part->progress.size = 0;
+    if (hy_buf_failed(&part->rows) || hy_buf_failed(&w->child.rows))
+        lose(part, "no memory for its rows");
     if (!part->rows.size || hy_buf_failed(&part->rows)) /* its last line may be half of one */
         return HY_OK;
     const int rc =
@@ -278,7 +274,6 @@ static int send_all_rows(struct hy_worker *w, struct hy_err *e)
 static int send_results(struct hy_worker *w, struct hy_err *e)
 {
     int left = 0, rc = HY_OK;
-    note_lost_rows(w);
     for (int i = 0; i < w->count; i++)
         left += !w->parts[i].ended;
     for (int i = 0; i < w->count && left > 1 && !rc; i++) {
@@ -286,8 +281,9 @@ static int send_results(struct hy_worker *w, struct hy_err *e)
         if (part->ended || !hy_is_result(part->end))
             continue;
         rc = send_rows(w, part, e);
-        if (!rc)
-            rc = send_end(w, part, part->end, part->reason, e);
+        if (rc || part->lost)
+            continue;
+        rc = send_end(w, part, part->end, part->reason, e);
         left--;
     }
     return rc;
@@ -328,7 +324,6 @@ static int finish_part(struct hy_worker *w, struct part *part, struct hy_err *e)
         .limit = w->cause == HY_CAUSE_TIMEOUT ? w->timeout : w->watchdog,
     };
     add_usage(w, part);
-    note_lost_rows(w);
     const int rc = send_rows(w, part, e);
     return rc ? rc : send_end(w, part, hy_verdict(&ending, reason, sizeof reason), reason, e);
 }
