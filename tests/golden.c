@@ -17,6 +17,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/delta_scan.h"
 #include "core/ops/gated_scan.h"
+#include "core/ops/level_scan.h"
 #include "core/ops/vector_scan.h"
 
 enum { MAX_RESULTS = 16 };
@@ -33,7 +34,7 @@ struct run {
     struct hy_graph *graph;
     int batch, tokens, heads, key_width, value_width;
     double scale;
-    struct hy_tensor *q, *k, *v, *g, *beta, *h0, *o, *ht;
+    struct hy_tensor *q, *k, *v, *g, *beta, *lambda, *h0, *o, *ht;
     struct result results[MAX_RESULTS];
     int result_count;
 };
@@ -110,6 +111,7 @@ static int take_gradients(struct run *r)
     return take_result(r, "d_q", r->q->grad) || take_result(r, "d_k", r->k->grad) ||
            take_result(r, "d_v", r->v->grad) || (r->g && take_result(r, "d_g", r->g->grad)) ||
            (r->beta && take_result(r, "d_beta", r->beta->grad)) ||
+           (r->lambda && take_result(r, "d_level_scales", r->lambda->grad)) ||
            (r->h0 && take_result(r, "d_h0", r->h0->grad));
 }
 
@@ -285,6 +287,68 @@ static int finish_hgrn(struct run *r)
            (r->h0 && take_result(r, "d_h0", r->h0->grad));
 }
 
+/* Log-linear attention: its states are those of a cache alone. */
+static struct hy_tensor *build_log_linear(struct run *r)
+{
+    const struct hy_scan s = scan_of(r);
+    r->g = leaf(r, "g", r->heads);
+    r->lambda = leaf(r, "level_scales", (int64_t)r->heads * number(r, "num_levels"));
+    return hy_level_scan(r->graph, r->q, r->k, r->v, r->g, NULL, r->lambda, &s, NULL);
+}
+
+/* Runs the same sequence through a cache that starts empty: its states are ht. */
+static int continue_log_linear(struct run *r, const struct run *whole, struct hy_slab *cache,
+                               struct hy_err *e)
+{
+    const int levels = number(r, "num_levels");
+    const struct hy_shape shape = {.replicas = 1,
+                                   .batch = r->batch,
+                                   .tokens = r->tokens,
+                                   .context = (int)hy_levels_reach(levels),
+                                   .mode = HY_CACHED};
+    const struct hy_scan s = scan_of(r);
+    const struct hy_entry entry = {
+        .name = "states",
+        .rank = 2,
+        .dims = {(int64_t)r->batch * r->heads * levels * r->key_width, r->value_width}};
+    r->graph = hy_graph_new(&shape, NULL, NULL, cache);
+    if (!r->graph)
+        return hy_fail_memory(e);
+    r->graph->device = cache->device = r->device;
+    struct hy_tensor *const *const from[] = {&whole->q, &whole->k, &whole->v, &whole->g,
+                                             &whole->lambda};
+    struct hy_tensor *to[5];
+    for (int i = 0; i < 5; i++)
+        to[i] = leaf(r, (*from[i])->name, (*from[i])->cols);
+    r->ht = hy_graph_state(r->graph, &entry);
+    r->o = hy_level_scan(r->graph, to[0], to[1], to[2], to[3], NULL, to[4], &s, r->ht);
+    int rc = hy_slab_allocate(cache, e);
+    if (rc == HY_OK)
+        rc = hy_graph_plan(r->graph, e);
+    for (int i = 0; rc == HY_OK && i < 5; i++)
+        if (fill(to[i], input(r, to[i]->name)))
+            rc = hy_fail(e, HY_E_USAGE, "%s is missing", to[i]->name);
+    if (rc == HY_OK)
+        hy_graph_run(r->graph, NULL);
+    return rc;
+}
+
+static int finish_log_linear(struct run *r)
+{
+    struct run cached = *r;
+    struct hy_slab cache;
+    struct hy_err e;
+    hy_slab_init(&cache, 1);
+    int rc = continue_log_linear(&cached, r, &cache, &e);
+    if (rc)
+        fprintf(stderr, "log_linear: %s\n", e.text);
+    if (rc == HY_OK)
+        rc = take_result(r, "ht", cached.ht) || take_gradients(r);
+    hy_graph_free(cached.graph);
+    hy_slab_release(&cache);
+    return rc;
+}
+
 static const struct vector_op operators[] = {
     {"softmax", build_attention, NULL, NULL},
     {"sliding_window", build_attention, NULL, NULL},
@@ -297,6 +361,7 @@ static const struct vector_op operators[] = {
     {"delta_rule", build_delta_rule, NULL, NULL},
     {"gated_delta_rule", build_gated_delta_rule, NULL, NULL},
     {"kda", build_kda, NULL, NULL},
+    {"log_linear", build_log_linear, NULL, finish_log_linear},
 };
 enum { OPERATORS = sizeof operators / sizeof *operators };
 
@@ -338,7 +403,7 @@ static int build_graph(struct run *r, const struct vector_op *op, struct hy_err 
 /* Fills in what prepare() did not derive from other inputs. */
 static int fill_inputs(struct run *r, const struct vector_op *op)
 {
-    struct hy_tensor *const leaves[] = {r->q, r->k, r->v, r->g, r->beta, r->h0};
+    struct hy_tensor *const leaves[] = {r->q, r->k, r->v, r->g, r->beta, r->lambda, r->h0};
     for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
         if (leaves[i] && fill(leaves[i], input(r, leaves[i]->name)) && !op->prepare)
             return -1;

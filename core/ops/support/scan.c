@@ -20,8 +20,8 @@ void hy_scan_cost(const struct hy_op *op, struct hy_cost *cost)
     cost->bytes = (backward ? 2 : 1) * rows * (2 * k + 2 * v + decays) * sizeof(hy_real);
 }
 
-static int check_shapes(struct hy_graph *g, const char *op, const struct hy_scan *s,
-                        struct hy_tensor *const *in)
+int hy_scan_check(struct hy_graph *g, const char *op, const struct hy_scan *s,
+                  struct hy_tensor *const *in)
 {
     static const char *const names[HY_SCAN_INPUTS] = {"q", "k", "v", "decay", "beta", "h0"};
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
@@ -35,6 +35,8 @@ static int check_shapes(struct hy_graph *g, const char *op, const struct hy_scan
         {rows, s->heads},
         {g->shape.batch * keys, s->value_width},
     };
+    if (!in[HY_SCAN_Q] || !in[HY_SCAN_K] || !in[HY_SCAN_V])
+        return 0;
     if (s->heads < 1 || s->key_width < 1 || s->value_width < 1 || s->chunk < 0) {
         hy_graph_fail(g, "%s: %d heads of widths %d and %d in chunks of %d", op, s->heads,
                       s->key_width, s->value_width, s->chunk);
@@ -60,8 +62,7 @@ struct hy_tensor *hy_scan_build(struct hy_graph *g, const struct hy_op_kind *kin
     struct hy_scan attr = *s;
     attr.chunk = s->chunk ? s->chunk : DEFAULT_CHUNK;
     attr.key_heads = s->key_heads ? s->key_heads : s->heads;
-    if (!in[HY_SCAN_Q] || !in[HY_SCAN_K] || !in[HY_SCAN_V] ||
-        !check_shapes(g, kind->name, &attr, in))
+    if (!hy_scan_check(g, kind->name, &attr, in))
         return NULL;
     const struct hy_tensor *v = in[HY_SCAN_V];
     const int64_t state_rows = (int64_t)g->shape.batch * s->heads * s->key_width;

@@ -52,6 +52,11 @@ enum {
     HY_SCAN_OUTPUTS
 };
 
+/* Do the inputs (HY_SCAN_INPUTS, where NULL: q, k or v missing fails silently, others are optional)
+ * fit s, whose chunk and key_heads are not 0? If not, the graph fails. */
+int hy_scan_check(struct hy_graph *g, const char *op, const struct hy_scan *s,
+                  struct hy_tensor *const *in);
+
 /* Checks shapes and records an op of `kind`; returns o. in: HY_SCAN_INPUTS tensors. */
 struct hy_tensor *hy_scan_build(struct hy_graph *g, const struct hy_op_kind *kind,
                                 const struct hy_scan *s, struct hy_tensor *const *in,

@@ -1,0 +1,129 @@
+/* scan_levels.h - the kernel of the level scan (core/ops/level_scan.h).
+ *
+ * Sequences are walked in chunks of C = 2^n tokens. Levels 0 to n lie within a chunk, where lambda
+ * is a matrix beside the decays; level n + 1 + e of a token in chunk c is the state of slot e,
+ * which c has if bit e of c is set: what the 2^e chunks before it wrote, counted from where c
+ * without its lower bits begins. L is the decay between two rows, I from the chunk's entry to a
+ * row, R from a row to the end, F across; Lambda_ij = lambda of row i for the level of j. gated:  P
+ * = q k' * L,           read = I q,               write = R k delta:  A = strict (k k' * L),  X =
+ * (1 + beta A)^-1 beta, P = (q k' * L) X,       read = I q + P erase,     write = X' (R k),  erase
+ * = -I k o = (P * Lambda) v + sum over slots e of lambda_e (read S_e) S_e <- F S_e + write' (erase
+ * S_e)       (gated: F S_e) the chunk's own: write' v Then slots merge as a binary counter carries:
+ * with b the lowest bit of c + 1 that is set, slot b takes the sum of the slots below it and of the
+ * chunk's own.
+ *
+ * That is the delta rule written as one product per state, because P, read, write and erase do not
+ * depend on what the states hold. Backward follows the same products, and X as the inverse that it
+ * is: with dX given, Z = U' dX, U = (1 + beta A)^-1,
+ *     dA = -beta Z X' (below the diagonal),  dbeta_i = <Z_i, (1 - A X)_i>
+ * Decays: rows of q dq + erase derase - write dwrite, where what P and A take is rowsum(dP * P) as
+ * reader and the sum of its columns as writer. */
+#ifndef HY_OPS_SUPPORT_SCAN_LEVELS_H
+#define HY_OPS_SUPPORT_SCAN_LEVELS_H
+
+#include "core/ops/support/scan_chunk.h"
+
+enum { HY_LEVEL_LAMBDA = HY_SCAN_INPUTS, HY_LEVEL_INPUTS };
+
+/* The op's attributes; inputs and outputs are those of scan.h, the states of a cache being H0 and
+ * HT, and HY_LEVEL_LAMBDA. HY_SCAN_STATES: training: the states that enter each chunk, see
+ * hy_level_kept(). */
+struct hy_level_scan {
+    struct hy_scan scan;
+    int levels; /* of lambda */
+};
+
+/* States that all chunks before `chunk` have between them. */
+int64_t hy_level_kept(int64_t chunk);
+
+/* Whole sequences. */
+void hy_scan_levels_forward(const struct hy_op *op, int replica);
+void hy_scan_levels_backward(const struct hy_op *op, int replica);
+size_t hy_scan_levels_scratch(const struct hy_op *op);
+/* Token by token, from the states of a cache. */
+void hy_scan_levels_continue(const struct hy_op *op, int replica);
+
+/* ---- What the passes share ---- */
+
+/* For chunks of C rows at most, in whole blocks. */
+struct hy_level_work {
+    struct hy_scan_plan plan;
+    int64_t C;
+    int levels, within; /* levels of lambda; n: the highest within a chunk */
+    int slots;          /* that the last chunk may have */
+    hy_real *states;    /* [sharing, slots, kp, vp] where training does not keep them */
+    hy_real *q, *k;     /* [C, kp], q scaled */
+    hy_real *turned_k;  /* [kp, C] */
+    hy_real *gram_q;    /* [C, C] q k' */
+    hy_real *gram_k;    /* [C, C] delta: k k' */
+    /* Of a head: */
+    struct hy_scan_decays decays;
+    hy_real *lambda;               /* [levels, C] */
+    hy_real *spread;               /* [C, C] Lambda, 0 above the diagonal */
+    hy_real *pair_q;               /* [C, C] q k' * L */
+    hy_real *pair;                 /* [C, C] P; gated: pair_q */
+    hy_real *mixed;                /* [C, C] P * Lambda */
+    hy_real *rested;               /* [C, kp] R k */
+    hy_real *read, *write;         /* [C, kp]; gated: write is rested */
+    hy_real *erase;                /* [C, kp] delta */
+    hy_real *beta, *minus_beta;    /* [C] delta */
+    hy_real *pair_k, *inverse, *x; /* [C, C] delta: A, U, X */
+    hy_real *scaled;               /* [C, max(kp, vp)] */
+    hy_real *v, *o;                /* [C, vp]; backward: o is do */
+    hy_real *written;              /* [C, vp] what is written to a state */
+    hy_real *total;                /* [kp, vp] the sum of slots that merge */
+    /* Backward only. */
+    hy_real *dstates;                                 /* [sharing, slots, kp, vp] */
+    hy_real *dv, *recalled;                           /* [C, vp]; write dS */
+    hy_real *turned_values, *turned_read, *turned_x;  /* [vp, C], [kp, C], [C, C] */
+    hy_real *turned_erase;                            /* [kp, C] delta */
+    hy_real *seen;                                    /* [kp, C] a state as it is read */
+    hy_real *turned_dread, *turned_dwrite;            /* [kp, C] */
+    hy_real *turned_derase;                           /* [kp, C] delta */
+    hy_real *dread, *dwrite, *derase, *drested;       /* [C, kp] */
+    hy_real *dpair, *dpair_q, *dpair_k, *dx, *solved; /* [C, C]; solved: Z */
+    hy_real *dlambda;                                 /* [levels, C] */
+    hy_real *rates, *dbeta;                           /* [C] */
+    hy_real *dq, *dk;                                 /* [C, kp] of all heads that share them */
+    hy_real *dgram_q, *dgram_k;                       /* [C, C] likewise */
+};
+
+/* Carves the op's scratch. */
+void hy_level_work_of(const struct hy_op *op, int replica, struct hy_level_work *w);
+/* What the heads of a group have in common; and what a head does with it. */
+void hy_level_load_keys(const struct hy_level_work *w, const struct hy_scan_span *at,
+                        int64_t group);
+void hy_level_load_head(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head);
+/* The state of a slot that enters a chunk. */
+hy_real *hy_level_state(const struct hy_level_work *w, int64_t sequence, int64_t head,
+                        int64_t chunk, int slot);
+/* How slots merge after chunk at->chunk: the lowest bit of the next chunk's number. */
+int hy_level_merge(const struct hy_scan_span *at);
+/* What goes into slot `slot` of the next chunk: the sum of the states that do, NULL where it is the
+ * chunk's own writing alone. */
+const hy_real *hy_level_sources(const struct hy_level_work *w, const struct hy_scan_span *at,
+                                int64_t head, int slot);
+/* What is written where those go, NULL: nothing. */
+const hy_real *hy_level_written(const struct hy_level_work *w, const struct hy_scan_span *at,
+                                const hy_real *sources, int own);
+
+static inline struct hy_scan_lower hy_level_lower(const struct hy_level_work *w,
+                                                  const struct hy_scan_span *at,
+                                                  enum hy_precision precision)
+{
+    return (struct hy_scan_lower){precision, at->size, w->C};
+}
+/* The columns of a chunk that are at a level for row i; count 0: none. */
+struct hy_level_columns {
+    int64_t first, count;
+};
+
+static inline struct hy_level_columns hy_level_columns_of(int64_t i, int level)
+{
+    if (level == 0)
+        return (struct hy_level_columns){i, 1};
+    return (struct hy_level_columns){i >> level << level,
+                                     i >> (level - 1) & 1 ? INT64_C(1) << (level - 1) : 0};
+}
+
+#endif
