@@ -20,7 +20,7 @@ static struct hy_tensor *deltanet_build(struct hy_mixer *m, struct hy_tensor *x)
         (struct hy_projection[]){
             {"q_proj", keys}, {"k_proj", keys}, {"v_proj", values}, {"b_proj", m->heads}},
         2, (int64_t[]){2 * keys + values, m->heads}, p);
-    struct hy_tensor *o = hy_mixer_delta(m, p[0], p[1], NULL);
+    struct hy_tensor *o = hy_mixer_delta(m, p[0], p[1], NULL, NULL);
     o = hy_mixer_norm(m, o, "o_norm.weight", s.value_width, NULL, HY_GATE_PLAIN);
     return hy_mixer_linear(m, o, "o_proj", m->d_model);
 }

@@ -27,7 +27,7 @@ static struct hy_tensor *kda_build(struct hy_mixer *m, struct hy_tensor *x)
     struct hy_tensor *decay =
         hy_mixer_decay(m, hy_mixer_linear(m, p[1], "f_proj.1", keys), m->heads, 1, 16, NULL);
     struct hy_tensor *gate = hy_mixer_linear_biased(m, p[2], "g_proj.1", values);
-    struct hy_tensor *o = hy_mixer_delta(m, p[0], p[3], decay);
+    struct hy_tensor *o = hy_mixer_delta(m, p[0], p[3], decay, NULL);
     o = hy_mixer_norm(m, o, "o_norm.weight", s.value_width, gate, HY_GATE_SIGMOID);
     return hy_mixer_linear(m, o, "o_proj", m->d_model);
 }

@@ -11,6 +11,7 @@
 #include "core/graph/graph.h"
 #include "core/ops/gate.h"
 #include "core/ops/gated_scan.h"
+#include "core/ops/level_scan.h"
 
 /* The layer that is being built. */
 struct hy_mixer {
@@ -107,7 +108,7 @@ struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t r
 
 /* The heads of these widths, queries scaled by key_width^-1/2. */
 struct hy_scan hy_mixer_heads(const struct hy_mixer *m);
-int hy_mixer_check_heads(const struct hy_mixer *m, struct hy_err *e);    /* a check function */
+int hy_mixer_check_heads(const struct hy_mixer *m, struct hy_err *e); /* a check function */
 /* Elements of the matrix states; and with those of the option "conv". */
 int64_t hy_mixer_heads_state(const struct hy_mixer *m, int64_t context);
 int64_t hy_mixer_conv_heads_state(const struct hy_mixer *m, int64_t context);
@@ -115,6 +116,18 @@ int64_t hy_mixer_conv_heads_state(const struct hy_mixer *m, int64_t context);
 struct hy_tensor *hy_mixer_gated_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
                                       struct hy_tensor *v, struct hy_tensor *decay,
                                       const struct hy_scan *s);
+/* The level scan, its states cached: lambda = softplus(L dl), dl [rows, heads*levels], L a
+ * parameter [heads, levels] of ones (arXiv 2506.04761). Option: HY_OPTION_LEVELS. */
+struct hy_tensor *hy_mixer_level_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
+                                      struct hy_tensor *v, struct hy_tensor *decay,
+                                      struct hy_tensor *beta, struct hy_tensor *dl,
+                                      const struct hy_scan *s);
+/* clang-format off */
+#define HY_OPTION_LEVELS                                                                         \
+    {"levels", HY_OPT_INT, .def = 15, .min = 1, .max = 31,                                       \
+     .help = "weights of a token and head: they reach 2^(levels-1) tokens, which no sequence "   \
+             "may exceed"}
+/* clang-format on */
 /* log decay -exp(A_log) softplus(x + dt_bias), one A_log (drawn as log U(least, most)) per head;
  * dt: as for hy_decay_gate. */
 struct hy_tensor *hy_mixer_decay(struct hy_mixer *m, struct hy_tensor *x, int64_t heads,
@@ -134,9 +147,46 @@ struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
 /* clang-format on */
 
 /* qkv: q_proj, k_proj and v_proj side by side, before the convolution; q and k are l2-normalised,
- * beta = sigmoid(b), b [rows, heads]; decay as for hy_delta_scan. */
+ * beta = sigmoid(b), b [rows, heads]; decay as for hy_delta_scan; dl as for hy_mixer_level_scan, or
+ * NULL: one state. */
 struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, struct hy_tensor *b,
-                                 struct hy_tensor *decay);
+                                 struct hy_tensor *decay, struct hy_tensor *dl);
+
+/* clang-format off */
+#define HY_OPTIONS_GATED_DELTA                                                                   \
+    HY_OPTIONS_WIDTHS(1, 2),                                                                     \
+    HY_OPTIONS_DELTA,                                                                            \
+    {"a_max", HY_OPT_REAL, .def = 16, .min = 1e-6, .max = 1e6,                                   \
+     .help = "A, the rate of decay, starts uniform between 0 and this: smaller remembers longer"}
+/* clang-format on */
+
+/* The layer of gated_deltanet, from its input to o_proj's output; levels 0: one state per head. */
+struct hy_tensor *hy_mixer_gated_delta(struct hy_mixer *m, struct hy_tensor *x, int64_t levels);
+
+/* ---- Mamba-2's layer. Options: HY_OPTIONS_MAMBA2 ---- */
+
+/* clang-format off */
+#define HY_OPTIONS_MAMBA2                                                                        \
+    {"expand", HY_OPT_INT, .def = 2, .min = 1, .max = 16,                                        \
+     .help = "inner width as a multiple of d_model"},                                            \
+    {"head_width", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                  \
+     .help = "width of a head; 0: the largest divisor of the inner width up to 64"},             \
+    {"state_width", HY_OPT_INT, .def = 128, .min = 1, .max = 4096,                               \
+     .help = "rows of a head's state"},                                                          \
+    {"groups", HY_OPT_INT, .def = 1, .min = 1, .max = 4096,                                      \
+     .help = "groups of heads that share B and C"},                                              \
+    {"conv", HY_OPT_INT, .def = 4, .min = 1, .max = 16,                                          \
+     .help = "tokens that the short convolution sees"},                                          \
+    {"norm_eps", HY_OPT_REAL, .def = 1e-5, .min = 1e-12, .max = 0.1,                             \
+     .help = "epsilon of the output's RMSNorm"}
+/* clang-format on */
+
+/* From the layer's input to out_proj's output; levels 0: one state per head. */
+struct hy_tensor *hy_mixer_mamba2(struct hy_mixer *m, struct hy_tensor *x, int64_t levels);
+int hy_mixer_check_mamba2(const struct hy_mixer *m, struct hy_err *e);
+/* Elements of one state of each head; of the convolution. */
+int64_t hy_mixer_mamba2_state(const struct hy_mixer *m);
+int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
 
 /* ---- Softmax attention. Options: HY_OPTIONS_ATTENTION ---- */
 

@@ -7,6 +7,7 @@
 #include "core/ops/l2norm.h"
 #include "core/ops/lower_bound.h"
 #include "core/ops/sigmoid.h"
+#include "core/ops/softplus.h"
 #include "variants/variant.h"
 
 static double full_width(const struct hy_mixer *m, const char *key)
@@ -54,17 +55,29 @@ int64_t hy_mixer_conv_heads_state(const struct hy_mixer *m, int64_t context)
     return hy_mixer_heads_state(m, context) + hy_mixer_conv_state(m, channels);
 }
 
-static struct hy_tensor *matrix_state(struct hy_mixer *m, const struct hy_scan *s)
+static struct hy_tensor *matrix_state(struct hy_mixer *m, const struct hy_scan *s, int64_t levels)
 {
-    return hy_mixer_state(m, "state", (int64_t)s->heads * s->key_width, s->value_width);
+    return hy_mixer_state(m, "state", levels * s->heads * s->key_width, s->value_width);
 }
 
 struct hy_tensor *hy_mixer_gated_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
                                       struct hy_tensor *v, struct hy_tensor *decay,
                                       const struct hy_scan *s)
 {
-    struct hy_tensor *state = matrix_state(m, s);
+    struct hy_tensor *state = matrix_state(m, s, 1);
     return hy_gated_scan(m->graph, q, k, v, decay, s, state, state ? &state : NULL);
+}
+
+struct hy_tensor *hy_mixer_level_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
+                                      struct hy_tensor *v, struct hy_tensor *decay,
+                                      struct hy_tensor *beta, struct hy_tensor *dl,
+                                      const struct hy_scan *s)
+{
+    const int64_t dims[] = {s->heads, hy_get_int(m->options, "levels")};
+    struct hy_tensor *weights =
+        hy_mixer_param(m, "L", 2, dims, (struct hy_init){.law = HY_INIT_CONSTANT, .a = 1}, 0);
+    return hy_level_scan(m->graph, q, k, v, decay, beta, hy_softplus_of(m->graph, dl, weights), s,
+                         matrix_state(m, s, hy_levels_of(m->graph->shape.context)));
 }
 
 static double draw_log_uniform(struct hy_rng *rng, double least, double most)
@@ -101,7 +114,7 @@ struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
 }
 
 struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, struct hy_tensor *b,
-                                 struct hy_tensor *decay)
+                                 struct hy_tensor *decay, struct hy_tensor *dl)
 {
     const struct hy_scan s = hy_mixer_heads(m);
     const int64_t keys = (int64_t)s.heads * s.key_width, values = (int64_t)s.heads * s.value_width;
@@ -112,7 +125,32 @@ struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, stru
                    (int64_t[]){keys, keys}, qk);
     struct hy_tensor *beta =
         hy_sigmoid_of(m->graph, b, hy_get_bool(m->options, "negative_eigenvalues") ? 2 : 1);
-    struct hy_tensor *state = matrix_state(m, &s);
+    if (dl)
+        return hy_mixer_level_scan(m, qk[0], qk[1], kv[1], decay, beta, dl, &s);
+    struct hy_tensor *state = matrix_state(m, &s, 1);
     return hy_delta_scan(m->graph, qk[0], qk[1], kv[1], beta, decay, &s, state,
                          state ? &state : NULL);
+}
+
+struct hy_tensor *hy_mixer_gated_delta(struct hy_mixer *m, struct hy_tensor *x, int64_t levels)
+{
+    const struct hy_scan s = hy_mixer_heads(m);
+    const int64_t keys = s.heads * s.key_width, values = s.heads * s.value_width;
+    struct hy_tensor *p[5] = {NULL};
+    hy_mixer_project_parts(
+        m, x, levels ? 7 : 6,
+        (struct hy_projection[]){{"q_proj", keys},
+                                 {"k_proj", keys},
+                                 {"v_proj", values},
+                                 {"g_proj", values},
+                                 {"b_proj", m->heads},
+                                 {"a_proj", m->heads},
+                                 {"l_proj", m->heads * levels}},
+        levels ? 5 : 4,
+        (int64_t[]){2 * keys + values, values, m->heads, m->heads, m->heads * levels}, p);
+    struct hy_tensor *decay =
+        hy_mixer_decay(m, p[3], m->heads, 0, hy_get_real(m->options, "a_max"), NULL);
+    struct hy_tensor *o = hy_mixer_delta(m, p[0], p[2], decay, p[4]);
+    o = hy_mixer_norm(m, o, "o_norm.weight", s.value_width, p[1], HY_GATE_SILU);
+    return hy_mixer_linear(m, o, "o_proj", m->d_model);
 }

@@ -43,12 +43,12 @@ static inline struct hy_rows hy_rows_din(const struct hy_op *op, int i, int repl
              : (struct hy_rows){.data = spare};
 }
 
-/* Hands over the gradient of a parameter [1, n] that was summed over the rows. */
+/* Hands over the gradient of a parameter that was summed over the rows. */
 static inline void hy_fold_din(const struct hy_op *op, int i, int replica, const hy_real *sums)
 {
     hy_real *d = hy_real_data(op->din[i], replica);
     const int add = hy_adds(op, i);
-    for (int64_t c = 0; d && c < op->din[i]->cols; c++)
+    for (int64_t c = 0; d && c < op->din[i]->rows * op->din[i]->cols; c++)
         d[c] = (add ? d[c] : 0) + sums[c];
 }
 
