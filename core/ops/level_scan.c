@@ -101,8 +101,9 @@ static int check_levels(struct hy_graph *g, const struct hy_level_scan *s,
         return 0;
     }
     if (s->levels < hy_levels_of(tokens)) {
-        hy_graph_fail(g, "level_scan: %d levels reach %lld tokens, not %lld", s->levels,
-                      (long long)hy_levels_reach(s->levels), (long long)tokens);
+        hy_graph_fail(g, "level_scan: %d levels reach %lld tokens, not %lld; %d do", s->levels,
+                      (long long)hy_levels_reach(s->levels), (long long)tokens,
+                      hy_levels_of(tokens));
         return 0;
     }
     return hy_has_shape(g, "level_scan", "lambda", lambda,
