@@ -154,6 +154,22 @@ void hy_scan_mul_lower_turned(const struct hy_scan_lower *l, int64_t n, const hy
                      from ? from + j * ldc : NULL, keep ? keep + j : NULL, c + j * ldc, ldc);
 }
 
+void hy_scan_mul_by_lower(const struct hy_scan_lower *l, int64_t m, const hy_real *a, int64_t lda,
+                          const hy_real *b, const hy_real *from, hy_real *c)
+{
+    for (int64_t j = 0; j < l->size; j += STRIP)
+        hy_micro_mul(l->precision, m, strip(l, j), l->size - j, hy_left_plain(a + j, lda),
+                     b + j * l->ld + j, l->ld, from ? from + j : NULL, NULL, c + j, l->ld);
+}
+
+void hy_scan_mul_by_upper(const struct hy_scan_lower *l, int64_t m, const hy_real *a, int64_t lda,
+                          const hy_real *b, const hy_real *from, hy_real *c)
+{
+    for (int64_t j = 0; j < l->size; j += STRIP)
+        hy_micro_mul(l->precision, m, strip(l, j), j + strip(l, j), hy_left_plain(a, lda), b + j,
+                     l->ld, from ? from + j : NULL, NULL, c + j, l->ld);
+}
+
 void hy_scan_mul_into_lower(const struct hy_scan_lower *l, int64_t k, struct hy_left a,
                             const hy_real *b, int64_t ldb, const hy_real *from, hy_real *c)
 {

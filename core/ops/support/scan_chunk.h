@@ -67,6 +67,13 @@ void hy_scan_mul_lower(const struct hy_scan_lower *l, int64_t n, const hy_real *
 void hy_scan_mul_lower_turned(const struct hy_scan_lower *l, int64_t n, const hy_real *a,
                               const hy_real *b, int64_t ldb, const hy_real *from,
                               const hy_real *keep, hy_real *c, int64_t ldc);
+/* c[m, size] = from + a b; a has rows lda apart, b is the triangle, and c and from have rows l->ld
+ * apart. */
+void hy_scan_mul_by_lower(const struct hy_scan_lower *l, int64_t m, const hy_real *a, int64_t lda,
+                          const hy_real *b, const hy_real *from, hy_real *c);
+/* The same for b that is 0 below the diagonal. */
+void hy_scan_mul_by_upper(const struct hy_scan_lower *l, int64_t m, const hy_real *a, int64_t lda,
+                          const hy_real *b, const hy_real *from, hy_real *c);
 /* c[size, size] = from + a b, as far as the strips of its lower half reach; a [size, k], b [k,
  * size], c and from with rows l->ld apart. */
 void hy_scan_mul_into_lower(const struct hy_scan_lower *l, int64_t k, struct hy_left a,

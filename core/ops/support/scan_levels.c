@@ -37,30 +37,31 @@ static struct hy_level_work work_of(const struct hy_op *op, int replica)
 static void take_backward(struct hy_level_work *w, hy_real *base, int64_t *used)
 {
     const int64_t C = w->C, keys = C * w->plan.kp, values = C * w->plan.vp;
-    const int delta = w->plan.delta;
     w->dstates = hy_scan_take(base, used, w->plan.sharing * w->slots * w->plan.state);
     w->dv = hy_scan_take(base, used, values);
-    w->recalled = hy_scan_take(base, used, values);
-    w->turned_values = hy_scan_take(base, used, values);
+    w->turned_v = hy_scan_take(base, used, values);
+    w->turned_o = hy_scan_take(base, used, values);
     w->turned_read = hy_scan_take(base, used, keys);
     w->seen = hy_scan_take(base, used, keys);
     w->turned_dread = hy_scan_take(base, used, keys);
     w->turned_dwrite = hy_scan_take(base, used, keys);
-    w->dread = hy_scan_take(base, used, keys);
-    w->dwrite = hy_scan_take(base, used, keys);
     w->dpair = hy_scan_take(base, used, C * C);
     w->dlambda = hy_scan_take(base, used, w->levels * C);
     w->rates = hy_scan_take(base, used, C);
+    w->turned_dq = hy_scan_take(base, used, keys);
+    w->turned_dk = hy_scan_take(base, used, keys);
+    w->dgram_q = hy_scan_take(base, used, C * C);
     w->dq = hy_scan_take(base, used, keys);
     w->dk = hy_scan_take(base, used, keys);
-    w->dgram_q = hy_scan_take(base, used, C * C);
-    if (!delta)
+    if (!w->plan.delta)
         return;
-    w->turned_x = hy_scan_take(base, used, C * C);
+    w->recalled = hy_scan_take(base, used, values);
+    w->turned_values = hy_scan_take(base, used, values);
     w->turned_erase = hy_scan_take(base, used, keys);
+    w->turned_rested = hy_scan_take(base, used, keys);
     w->turned_derase = hy_scan_take(base, used, keys);
-    w->derase = hy_scan_take(base, used, keys);
-    w->drested = hy_scan_take(base, used, keys);
+    w->turned_drested = hy_scan_take(base, used, keys);
+    w->turned_x = hy_scan_take(base, used, C * C);
     w->dpair_q = hy_scan_take(base, used, C * C);
     w->dpair_k = hy_scan_take(base, used, C * C);
     w->dx = hy_scan_take(base, used, C * C);
@@ -137,24 +138,47 @@ void hy_level_load_keys(const struct hy_level_work *w, const struct hy_scan_span
                      w->turned_k, C, NULL, NULL, w->gram_k, C);
 }
 
-/* lambda, by level, and Lambda. */
+int hy_level_count(const struct hy_level_work *w, const struct hy_scan_span *at)
+{
+    const int count = w->within + 1 + bits_of(at->chunk);
+    return count < w->levels ? count : w->levels;
+}
+
 static void load_lambda(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
 {
     const struct hy_scan_plan *p = &w->plan;
-    const int64_t C = w->C;
     const struct hy_scan_part from =
         hy_scan_part_of(p, p->op->in[HY_LEVEL_LAMBDA], at->first, head, w->levels);
-    for (int64_t i = 0; i < at->size; i++) {
-        hy_real *spread = w->spread + i * C;
-        memset(spread, 0, (size_t)at->size * sizeof *spread);
-        for (int l = 0; l < w->levels; l++)
-            w->lambda[l * C + i] = i < at->rows ? from.data[i * from.ld + l] : 0;
-        for (int l = 0; l <= w->within && l < w->levels; l++) {
-            const struct hy_level_columns at_level = hy_level_columns_of(i, l);
-            for (int64_t j = at_level.first; j < at_level.first + at_level.count; j++)
-                spread[j] = w->lambda[l * C + i];
-        }
+    for (int l = 0; l < hy_level_count(w, at); l++)
+        for (int64_t i = 0; i < at->size; i++)
+            w->lambda[l * w->C + i] = i < at->rows ? from.data[i * from.ld + l] : 0;
+}
+
+/* Row i of Lambda in the block of columns from j on: beside the diagonal's block all have one
+ * level, above it none. */
+static hy_vec spread_of(const struct hy_level_work *w, int levels, int64_t i, int64_t j)
+{
+    hy_vec spread = {0};
+    if (j + B <= i) {
+        const int l = hy_level_of_blocks(i, j);
+        return hy_vec_all(l < levels ? w->lambda[l * w->C + i] : 0);
     }
+    for (int l = 0; j <= i && l <= HY_BLOCK_LEVEL && l < levels; l++)
+        spread += w->lambda[l * w->C + i] * hy_level_mask(i % B, l);
+    return spread;
+}
+
+/* Lambda, and P * Lambda. */
+static void mix(const struct hy_level_work *w, const struct hy_scan_span *at)
+{
+    const int levels = hy_level_count(w, at);
+    for (int64_t i = 0; i < at->size; i++)
+        for (int64_t j = 0; j < at->size; j += B) {
+            const int64_t ij = i * w->C + j;
+            const hy_vec spread = spread_of(w, levels, i, j);
+            hy_vec_store(w->spread + ij, spread);
+            hy_vec_store(w->mixed + ij, spread * hy_vec_load(w->pair + ij));
+        }
 }
 
 /* inverse = (1 - n)^-1, n [size, size] 0 on and above the diagonal: block rows by products with
@@ -238,14 +262,13 @@ static void load_delta(const struct hy_level_work *w, const struct hy_scan_span 
 void hy_level_load_head(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
 {
     const struct hy_scan_plan *p = &w->plan;
-    const struct hy_scan_lower exact = hy_level_lower(w, at, HY_PRECISION_FLOAT32);
     hy_scan_load_decays(p, at, head, &w->decays, w->gram_q, w->pair_q);
     load_lambda(w, at, head);
     hy_scan_scale_rows(at->size, p->kp, w->decays.into, w->q, w->read);
     hy_scan_scale_rows(at->size, p->kp, w->decays.rest, w->k, w->rested);
     if (p->delta)
         load_delta(w, at, head);
-    mul_elements(&exact, w->pair, w->spread, w->mixed);
+    mix(w, at);
     hy_scan_load_rows(p, at, p->op->in[HY_SCAN_V], head, p->v, 1, w->v);
 }
 
@@ -320,16 +343,24 @@ static void forward_head(const struct hy_level_work *w, const struct hy_scan_spa
     const struct hy_scan_lower tri = hy_level_lower(w, at, p->precision);
     const int64_t vp = p->vp;
     hy_level_load_head(w, at, head);
-    hy_scan_mul_lower(&tri, vp, w->mixed, w->v, vp, NULL, NULL, w->o, vp);
+    const hy_real *from = NULL, *keep = NULL; /* the first slot is weighted in the next product */
     for (int slot = 0; at->chunk >> slot; slot++) {
         if (!(at->chunk >> slot & 1))
             continue;
-        hy_scan_scale_rows(at->size, p->kp, w->lambda + (w->within + 1 + slot) * w->C, w->read,
-                           w->scaled);
-        hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(w->scaled, p->kp),
-                     hy_level_state(w, at->sequence, head, at->chunk, slot), vp, w->o, NULL, w->o,
+        const hy_real *lambda = w->lambda + (w->within + 1 + slot) * w->C, *read = w->read;
+        if (from) {
+            hy_scan_scale_rows(at->size, p->kp, lambda, w->read, w->scaled);
+            read = w->scaled;
+        }
+        hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(read, p->kp),
+                     hy_level_state(w, at->sequence, head, at->chunk, slot), vp, from, keep, w->o,
                      vp);
+        keep = from ? NULL : lambda;
+        from = w->o;
     }
+    hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, 0);
+    hy_scan_mul_lower(&tri, vp, w->mixed, w->v, vp, from, keep, w->o, vp);
+    hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, 1);
     hy_scan_store(hy_scan_part_of(p, p->op->out[HY_SCAN_O], at->first, head, p->v), w->o, vp,
                   at->rows, p->v, 1, 0);
     const int64_t next = at->chunk + 1;

@@ -70,22 +70,29 @@ struct hy_level_work {
     hy_real *pair_k, *inverse, *x; /* [C, C] delta: A, U, X */
     hy_real *scaled;               /* [C, max(kp, vp)] */
     hy_real *v, *o;                /* [C, vp]; backward: o is do */
-    hy_real *written;              /* [C, vp] what is written to a state */
+    hy_real *written;              /* [C, vp] delta: what is written to a state */
     hy_real *total;                /* [kp, vp] the sum of slots that merge */
-    /* Backward only. */
-    hy_real *dstates;                                 /* [sharing, slots, kp, vp] */
-    hy_real *dv, *recalled;                           /* [C, vp]; write dS */
-    hy_real *turned_values, *turned_read, *turned_x;  /* [vp, C], [kp, C], [C, C] */
-    hy_real *turned_erase;                            /* [kp, C] delta */
-    hy_real *seen;                                    /* [kp, C] a state as it is read */
-    hy_real *turned_dread, *turned_dwrite;            /* [kp, C] */
-    hy_real *turned_derase;                           /* [kp, C] delta */
-    hy_real *dread, *dwrite, *derase, *drested;       /* [C, kp] */
-    hy_real *dpair, *dpair_q, *dpair_k, *dx, *solved; /* [C, C]; solved: Z */
-    hy_real *dlambda;                                 /* [levels, C] */
-    hy_real *rates, *dbeta;                           /* [C] */
-    hy_real *dq, *dk;                                 /* [C, kp] of all heads that share them */
-    hy_real *dgram_q, *dgram_k;                       /* [C, C] likewise */
+    /* Backward only. Turned: columns are rows of the chunk. */
+    hy_real *dstates;                      /* [sharing, slots, kp, vp] */
+    hy_real *dv;                           /* [C, vp] */
+    hy_real *turned_v, *turned_o;          /* [vp, C] */
+    hy_real *turned_read, *seen;           /* [kp, C] seen: a state as do meets it */
+    hy_real *turned_dread, *turned_dwrite; /* [kp, C] */
+    hy_real *dpair;                        /* [C, C] */
+    hy_real *dlambda;                      /* [levels, C] */
+    hy_real *rates;                        /* [C] */
+    hy_real *turned_dq, *turned_dk;        /* [kp, C] of all heads that share them */
+    hy_real *dgram_q;                      /* [C, C] likewise */
+    hy_real *dq, *dk;                      /* [C, kp] */
+    /* Backward of delta only. */
+    hy_real *recalled;                        /* [C, vp] write dS */
+    hy_real *turned_values;                   /* [vp, C] */
+    hy_real *turned_erase, *turned_rested;    /* [kp, C] */
+    hy_real *turned_derase, *turned_drested;  /* [kp, C] */
+    hy_real *turned_x;                        /* [C, C] */
+    hy_real *dpair_q, *dpair_k, *dx, *solved; /* [C, C]; solved: Z */
+    hy_real *dbeta;                           /* [C] */
+    hy_real *dgram_k;                         /* [C, C] of all heads that share k */
 };
 
 /* Carves the op's scratch. */
@@ -113,17 +120,27 @@ static inline struct hy_scan_lower hy_level_lower(const struct hy_level_work *w,
 {
     return (struct hy_scan_lower){precision, at->size, w->C};
 }
-/* The columns of a chunk that are at a level for row i; count 0: none. */
-struct hy_level_columns {
-    int64_t first, count;
-};
+/* Levels that a chunk's rows have, of w->levels. */
+int hy_level_count(const struct hy_level_work *w, const struct hy_scan_span *at);
 
-static inline struct hy_level_columns hy_level_columns_of(int64_t i, int level)
+/* ---- Levels within a chunk, by blocks of B columns ---- */
+
+enum { HY_BLOCK_LEVEL = B == 16 ? 4 : 3 }; /* the highest within a block */
+_Static_assert(1 << HY_BLOCK_LEVEL == B, "a block has a power of two of rows");
+
+/* The level of columns j and so on for row i of a later block. */
+static inline int hy_level_of_blocks(int64_t i, int64_t j)
 {
-    if (level == 0)
-        return (struct hy_level_columns){i, 1};
-    return (struct hy_level_columns){i >> level << level,
-                                     i >> (level - 1) & 1 ? INT64_C(1) << (level - 1) : 0};
+    return 64 - __builtin_clzll((uint64_t)(i ^ j));
+}
+
+/* 1 in the columns of its own block that are at level l for row i, 0 in the others. */
+static inline hy_vec hy_level_mask(int64_t i, int l)
+{
+    const int row = (int)(i % B), first = l ? row >> l << l : row;
+    const int count = l == 0 ? 1 : row >> (l - 1) & 1 ? 1 << (l - 1) : 0;
+    const hy_lane_index at = (hy_lane_numbers >= first) & (hy_lane_numbers < first + count);
+    return (hy_vec)((hy_lane_index)hy_vec_all(1) & at);
 }
 
 #endif

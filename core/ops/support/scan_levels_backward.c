@@ -2,84 +2,111 @@
 
 #include "core/ops/support/scan_levels.h"
 
-/* ---- Products ---- */
+/* ---- Between values and what the chunk reads and writes ---- */
 
-/* dlambda of the levels within the chunk; dpair = do v' * Lambda, 0 above the diagonal. */
+/* Row i of do v', by blocks: dlambda of the levels within the chunk, then times Lambda. */
+static void weigh_row(const struct hy_level_work *w, int levels, int64_t i)
+{
+    const int64_t C = w->C, own = i / B * B;
+    hy_vec sums[64] = {{0}};
+    for (int64_t j = 0; j <= own; j += B) {
+        const int64_t ij = i * C + j;
+        const hy_vec d = hy_vec_load(w->dpair + ij), part = d * hy_vec_load(w->pair + ij);
+        if (j < own)
+            sums[hy_level_of_blocks(i, j)] += part;
+        for (int l = 0; j == own && l <= HY_BLOCK_LEVEL; l++)
+            sums[l] = part * hy_level_mask(i, l);
+        hy_vec_store(w->dpair + ij, d * hy_vec_load(w->spread + ij));
+    }
+    for (int l = 0; l <= w->within && l < levels; l++)
+        w->dlambda[l * C + i] = hy_vec_sum(sums[l]);
+}
+
+/* dlambda of the levels within the chunk; dpair = do v' * Lambda. */
 static void backward_mixed(const struct hy_level_work *w, const struct hy_scan_span *at)
 {
     const struct hy_scan_lower tri = hy_level_lower(w, at, w->plan.precision);
-    const int64_t C = w->C, vp = w->plan.vp;
-    hy_micro_transpose(at->size, vp, w->v, vp, w->turned_values, C);
-    hy_scan_mul_into_lower(&tri, vp, hy_left_plain(w->o, vp), w->turned_values, C, NULL, w->dpair);
+    const int64_t vp = w->plan.vp;
+    hy_scan_mul_into_lower(&tri, vp, hy_left_plain(w->o, vp), w->turned_v, w->C, NULL, w->dpair);
     for (int64_t i = 0; i < at->size; i++) {
-        hy_real *d = w->dpair + i * C;
-        const hy_real *pair = w->pair + i * C;
-        for (int l = 0; l <= w->within && l < w->levels; l++) {
-            const struct hy_level_columns at_level = hy_level_columns_of(i, l);
-            hy_real sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t j = at_level.first; j < at_level.first + at_level.count; j++)
-                sum += d[j] * pair[j];
-            w->dlambda[l * C + i] = sum;
-        }
-        for (int64_t j = 0; j <= i; j++)
-            d[j] *= w->spread[i * C + j];
-        for (int64_t j = i + 1; j < at->size; j++)
-            d[j] = 0;
+        weigh_row(w, hy_level_count(w, at), i);
+        for (int64_t j = (i / B + 1) * B; j < at->size; j += B)
+            hy_vec_store(w->dpair + i * w->C + j, (hy_vec){0});
     }
 }
 
-/* dlambda of a slot, and its share of dread. */
+/* dlambda of a slot, and its share of dread; first: there is none so far. */
 static void backward_read(const struct hy_level_work *w, const struct hy_scan_span *at,
-                          int64_t head, int slot)
+                          int64_t head, int slot, int first)
 {
     const struct hy_scan_plan *p = &w->plan;
     const int64_t C = w->C, level = w->within + 1 + slot;
     hy_micro_mul(p->precision, p->kp, at->size, p->vp,
                  hy_left_plain(hy_level_state(w, at->sequence, head, at->chunk, slot), p->vp),
-                 w->turned_values, C, NULL, NULL, w->seen, C);
+                 w->turned_o, C, NULL, NULL, w->seen, C);
     for (int64_t i = 0; i < at->size; i += B) {
         const hy_vec lambda = hy_vec_load(w->lambda + level * C + i);
         hy_vec sum = {0};
         for (int64_t c = i; c < p->kp * C; c += C) {
             const hy_vec seen = hy_vec_load(w->seen + c);
+            hy_vec d = lambda * seen;
             sum += hy_vec_load(w->turned_read + c) * seen;
-            hy_vec_store(w->turned_dread + c, hy_vec_load(w->turned_dread + c) + lambda * seen);
+            if (!first)
+                d += hy_vec_load(w->turned_dread + c);
+            hy_vec_store(w->turned_dread + c, d);
         }
         hy_vec_store(w->dlambda + level * C + i, sum);
     }
 }
 
-/* What went into slot `slot` of the next chunk: dv, dwrite, derase; dstate becomes the gradient of
- * the states that did, but for what the chunk itself reads of them. */
-static void backward_advance(const struct hy_level_work *w, const struct hy_scan_span *at,
-                             int64_t head, int slot, hy_real *dstate)
+/* turned_dwrite += dstate written'. */
+static void backward_write(const struct hy_level_work *w, const struct hy_scan_span *at,
+                           const hy_real *dstate, const hy_real *turned_written)
+{
+    const struct hy_scan_plan *p = &w->plan;
+    hy_micro_mul(p->precision, p->kp, at->size, p->vp, hy_left_plain(dstate, p->vp), turned_written,
+                 w->C, w->turned_dwrite, NULL, w->turned_dwrite, w->C);
+}
+
+/* What went into a slot of the next chunk beside the chunk's own: dwrite, derase, and in dstate the
+ * gradient of its sources, but for what the chunk itself reads of them. own: dv too. */
+static void backward_erase(const struct hy_level_work *w, const struct hy_scan_span *at,
+                           const hy_real *sources, int own, hy_real *dstate)
 {
     const struct hy_scan_plan *p = &w->plan;
     const int64_t C = w->C, vp = p->vp, size = at->size;
-    const int own = slot == hy_level_merge(at);
-    const hy_real *sources = hy_level_sources(w, at, head, slot);
     const hy_real *written = hy_level_written(w, at, sources, own);
-    if (written) {
-        hy_micro_mul(p->precision, size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp,
-                     NULL, NULL, w->recalled, vp);
-        hy_micro_transpose(size, vp, written, vp, w->turned_values, C);
-        hy_micro_mul(p->precision, p->kp, size, vp, hy_left_plain(dstate, vp), w->turned_values, C,
-                     w->turned_dwrite, NULL, w->turned_dwrite, C);
-    }
+    hy_micro_mul(p->precision, size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp, NULL,
+                 NULL, w->recalled, vp);
     for (int64_t i = 0; own && i < size * vp; i += B)
         hy_vec_store(w->dv + i, hy_vec_load(w->dv + i) + hy_vec_load(w->recalled + i));
-    if (!sources)
-        return;
-    if (!p->delta) {
-        hy_scan_scale_rows(p->kp, vp, w->decays.through, dstate, dstate);
-        return;
-    }
+    hy_micro_transpose(size, vp, written, vp, w->turned_values, C);
+    backward_write(w, at, dstate, w->turned_values);
     hy_micro_transpose(size, vp, w->recalled, vp, w->turned_values, C);
     hy_micro_mul(p->precision, p->kp, size, vp, hy_left_plain(sources, vp), w->turned_values, C,
                  w->turned_derase, NULL, w->turned_derase, C);
     hy_micro_mul(p->precision, p->kp, vp, size, hy_left_turned(w->erase, p->kp), w->recalled, vp,
                  dstate, w->decays.through, dstate, vp);
+}
+
+/* The same for any slot: of the gated scan sources only decay. */
+static void backward_advance(const struct hy_level_work *w, const struct hy_scan_span *at,
+                             int64_t head, int slot, hy_real *dstate)
+{
+    const struct hy_scan_plan *p = &w->plan;
+    const int own = slot == hy_level_merge(at);
+    const hy_real *sources = hy_level_sources(w, at, head, slot);
+    if (p->delta && sources) {
+        backward_erase(w, at, sources, own, dstate);
+        return;
+    }
+    if (own) {
+        hy_micro_mul(p->precision, at->size, p->vp, p->kp, hy_left_plain(w->write, p->kp), dstate,
+                     p->vp, w->dv, NULL, w->dv, p->vp);
+        backward_write(w, at, dstate, w->turned_v);
+    }
+    if (sources)
+        hy_scan_scale_rows(p->kp, p->vp, w->decays.through, dstate, dstate);
 }
 
 static hy_real *dstate_of(const struct hy_level_work *w, int64_t head, int slot)
@@ -88,12 +115,18 @@ static hy_real *dstate_of(const struct hy_level_work *w, int64_t head, int slot)
     return w->dstates + (head % p->sharing * w->slots + slot) * p->state;
 }
 
+/* The chunk after this one; 0: there is none. */
+static int64_t next_of(const struct hy_level_work *w, const struct hy_scan_span *at)
+{
+    return at->chunk + 1 < w->plan.chunks ? at->chunk + 1 : 0;
+}
+
 /* Gradients of the states that enter the chunk, from those of the states that leave it. */
 static void backward_states(const struct hy_level_work *w, const struct hy_scan_span *at,
                             int64_t head)
 {
     const struct hy_scan_plan *p = &w->plan;
-    const int64_t next = at->chunk + 1 < p->chunks ? at->chunk + 1 : 0;
+    const int64_t next = next_of(w, at);
     const int merge = hy_level_merge(at);
     for (int slot = 0; next >> slot; slot++)
         if (next >> slot & 1)
@@ -109,45 +142,60 @@ static void backward_states(const struct hy_level_work *w, const struct hy_scan_
     }
 }
 
-/* ---- Within the chunk ---- */
+/* ---- Between those and q, k, beta and the decays ---- */
 
-/* rates_i += <x_i, y_i> times sign; rows of width. */
-static void add_rates(int64_t rows, int64_t width, hy_real sign, const hy_real *x, const hy_real *y,
-                      hy_real *rates)
+/* turned_to += sign * factors * turned_x, of [kp, C]. */
+static void add_keys(const struct hy_level_work *w, const struct hy_scan_span *at, hy_real sign,
+                     const hy_real *factors, const hy_real *turned_x, hy_real *turned_to)
 {
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < at->size; i += B) {
+        const hy_vec factor = sign * hy_vec_load(factors + i);
+        for (int64_t c = i; c < w->plan.kp * w->C; c += w->C)
+            hy_vec_store(turned_to + c,
+                         hy_vec_load(turned_to + c) + factor * hy_vec_load(turned_x + c));
+    }
+}
+
+/* rates += sign * <x_i, y_i>, of [kp, C]. */
+static void add_rates(const struct hy_level_work *w, const struct hy_scan_span *at, hy_real sign,
+                      const hy_real *turned_x, const hy_real *turned_y)
+{
+    for (int64_t i = 0; i < at->size; i += B) {
         hy_vec sum = {0};
-        for (int64_t c = i * width; c < (i + 1) * width; c += B)
-            sum += hy_vec_load(x + c) * hy_vec_load(y + c);
-        rates[i] += sign * hy_vec_sum(sum);
+        for (int64_t c = i; c < w->plan.kp * w->C; c += w->C)
+            sum += hy_vec_load(turned_x + c) * hy_vec_load(turned_y + c);
+        hy_vec_store(w->rates + i, hy_vec_load(w->rates + i) + sign * sum);
     }
 }
 
-/* rates += rowsum(d * pair) - the sums of its columns; dgram += d * L. Of d nothing above the
- * diagonal is read. */
-static void backward_gram(const struct hy_level_work *w, const struct hy_scan_span *at,
-                          const hy_real *d, const hy_real *pair, hy_real *dgram)
+/* dgram += d * L. Of d nothing above the diagonal is read but what L makes 0. */
+static void add_gram(const struct hy_level_work *w, const struct hy_scan_span *at, const hy_real *d,
+                     hy_real *dgram)
 {
-    const int64_t C = w->C;
-    for (int64_t i = 0; i < at->size; i++) {
-        hy_real sum = 0;
-        for (int64_t j = 0; j <= i; j++) {
-            const hy_real both = d[i * C + j] * pair[i * C + j];
-            sum += both;
-            w->rates[j] -= both;
-            dgram[i * C + j] += d[i * C + j] * w->decays.between[i * C + j];
+    for (int64_t i = 0; i < at->size; i++)
+        for (int64_t j = 0; j <= i; j += B) {
+            const int64_t ij = i * w->C + j;
+            hy_vec_store(dgram + ij, hy_vec_load(dgram + ij) +
+                                         hy_vec_load(d + ij) * hy_vec_load(w->decays.between + ij));
         }
-        w->rates[i] += sum;
-    }
 }
 
-/* to += factors * x, by rows, and sign. */
-static void add_rows(int64_t rows, int64_t width, hy_real sign, const hy_real *factors,
-                     const hy_real *x, hy_real *to)
+/* rates -= the sums of the columns of d * pair; reads: += the sums of its rows. pair is 0 above the
+ * diagonal. */
+static void add_pair_rates(const struct hy_level_work *w, const struct hy_scan_span *at,
+                           const hy_real *d, const hy_real *pair, int reads)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t c = i * width; c < (i + 1) * width; c += B)
-            hy_vec_store(to + c, hy_vec_load(to + c) + sign * factors[i] * hy_vec_load(x + c));
+    for (int64_t i = 0; i < at->size; i++) {
+        hy_vec sum = {0};
+        for (int64_t j = 0; j <= i; j += B) {
+            const int64_t ij = i * w->C + j;
+            const hy_vec both = hy_vec_load(d + ij) * hy_vec_load(pair + ij);
+            sum += both;
+            hy_vec_store(w->rates + j, hy_vec_load(w->rates + j) - both);
+        }
+        if (reads)
+            w->rates[i] += hy_vec_sum(sum);
+    }
 }
 
 /* From dpair, dread, derase and dwrite back through P, read and write: dpair_q, dpair_k, derase,
@@ -158,13 +206,12 @@ static void backward_delta(const struct hy_level_work *w, const struct hy_scan_s
     const struct hy_scan_lower exact = hy_level_lower(w, at, HY_PRECISION_FLOAT32);
     const struct hy_scan_lower tri = hy_level_lower(w, at, p->precision);
     const int64_t C = w->C, kp = p->kp, size = at->size;
-    hy_micro_transpose(kp, size, w->turned_derase, C, w->derase, kp);
-    hy_scan_mul_into_lower(&tri, kp, hy_left_plain(w->dread, kp), w->turned_erase, C, w->dpair,
-                           w->dpair);
-    hy_scan_mul_lower_turned(&tri, kp, w->pair, w->dread, kp, w->derase, NULL, w->derase, kp);
-    hy_scan_mul_lower(&tri, kp, w->x, w->dwrite, kp, NULL, NULL, w->drested, kp);
-
     hy_micro_transpose(size, size, w->x, C, w->turned_x, C);
+    hy_scan_mul_into_lower(&tri, kp, hy_left_turned(w->turned_dread, C), w->turned_erase, C,
+                           w->dpair, w->dpair);
+    hy_scan_mul_by_lower(&tri, kp, w->turned_dread, C, w->pair, w->turned_derase, w->turned_derase);
+    hy_scan_mul_by_upper(&tri, kp, w->turned_dwrite, C, w->turned_x, NULL, w->turned_drested);
+
     hy_scan_mul_lower(&exact, size, w->dpair, w->turned_x, C, NULL, NULL, w->dpair_q, C);
     hy_scan_mul_lower_turned(&exact, size, w->pair_q, w->dpair, C, NULL, NULL, w->dx, C);
     hy_micro_mul(tri.precision, size, size, kp, hy_left_plain(w->rested, kp), w->turned_dwrite, C,
@@ -173,16 +220,38 @@ static void backward_delta(const struct hy_level_work *w, const struct hy_scan_s
     /* dx is done with: it takes A X. */
     hy_scan_mul_lower(&exact, size, w->pair_k, w->x, C, NULL, NULL, w->dx, C);
     for (int64_t i = 0; i < size; i++) {
-        hy_real sum = w->solved[i * C + i];
-        for (int64_t j = 0; j <= i; j++)
-            sum -= w->solved[i * C + j] * w->dx[i * C + j];
-        w->dbeta[i] = sum;
+        hy_vec sum = {0};
+        for (int64_t j = 0; j <= i; j += B)
+            sum += hy_vec_load(w->solved + i * C + j) * hy_vec_load(w->dx + i * C + j);
+        w->dbeta[i] = w->solved[i * C + i] - hy_vec_sum(sum);
     }
     hy_scan_mul_lower(&exact, size, w->solved, w->turned_x, C, NULL, NULL, w->dpair_k, C);
-    for (int64_t i = 0; i < size; i++) {
-        for (int64_t j = 0; j < i; j++)
-            w->dpair_k[i * C + j] *= w->minus_beta[i];
+    hy_scan_scale_rows(size, C, w->minus_beta, w->dpair_k, w->dpair_k);
+    for (int64_t i = 0; i < size; i++)
         w->dpair_k[i * C + i] = 0;
+}
+
+/* rates of a row: what q, in all that it reads, takes from the loss is what the weights do; what a
+ * token of the gated scan writes is v, and takes what v does. */
+static void backward_rates(const struct hy_level_work *w, const struct hy_scan_span *at)
+{
+    const int64_t vp = w->plan.vp;
+    memset(w->rates, 0, (size_t)w->C * sizeof *w->rates);
+    for (int l = 0; l < hy_level_count(w, at); l++)
+        for (int64_t i = 0; i < at->size; i++)
+            w->rates[i] += w->lambda[l * w->C + i] * w->dlambda[l * w->C + i];
+    if (w->plan.delta) {
+        add_rates(w, at, 1, w->turned_erase, w->turned_derase);
+        add_rates(w, at, -1, w->turned_rested, w->turned_drested);
+        add_pair_rates(w, at, w->dpair_k, w->pair_k, 1);
+        add_pair_rates(w, at, w->dpair_q, w->pair_q, 0);
+        return;
+    }
+    for (int64_t i = 0; i < at->size; i++) {
+        hy_vec sum = {0};
+        for (int64_t c = i * vp; c < (i + 1) * vp; c += B)
+            sum += hy_vec_load(w->v + c) * hy_vec_load(w->dv + c);
+        w->rates[i] -= hy_vec_sum(sum);
     }
 }
 
@@ -200,14 +269,46 @@ static void store_beta(const struct hy_level_work *w, const struct hy_scan_span 
 static void store_lambda(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
 {
     const struct hy_scan_plan *p = &w->plan;
-    const int add = hy_adds(p->op, HY_LEVEL_LAMBDA);
+    const int add = hy_adds(p->op, HY_LEVEL_LAMBDA), levels = hy_level_count(w, at);
     const struct hy_scan_part to =
         hy_scan_part_of(p, p->op->din[HY_LEVEL_LAMBDA], at->first, head, w->levels);
     for (int64_t i = 0; to.data && i < at->rows; i++)
         for (int l = 0; l < w->levels; l++) {
             hy_real *d = to.data + i * to.ld + l;
-            *d = (add ? *d : 0) + w->dlambda[l * w->C + i];
+            *d = (add ? *d : 0) + (l < levels ? w->dlambda[l * w->C + i] : 0);
         }
+}
+
+/* <S, dS> over all states that leave the chunk. */
+static hy_real carry_of(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
+{
+    const int64_t next = next_of(w, at);
+    hy_real carry = 0;
+    for (int slot = 0; next >> slot; slot++)
+        if (next >> slot & 1)
+            carry += hy_scan_state_dot(&w->plan, hy_level_state(w, at->sequence, head, next, slot),
+                                       dstate_of(w, head, slot));
+    return carry;
+}
+
+static void load_head(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
+{
+    const struct hy_scan_plan *p = &w->plan;
+    const int64_t C = w->C, kp = p->kp, vp = p->vp, size = at->size;
+    hy_level_load_head(w, at, head);
+    hy_scan_load_rows(p, at, p->op->dout[HY_SCAN_O], head, p->v, 1, w->o);
+    hy_micro_transpose(size, vp, w->v, vp, w->turned_v, C);
+    hy_micro_transpose(size, vp, w->o, vp, w->turned_o, C);
+    hy_micro_transpose(size, kp, w->read, kp, w->turned_read, C);
+    memset(w->dlambda, 0, (size_t)(hy_level_count(w, at) * C) * sizeof *w->dlambda);
+    memset(w->turned_dwrite, 0, (size_t)(kp * C) * sizeof *w->turned_dwrite);
+    if (at->chunk == 0)
+        memset(w->turned_dread, 0, (size_t)(kp * C) * sizeof *w->turned_dread);
+    if (!p->delta)
+        return;
+    memset(w->turned_derase, 0, (size_t)(kp * C) * sizeof *w->turned_derase);
+    hy_micro_transpose(size, kp, w->erase, kp, w->turned_erase, C);
+    hy_micro_transpose(size, kp, w->rested, kp, w->turned_rested, C);
 }
 
 static void backward_head(const struct hy_level_work *w, const struct hy_scan_span *at,
@@ -216,53 +317,35 @@ static void backward_head(const struct hy_level_work *w, const struct hy_scan_sp
     const struct hy_scan_plan *p = &w->plan;
     const struct hy_op *op = p->op;
     const struct hy_scan_lower tri = hy_level_lower(w, at, p->precision);
-    const int64_t C = w->C, kp = p->kp, vp = p->vp, size = at->size;
-    const int64_t next = at->chunk + 1 < p->chunks ? at->chunk + 1 : 0;
-    hy_real carry = 0;
-    for (int slot = 0; op->din[HY_SCAN_DECAY] && next >> slot; slot++)
-        if (next >> slot & 1)
-            carry += hy_scan_state_dot(p, hy_level_state(w, at->sequence, head, next, slot),
-                                       dstate_of(w, head, slot));
-    hy_level_load_head(w, at, head);
-    hy_scan_load_rows(p, at, op->dout[HY_SCAN_O], head, p->v, 1, w->o);
-    memset(w->dlambda, 0, (size_t)(w->levels * C) * sizeof *w->dlambda);
-    memset(w->turned_dread, 0, (size_t)(kp * C) * sizeof *w->turned_dread);
-    memset(w->turned_dwrite, 0, (size_t)(kp * C) * sizeof *w->turned_dwrite);
-    hy_micro_transpose(size, kp, w->read, kp, w->turned_read, C);
-    if (p->delta) {
-        memset(w->turned_derase, 0, (size_t)(kp * C) * sizeof *w->turned_derase);
-        hy_micro_transpose(size, kp, w->erase, kp, w->turned_erase, C);
-    }
-
+    const struct hy_tensor *v = op->in[HY_SCAN_V], *d_o = op->dout[HY_SCAN_O];
+    const hy_real carry = op->din[HY_SCAN_DECAY] ? carry_of(w, at, head) : 0;
+    load_head(w, at, head);
     backward_mixed(w, at);
-    hy_scan_mul_lower_turned(&tri, vp, w->mixed, w->o, vp, NULL, NULL, w->dv, vp);
-    hy_micro_transpose(size, vp, w->o, vp, w->turned_values, C);
+    hy_scan_fetch_rows(p, at, v, head + 1, 0);
+    hy_scan_mul_lower_turned(&tri, p->vp, w->mixed, w->o, p->vp, NULL, NULL, w->dv, p->vp);
+    hy_scan_fetch_rows(p, at, v, head + 1, 1);
     for (int slot = 0; at->chunk >> slot; slot++)
         if (at->chunk >> slot & 1)
-            backward_read(w, at, head, slot);
+            backward_read(w, at, head, slot, slot == __builtin_ctzll((uint64_t)at->chunk));
+    hy_scan_fetch_rows(p, at, d_o, head + 1, 0);
     backward_states(w, at, head);
-
-    hy_micro_transpose(kp, size, w->turned_dread, C, w->dread, kp);
-    hy_micro_transpose(kp, size, w->turned_dwrite, C, w->dwrite, kp);
-    memset(w->rates, 0, (size_t)C * sizeof *w->rates);
+    hy_scan_fetch_rows(p, at, d_o, head + 1, 1);
     if (p->delta) {
         backward_delta(w, at);
-        backward_gram(w, at, w->dpair_k, w->pair_k, w->dgram_k);
-        add_rates(size, kp, 1, w->erase, w->derase, w->rates);
-        add_rows(size, kp, -1, w->decays.into, w->derase, w->dk);
+        add_gram(w, at, w->dpair_k, w->dgram_k);
+        add_keys(w, at, -1, w->decays.into, w->turned_derase, w->turned_dk);
         store_beta(w, at, head);
     }
-    backward_gram(w, at, p->delta ? w->dpair_q : w->dpair, w->pair_q, w->dgram_q);
-    /* read is I q and more; what it has of q alone is what dq and the decays are due. */
-    add_rows(size, kp, 1, w->decays.into, w->dread, w->dq);
-    add_rows(size, kp, 1, w->decays.rest, p->delta ? w->drested : w->dwrite, w->dk);
-    hy_scan_scale_rows(size, kp, w->decays.into, w->q, w->read);
-    add_rates(size, kp, 1, w->read, w->dread, w->rates);
-    add_rates(size, kp, -1, w->rested, p->delta ? w->drested : w->dwrite, w->rates);
+    add_gram(w, at, p->delta ? w->dpair_q : w->dpair, w->dgram_q);
+    add_keys(w, at, 1, w->decays.into, w->turned_dread, w->turned_dq);
+    add_keys(w, at, 1, w->decays.rest, p->delta ? w->turned_drested : w->turned_dwrite,
+             w->turned_dk);
     hy_scan_store_rows(p, at, HY_SCAN_V, head, p->v, 1, w->dv);
     store_lambda(w, at, head);
-    if (op->din[HY_SCAN_DECAY])
+    if (op->din[HY_SCAN_DECAY]) {
+        backward_rates(w, at);
         hy_scan_store_decays(p, at, head, carry, w->rates);
+    }
 }
 
 static void backward_chunk(const struct hy_level_work *w, const struct hy_scan_span *at,
@@ -272,13 +355,15 @@ static void backward_chunk(const struct hy_level_work *w, const struct hy_scan_s
     const struct hy_scan_lower tri = hy_level_lower(w, at, p->precision);
     const int64_t C = w->C, kp = p->kp;
     hy_level_load_keys(w, at, group);
-    memset(w->dq, 0, (size_t)(C * kp) * sizeof *w->dq);
-    memset(w->dk, 0, (size_t)(C * kp) * sizeof *w->dk);
+    memset(w->turned_dq, 0, (size_t)(C * kp) * sizeof *w->turned_dq);
+    memset(w->turned_dk, 0, (size_t)(C * kp) * sizeof *w->turned_dk);
     memset(w->dgram_q, 0, (size_t)(C * C) * sizeof *w->dgram_q);
     if (p->delta)
         memset(w->dgram_k, 0, (size_t)(C * C) * sizeof *w->dgram_k);
     for (int64_t h = group * p->sharing; h < (group + 1) * p->sharing; h++)
         backward_head(w, at, h);
+    hy_micro_transpose(kp, at->size, w->turned_dq, C, w->dq, kp);
+    hy_micro_transpose(kp, at->size, w->turned_dk, C, w->dk, kp);
     hy_scan_mul_lower(&tri, kp, w->dgram_q, w->k, kp, w->dq, NULL, w->dq, kp);
     hy_scan_mul_lower_turned(&tri, kp, w->dgram_q, w->q, kp, w->dk, NULL, w->dk, kp);
     if (p->delta) {
