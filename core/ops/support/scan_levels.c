@@ -43,8 +43,6 @@ static void take_backward(struct hy_level_work *w, hy_real *base, int64_t *used)
     w->turned_o = hy_scan_take(base, used, values);
     w->turned_read = hy_scan_take(base, used, keys);
     w->seen = hy_scan_take(base, used, keys);
-    w->turned_dread = hy_scan_take(base, used, keys);
-    w->turned_dwrite = hy_scan_take(base, used, keys);
     w->dpair = hy_scan_take(base, used, C * C);
     w->dlambda = hy_scan_take(base, used, w->levels * C);
     w->rates = hy_scan_take(base, used, C);
@@ -57,6 +55,8 @@ static void take_backward(struct hy_level_work *w, hy_real *base, int64_t *used)
         return;
     w->recalled = hy_scan_take(base, used, values);
     w->turned_values = hy_scan_take(base, used, values);
+    w->turned_dread = hy_scan_take(base, used, keys);
+    w->turned_dwrite = hy_scan_take(base, used, keys);
     w->turned_erase = hy_scan_take(base, used, keys);
     w->turned_rested = hy_scan_take(base, used, keys);
     w->turned_derase = hy_scan_take(base, used, keys);
@@ -87,8 +87,10 @@ static int64_t take_work(struct hy_level_work *w, hy_real *base)
     w->spread = hy_scan_take(base, &used, C * C);
     w->pair = w->pair_q = hy_scan_take(base, &used, C * C);
     w->mixed = hy_scan_take(base, &used, C * C);
-    w->write = w->rested = hy_scan_take(base, &used, keys);
-    w->read = hy_scan_take(base, &used, keys);
+    w->weights = hy_scan_take(base, &used, w->slots * C);
+    w->read = w->q;
+    w->write = w->k;
+    w->written = hy_scan_take(base, &used, values);
     w->scaled = hy_scan_take(base, &used, keys > values ? keys : values);
     w->v = hy_scan_take(base, &used, values);
     w->o = hy_scan_take(base, &used, values);
@@ -96,14 +98,15 @@ static int64_t take_work(struct hy_level_work *w, hy_real *base)
     if (p->delta) {
         w->gram_k = hy_scan_take(base, &used, C * C);
         w->pair = hy_scan_take(base, &used, C * C);
+        w->read = hy_scan_take(base, &used, keys);
         w->write = hy_scan_take(base, &used, keys);
+        w->rested = hy_scan_take(base, &used, keys);
         w->erase = hy_scan_take(base, &used, keys);
         w->beta = hy_scan_take(base, &used, C);
         w->minus_beta = hy_scan_take(base, &used, C);
         w->pair_k = hy_scan_take(base, &used, C * C);
         w->inverse = hy_scan_take(base, &used, C * C);
         w->x = hy_scan_take(base, &used, C * C);
-        w->written = hy_scan_take(base, &used, values);
     }
     if (p->op->pass == HY_BACKWARD)
         take_backward(w, base, &used);
@@ -251,6 +254,8 @@ static void load_delta(const struct hy_level_work *w, const struct hy_scan_span 
     invert(&exact, w->x, w->inverse);
     scale_columns(&exact, w->inverse, w->beta, w->x);
     hy_scan_mul_lower(&exact, at->size, w->pair_q, w->x, C, NULL, NULL, w->pair, C);
+    hy_scan_scale_rows(at->size, kp, w->decays.into, w->q, w->read);
+    hy_scan_scale_rows(at->size, kp, w->decays.rest, w->k, w->rested);
     for (int64_t i = 0; i < at->size; i++)
         for (int64_t c = 0; c < kp; c += B)
             hy_vec_store(w->erase + i * kp + c,
@@ -264,12 +269,16 @@ void hy_level_load_head(const struct hy_level_work *w, const struct hy_scan_span
     const struct hy_scan_plan *p = &w->plan;
     hy_scan_load_decays(p, at, head, &w->decays, w->gram_q, w->pair_q);
     load_lambda(w, at, head);
-    hy_scan_scale_rows(at->size, p->kp, w->decays.into, w->q, w->read);
-    hy_scan_scale_rows(at->size, p->kp, w->decays.rest, w->k, w->rested);
+    hy_scan_load_rows(p, at, p->op->in[HY_SCAN_V], head, p->v, 1, w->v);
     if (p->delta)
         load_delta(w, at, head);
+    else
+        hy_scan_scale_rows(at->size, p->vp, w->decays.rest, w->v, w->written);
     mix(w, at);
-    hy_scan_load_rows(p, at, p->op->in[HY_SCAN_V], head, p->v, 1, w->v);
+    for (int slot = 0; at->chunk >> slot; slot++)
+        for (int64_t i = 0; i < at->size; i++)
+            w->weights[slot * w->C + i] =
+                w->lambda[(w->within + 1 + slot) * w->C + i] * (p->delta ? 1 : w->decays.into[i]);
 }
 
 /* ---- States ---- */
@@ -314,7 +323,9 @@ const hy_real *hy_level_written(const struct hy_level_work *w, const struct hy_s
 {
     const struct hy_scan_plan *p = &w->plan;
     const hy_real *v = own ? w->v : NULL;
-    if (!p->delta || !sources)
+    if (!p->delta)
+        return own ? w->written : NULL;
+    if (!sources)
         return v;
     hy_micro_mul(p->precision, at->size, p->vp, p->kp, hy_left_plain(w->erase, p->kp), sources,
                  p->vp, v, NULL, w->written, p->vp);
@@ -347,15 +358,15 @@ static void forward_head(const struct hy_level_work *w, const struct hy_scan_spa
     for (int slot = 0; at->chunk >> slot; slot++) {
         if (!(at->chunk >> slot & 1))
             continue;
-        const hy_real *lambda = w->lambda + (w->within + 1 + slot) * w->C, *read = w->read;
+        const hy_real *weights = w->weights + slot * w->C, *read = w->read;
         if (from) {
-            hy_scan_scale_rows(at->size, p->kp, lambda, w->read, w->scaled);
+            hy_scan_scale_rows(at->size, p->kp, weights, w->read, w->scaled);
             read = w->scaled;
         }
         hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(read, p->kp),
                      hy_level_state(w, at->sequence, head, at->chunk, slot), vp, from, keep, w->o,
                      vp);
-        keep = from ? NULL : lambda;
+        keep = from ? NULL : weights;
         from = w->o;
     }
     hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, 0);

@@ -59,32 +59,32 @@ struct hy_level_work {
     /* Of a head: */
     struct hy_scan_decays decays;
     hy_real *lambda;               /* [levels, C] */
+    hy_real *weights;              /* [slots, C] lambda of a slot; gated: times I */
     hy_real *spread;               /* [C, C] Lambda, 0 above the diagonal */
     hy_real *pair_q;               /* [C, C] q k' * L */
     hy_real *pair;                 /* [C, C] P; gated: pair_q */
     hy_real *mixed;                /* [C, C] P * Lambda */
-    hy_real *rested;               /* [C, kp] R k */
-    hy_real *read, *write;         /* [C, kp]; gated: write is rested */
-    hy_real *erase;                /* [C, kp] delta */
+    hy_real *read, *write;         /* [C, kp]; gated: q and k, as I and R go elsewhere */
+    hy_real *rested, *erase;       /* [C, kp] delta: R k, -I k */
     hy_real *beta, *minus_beta;    /* [C] delta */
     hy_real *pair_k, *inverse, *x; /* [C, C] delta: A, U, X */
     hy_real *scaled;               /* [C, max(kp, vp)] */
     hy_real *v, *o;                /* [C, vp]; backward: o is do */
-    hy_real *written;              /* [C, vp] delta: what is written to a state */
+    hy_real *written;              /* [C, vp] what write takes to a state; gated: R v */
     hy_real *total;                /* [kp, vp] the sum of slots that merge */
     /* Backward only. Turned: columns are rows of the chunk. */
-    hy_real *dstates;                      /* [sharing, slots, kp, vp] */
-    hy_real *dv;                           /* [C, vp] */
-    hy_real *turned_v, *turned_o;          /* [vp, C] */
-    hy_real *turned_read, *seen;           /* [kp, C] seen: a state as do meets it */
-    hy_real *turned_dread, *turned_dwrite; /* [kp, C] */
-    hy_real *dpair;                        /* [C, C] */
-    hy_real *dlambda;                      /* [levels, C] */
-    hy_real *rates;                        /* [C] */
-    hy_real *turned_dq, *turned_dk;        /* [kp, C] of all heads that share them */
-    hy_real *dgram_q;                      /* [C, C] likewise */
-    hy_real *dq, *dk;                      /* [C, kp] */
+    hy_real *dstates;               /* [sharing, slots, kp, vp] */
+    hy_real *dv;                    /* [C, vp] */
+    hy_real *turned_v, *turned_o;   /* [vp, C] */
+    hy_real *turned_read, *seen;    /* [kp, C] seen: a state as do meets it */
+    hy_real *dpair;                 /* [C, C] */
+    hy_real *dlambda;               /* [levels, C] */
+    hy_real *rates;                 /* [C] */
+    hy_real *turned_dq, *turned_dk; /* [kp, C] of all heads that share them */
+    hy_real *dgram_q;               /* [C, C] likewise */
+    hy_real *dq, *dk;               /* [C, kp] */
     /* Backward of delta only. */
+    hy_real *turned_dread, *turned_dwrite;    /* [kp, C] */
     hy_real *recalled;                        /* [C, vp] write dS */
     hy_real *turned_values;                   /* [vp, C] */
     hy_real *turned_erase, *turned_rested;    /* [kp, C] */

@@ -35,37 +35,37 @@ static void backward_mixed(const struct hy_level_work *w, const struct hy_scan_s
     }
 }
 
-/* dlambda of a slot, and its share of dread; first: there is none so far. */
+/* dlambda of a slot, and its share of turned_dread; gated: of turned_dq. */
 static void backward_read(const struct hy_level_work *w, const struct hy_scan_span *at,
-                          int64_t head, int slot, int first)
+                          int64_t head, int slot)
 {
     const struct hy_scan_plan *p = &w->plan;
     const int64_t C = w->C, level = w->within + 1 + slot;
+    hy_real *to = p->delta ? w->turned_dread : w->turned_dq;
     hy_micro_mul(p->precision, p->kp, at->size, p->vp,
                  hy_left_plain(hy_level_state(w, at->sequence, head, at->chunk, slot), p->vp),
                  w->turned_o, C, NULL, NULL, w->seen, C);
     for (int64_t i = 0; i < at->size; i += B) {
-        const hy_vec lambda = hy_vec_load(w->lambda + level * C + i);
+        const hy_vec weights = hy_vec_load(w->weights + slot * C + i);
         hy_vec sum = {0};
         for (int64_t c = i; c < p->kp * C; c += C) {
             const hy_vec seen = hy_vec_load(w->seen + c);
-            hy_vec d = lambda * seen;
             sum += hy_vec_load(w->turned_read + c) * seen;
-            if (!first)
-                d += hy_vec_load(w->turned_dread + c);
-            hy_vec_store(w->turned_dread + c, d);
+            hy_vec_store(to + c, hy_vec_load(to + c) + weights * seen);
         }
+        if (!p->delta)
+            sum *= hy_vec_load(w->decays.into + i);
         hy_vec_store(w->dlambda + level * C + i, sum);
     }
 }
 
-/* turned_dwrite += dstate written'. */
+/* turned_d += dstate written'. */
 static void backward_write(const struct hy_level_work *w, const struct hy_scan_span *at,
-                           const hy_real *dstate, const hy_real *turned_written)
+                           const hy_real *dstate, const hy_real *turned_written, hy_real *turned_d)
 {
     const struct hy_scan_plan *p = &w->plan;
     hy_micro_mul(p->precision, p->kp, at->size, p->vp, hy_left_plain(dstate, p->vp), turned_written,
-                 w->C, w->turned_dwrite, NULL, w->turned_dwrite, w->C);
+                 w->C, turned_d, NULL, turned_d, w->C);
 }
 
 /* What went into a slot of the next chunk beside the chunk's own: dwrite, derase, and in dstate the
@@ -81,7 +81,7 @@ static void backward_erase(const struct hy_level_work *w, const struct hy_scan_s
     for (int64_t i = 0; own && i < size * vp; i += B)
         hy_vec_store(w->dv + i, hy_vec_load(w->dv + i) + hy_vec_load(w->recalled + i));
     hy_micro_transpose(size, vp, written, vp, w->turned_values, C);
-    backward_write(w, at, dstate, w->turned_values);
+    backward_write(w, at, dstate, w->turned_values, w->turned_dwrite);
     hy_micro_transpose(size, vp, w->recalled, vp, w->turned_values, C);
     hy_micro_mul(p->precision, p->kp, size, vp, hy_left_plain(sources, vp), w->turned_values, C,
                  w->turned_derase, NULL, w->turned_derase, C);
@@ -89,7 +89,34 @@ static void backward_erase(const struct hy_level_work *w, const struct hy_scan_s
                  dstate, w->decays.through, dstate, vp);
 }
 
-/* The same for any slot: of the gated scan sources only decay. */
+/* Where the chunk's own writing alone goes into a slot: dv, dwrite; gated: dk. */
+static void backward_own(const struct hy_level_work *w, const struct hy_scan_span *at,
+                         const hy_real *dstate)
+{
+    const struct hy_scan_plan *p = &w->plan;
+    const int64_t vp = p->vp;
+    if (p->delta) {
+        hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp,
+                     w->dv, NULL, w->dv, vp);
+        backward_write(w, at, dstate, w->turned_v, w->turned_dwrite);
+        return;
+    }
+    hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp,
+                 NULL, NULL, w->scaled, vp);
+    for (int64_t i = 0; i < at->size; i++)
+        for (int64_t c = i * vp; c < (i + 1) * vp; c += B)
+            hy_vec_store(w->dv + c,
+                         hy_vec_load(w->dv + c) + w->decays.rest[i] * hy_vec_load(w->scaled + c));
+    for (int64_t i = 0; i < at->size; i += B) {
+        const hy_vec rest = hy_vec_load(w->decays.rest + i);
+        for (int64_t c = i; c < vp * w->C; c += w->C)
+            hy_vec_store(w->turned_v + c, rest * hy_vec_load(w->turned_v + c));
+    }
+    backward_write(w, at, dstate, w->turned_v, w->turned_dk);
+}
+
+/* What went into a slot of the next chunk; dstate becomes the gradient of its sources, but for what
+ * the chunk itself reads of them: of the gated scan they only decay. */
 static void backward_advance(const struct hy_level_work *w, const struct hy_scan_span *at,
                              int64_t head, int slot, hy_real *dstate)
 {
@@ -100,11 +127,8 @@ static void backward_advance(const struct hy_level_work *w, const struct hy_scan
         backward_erase(w, at, sources, own, dstate);
         return;
     }
-    if (own) {
-        hy_micro_mul(p->precision, at->size, p->vp, p->kp, hy_left_plain(w->write, p->kp), dstate,
-                     p->vp, w->dv, NULL, w->dv, p->vp);
-        backward_write(w, at, dstate, w->turned_v);
-    }
+    if (own)
+        backward_own(w, at, dstate);
     if (sources)
         hy_scan_scale_rows(p->kp, p->vp, w->decays.through, dstate, dstate);
 }
@@ -135,8 +159,7 @@ static void backward_states(const struct hy_level_work *w, const struct hy_scan_
         if (!(at->chunk >> slot & 1))
             continue;
         const hy_real *from = dstate_of(w, head, slot < merge ? merge : slot);
-        hy_scan_scale_rows(at->size, p->vp, w->lambda + (w->within + 1 + slot) * w->C, w->o,
-                           w->scaled);
+        hy_scan_scale_rows(at->size, p->vp, w->weights + slot * w->C, w->o, w->scaled);
         hy_micro_mul(p->precision, p->kp, p->vp, at->size, hy_left_turned(w->read, p->kp),
                      w->scaled, p->vp, next ? from : NULL, NULL, dstate_of(w, head, slot), p->vp);
     }
@@ -299,14 +322,13 @@ static void load_head(const struct hy_level_work *w, const struct hy_scan_span *
     hy_scan_load_rows(p, at, p->op->dout[HY_SCAN_O], head, p->v, 1, w->o);
     hy_micro_transpose(size, vp, w->v, vp, w->turned_v, C);
     hy_micro_transpose(size, vp, w->o, vp, w->turned_o, C);
-    hy_micro_transpose(size, kp, w->read, kp, w->turned_read, C);
     memset(w->dlambda, 0, (size_t)(hy_level_count(w, at) * C) * sizeof *w->dlambda);
-    memset(w->turned_dwrite, 0, (size_t)(kp * C) * sizeof *w->turned_dwrite);
-    if (at->chunk == 0)
-        memset(w->turned_dread, 0, (size_t)(kp * C) * sizeof *w->turned_dread);
     if (!p->delta)
         return;
+    memset(w->turned_dread, 0, (size_t)(kp * C) * sizeof *w->turned_dread);
+    memset(w->turned_dwrite, 0, (size_t)(kp * C) * sizeof *w->turned_dwrite);
     memset(w->turned_derase, 0, (size_t)(kp * C) * sizeof *w->turned_derase);
+    hy_micro_transpose(size, kp, w->read, kp, w->turned_read, C);
     hy_micro_transpose(size, kp, w->erase, kp, w->turned_erase, C);
     hy_micro_transpose(size, kp, w->rested, kp, w->turned_rested, C);
 }
@@ -326,20 +348,19 @@ static void backward_head(const struct hy_level_work *w, const struct hy_scan_sp
     hy_scan_fetch_rows(p, at, v, head + 1, 1);
     for (int slot = 0; at->chunk >> slot; slot++)
         if (at->chunk >> slot & 1)
-            backward_read(w, at, head, slot, slot == __builtin_ctzll((uint64_t)at->chunk));
+            backward_read(w, at, head, slot);
     hy_scan_fetch_rows(p, at, d_o, head + 1, 0);
     backward_states(w, at, head);
     hy_scan_fetch_rows(p, at, d_o, head + 1, 1);
     if (p->delta) {
         backward_delta(w, at);
         add_gram(w, at, w->dpair_k, w->dgram_k);
+        add_keys(w, at, 1, w->decays.into, w->turned_dread, w->turned_dq);
+        add_keys(w, at, 1, w->decays.rest, w->turned_drested, w->turned_dk);
         add_keys(w, at, -1, w->decays.into, w->turned_derase, w->turned_dk);
         store_beta(w, at, head);
     }
     add_gram(w, at, p->delta ? w->dpair_q : w->dpair, w->dgram_q);
-    add_keys(w, at, 1, w->decays.into, w->turned_dread, w->turned_dq);
-    add_keys(w, at, 1, w->decays.rest, p->delta ? w->turned_drested : w->turned_dwrite,
-             w->turned_dk);
     hy_scan_store_rows(p, at, HY_SCAN_V, head, p->v, 1, w->dv);
     store_lambda(w, at, head);
     if (op->din[HY_SCAN_DECAY]) {
@@ -355,6 +376,8 @@ static void backward_chunk(const struct hy_level_work *w, const struct hy_scan_s
     const struct hy_scan_lower tri = hy_level_lower(w, at, p->precision);
     const int64_t C = w->C, kp = p->kp;
     hy_level_load_keys(w, at, group);
+    if (!p->delta)
+        hy_micro_transpose(at->size, kp, w->q, kp, w->turned_read, C);
     memset(w->turned_dq, 0, (size_t)(C * kp) * sizeof *w->turned_dq);
     memset(w->turned_dk, 0, (size_t)(C * kp) * sizeof *w->turned_dk);
     memset(w->dgram_q, 0, (size_t)(C * C) * sizeof *w->dgram_q);
