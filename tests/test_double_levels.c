@@ -262,7 +262,7 @@ static void test_shapes_that_do_not_fit_are_refused(void **state)
     } bad[] = {
         {{2, 3, 4, 1, 0, 0}, 6, 6, 0, "decay has 6 columns, not one for each of 2 heads"},
         {{2, 3, 4, 1, 0, 0}, 2, 5, 0, "lambda has 5 columns, not the same number for 2 heads"},
-        {{2, 3, 4, 1, 0, 0}, 2, 4, 0, "2 levels reach 2 tokens, not 3; 3 do"},
+        {{2, 3, 4, 1, 0, 0}, 2, 4, 0, "levels 2 reaches 2 tokens, not 3; 3 does"},
         {{2, 3, 4, 1, 6, 0}, 2, 6, 0, "chunks of 6 tokens, not of a power of two"},
         {{2, 3, 4, 1, 0, 0}, 2, 6, 1, "states are for caches alone"},
         {{2, 3, 5, 1, 0, 0}, 2, 6, 0, "v is [6, 8], not [6, 10]"},

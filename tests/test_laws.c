@@ -28,6 +28,8 @@ static const struct {
     {"gated_softmax", "{\"gate\": \"elementwise\", \"kv_heads\": 1}"},
     {"gla", "{\"conv\": 3}"},
     {"hgrn2", "{\"expand_ratio\": 8}"},
+    {"log_linear_gated_deltanet", "{\"conv\": 1, \"negative_eigenvalues\": true, \"levels\": 10}"},
+    {"log_linear_mamba2", "{\"head_width\": 8, \"groups\": 2, \"state_width\": 5, \"levels\": 10}"},
     {"mamba2", "{\"head_width\": 8, \"groups\": 2, \"state_width\": 5, \"conv\": 3}"},
     {"retnet", "{\"conv\": 1, \"rope_base\": 0}"},
     {"sliding_window", "{\"window\": 7, \"rope_base\": 0}"},

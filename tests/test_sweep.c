@@ -360,6 +360,35 @@ static void a_cache_larger_than_memory_is_refused_with_the_context_that_fits(voi
     hy_plan_release(&p);
 }
 
+static void a_sequence_that_levels_do_not_reach_is_refused(void **state)
+{
+    static const struct {
+        int levels;
+        const char *says;
+    } bad[] = {
+        {6, "levels 6 reaches 32 tokens, not 64; 7 does"},
+        {7, "levels 7 reaches 64 tokens, not 1000; 11 does"},
+        {11, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "model: {d_model: 32, layers: 1}\n"
+                 "mixer: {variant: log_linear_mamba2, ratio: pure, levels: %d}\n"
+                 "data: {train: [{task: mqar, vocab: 16, pairs: 2}]}\n"
+                 "train: {batch: 1, seq_len: 64}\n"
+                 "eval: {contexts: [16, 1000]}\n",
+                 bad[i].levels);
+        struct hy_plan p = plan_of(text);
+        struct hy_err e = {0};
+        assert_int_equal(hy_plan_estimate(&p, &e), bad[i].says ? HY_E_USAGE : HY_OK);
+        if (bad[i].says && !strstr(e.text, bad[i].says))
+            fail_msg("levels %d: %s", bad[i].levels, e.text);
+        hy_plan_release(&p);
+    }
+}
+
 static void what_is_wrong_is_named_with_its_place(void **state)
 {
     (void)state;
@@ -520,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_resolved_configuration_resolves_to_itself),
         cmocka_unit_test(the_mlp_has_its_usual_width_by_default_and_none_with_0),
         cmocka_unit_test(a_cache_larger_than_memory_is_refused_with_the_context_that_fits),
+        cmocka_unit_test(a_sequence_that_levels_do_not_reach_is_refused),
         cmocka_unit_test(what_is_wrong_is_named_with_its_place),
         cmocka_unit_test(wrong_set_values_are_named),
         cmocka_unit_test(a_file_that_would_take_all_memory_or_time_is_refused),

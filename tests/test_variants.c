@@ -74,6 +74,14 @@ static void parameters_are_called_as_in_the_public_reference(void **state)
                                    "model.layers.0.attn.A_log 1", "model.layers.0.attn.dt_bias 1",
                                    "model.layers.0.attn.D 1", "model.layers.0.attn.norm.weight 64",
                                    "model.layers.0.attn.out_proj.weight 32 64", NULL});
+    check_parameters("log_linear_mamba2",
+                     (const char *[]){"model.layers.0.attn.in_proj.weight 400 32",
+                                      "model.layers.0.attn.A_log 1", "model.layers.0.attn.L 1 15",
+                                      NULL});
+    check_parameters("log_linear_gated_deltanet",
+                     (const char *[]){"model.layers.1.attn.a_proj.weight 2 32",
+                                      "model.layers.1.attn.l_proj.weight 30 32",
+                                      "model.layers.1.attn.L 2 15", NULL});
 }
 
 static void bounds_begin_at_the_layers_share_of_the_depth(void **state)

@@ -101,7 +101,7 @@ static int check_levels(struct hy_graph *g, const struct hy_level_scan *s,
         return 0;
     }
     if (s->levels < hy_levels_of(tokens)) {
-        hy_graph_fail(g, "level_scan: %d levels reach %lld tokens, not %lld; %d do", s->levels,
+        hy_graph_fail(g, "level_scan: levels %d reaches %lld tokens, not %lld; %d does", s->levels,
                       (long long)hy_levels_reach(s->levels), (long long)tokens,
                       hy_levels_of(tokens));
         return 0;
