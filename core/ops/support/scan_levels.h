@@ -1,23 +1,25 @@
 /* scan_levels.h - the kernel of the level scan (core/ops/level_scan.h).
  *
  * Sequences are walked in chunks of C = 2^n tokens. Levels 0 to n lie within a chunk, where lambda
- * is a matrix beside the decays; level n + 1 + e of a token in chunk c is the state of slot e,
- * which c has if bit e of c is set: what the 2^e chunks before it wrote, counted from where c
- * without its lower bits begins. L is the decay between two rows, I from the chunk's entry to a
- * row, R from a row to the end, F across; Lambda_ij = lambda of row i for the level of j. gated:  P
- * = q k' * L,           read = I q,               write = R k delta:  A = strict (k k' * L),  X =
- * (1 + beta A)^-1 beta, P = (q k' * L) X,       read = I q + P erase,     write = X' (R k),  erase
- * = -I k o = (P * Lambda) v + sum over slots e of lambda_e (read S_e) S_e <- F S_e + write' (erase
- * S_e)       (gated: F S_e) the chunk's own: write' v Then slots merge as a binary counter carries:
- * with b the lowest bit of c + 1 that is set, slot b takes the sum of the slots below it and of the
- * chunk's own.
+ * is a matrix beside the decays. Level n + 1 + e of a token in chunk c is the state of slot e,
+ * which c has if bit e of c is set: it holds what 2^e whole chunks wrote. L is the decay between
+ * two rows, I from the chunk's entry to a row, R from a row to the end, F across; Lambda_ij is
+ * lambda of row i for the level of j.
+ *     gated: P = q k' * L,  read = I q,  write = R k
+ *     delta: A = strict (k k' * L),  U = (1 + beta A)^-1,  X = U beta,
+ *            P = (q k' * L) X,  erase = -I k,  read = I q + P erase,  write = X' (R k)
+ *     o = (P * Lambda) v + sum over slots e of lambda_e (read S_e)
+ *     S_e <- F S_e + write' (erase S_e), gated: F S_e;  the chunk's own: write' v
+ * Then slots merge as a binary counter carries: with b the lowest bit of c + 1 that is set, slot b
+ * takes the sum of the slots below it and of the chunk's own.
  *
- * That is the delta rule written as one product per state, because P, read, write and erase do not
- * depend on what the states hold. Backward follows the same products, and X as the inverse that it
- * is: with dX given, Z = U' dX, U = (1 + beta A)^-1,
+ * For the delta rule this is one product per state, because P, read, write and erase do not depend
+ * on what the states hold. Backward follows the same products; with dX given and Z = U' dX,
  *     dA = -beta Z X' (below the diagonal),  dbeta_i = <Z_i, (1 - A X)_i>
- * Decays: rows of q dq + erase derase - write dwrite, where what P and A take is rowsum(dP * P) as
- * reader and the sum of its columns as writer. */
+ * dg is as in scan.h. q dq, in all that q reads, is the sum of lambda dlambda over the levels; for
+ * the gated scan v dv stands for k dk; for the delta rule k dk is summed from erase derase and
+ * R k d(R k), and what A and P's first factor take: sums over rows as readers, over columns as
+ * writers, of the gradient times the matrix. */
 #ifndef HY_OPS_SUPPORT_SCAN_LEVELS_H
 #define HY_OPS_SUPPORT_SCAN_LEVELS_H
 
