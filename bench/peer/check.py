@@ -21,7 +21,8 @@ import torch
 from models import MIXERS, Model
 from trainer import COMPILED, Trainer
 
-D, LAYERS, HEADS, HIDDEN, BATCH, TOKENS, STEPS = 32, 2, 2, 48, 2, 100, 4
+# tokens: four chunks, the last one not full; fewer would leave no two states to merge.
+D, LAYERS, HEADS, HIDDEN, BATCH, TOKENS, STEPS = 32, 2, 2, 48, 2, 200, 4
 # eps: gradients below it, which rounding moves about, do not move the weights at full rate.
 ADAMW = {"lr": 1e-3, "eps": 1e-6, "clip": 0.5}
 SWEEP = f"""
@@ -92,7 +93,7 @@ def check(hylas, folder, number, variant, args):
         trainer.step(tokens[batch], labels[batch])
     far["trained"] = distance(trained.weights, model.public())
     bad = any(not value <= args.limit for value, _ in far.values())
-    print(f"{variant:15}", *(f" {what} {value:.1e}" for what, (value, _) in far.items()),
+    print(f"{variant:25}", *(f" {what} {value:.1e}" for what, (value, _) in far.items()),
           f"  BEYOND {args.limit:g}: {far}" if bad else "", flush=True)
     return bad
 
