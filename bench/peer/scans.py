@@ -14,12 +14,12 @@ BLOCK = 16  # rows that share an anchor where every key channel decays at its ow
 STEEPEST = 80.0  # exp of this is still a finite float32
 
 
-def chunks_of(x, size=CHUNK):
+def chunks_of(x, size=CHUNK, whole=None):
     """[B, T, H, W] -> [B, H, N, C, W]; a last chunk that is not full ends in zeros, which write
-    nothing and do not decay."""
+    nothing and do not decay. whole: N C is a multiple of it, if not only of C."""
     batch, tokens, heads, width = x.shape
-    if tokens % size:
-        x = F.pad(x, (0, 0, 0, 0, 0, -tokens % size))
+    if tokens % (whole or size):
+        x = F.pad(x, (0, 0, 0, 0, 0, -tokens % (whole or size)))
     return x.view(batch, -1, size, heads, width).permute(0, 3, 1, 2, 4)
 
 
@@ -44,6 +44,34 @@ def between(total):
     size = total.shape[-1]
     later = torch.ones(size, size, dtype=torch.bool, device=total.device).triu(1)
     return (total[..., :, None] - total[..., None, :]).masked_fill(later, -torch.inf).exp()
+
+
+def doubled(tokens):
+    """CHUNK, doubled until so many tokens fit in: chunks that merge in pairs."""
+    return CHUNK << (-(-tokens // CHUNK) - 1).bit_length()
+
+
+def spread(weights):
+    """Log-linear attention's weights [..., C, levels] as weights[i, level(i, j)] for i >= j, else
+    0: [..., C, C]. level(i, j): how many bits i xor j has. A product per row with zeros and ones,
+    because its gradient is a product too: a third of the time of a gather."""
+    size = weights.shape[-2]
+    i = torch.arange(size, device=weights.device)
+    level = torch.frexp((i[:, None] ^ i).float()).exponent.masked_fill(i > i[:, None], -1)
+    within = size.bit_length()
+    picks = level[:, None] == torch.arange(within, device=weights.device)[:, None]
+    rows = weights[..., :within].flatten(0, -3).transpose(0, 1)
+    return (rows @ picks.to(rows.dtype)).transpose(0, 1).unflatten(0, weights.shape[:-2])
+
+
+def halves(x, axis):
+    """The first and the second of each pair of spans, [..., N, C, ...] by axis N."""
+    return x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+
+
+def pairs(x, axis):
+    """Each pair of spans as one."""
+    return x.unflatten(axis, (-1, 2)).flatten(axis + 1, axis + 2)
 
 
 def decayed_products(lefts, right, total, block):
@@ -99,21 +127,49 @@ def scalar_scan(q, k, v, log_decay):
     return tokens_of(inside + (q * total.exp()[..., None]) @ states, tokens)
 
 
-def shared_scan(q, k, v, log_decay):
+def shared_scan(q, k, v, log_decay, weights=None):
     """scalar_scan of heads that share queries and keys (q, k [B, T, K]): what reads and writes
-    the states of all heads is one product."""
+    the states of all heads is one product. weights [B, T, H, levels]: log-linear attention."""
     batch, tokens, heads, width = v.shape
-    chunk = lambda x: F.pad(x, (0, 0, 0, -tokens % CHUNK)).view(batch, -1, CHUNK, x.shape[-1])
+    whole = CHUNK if weights is None else doubled(tokens)
+    chunk = lambda x: F.pad(x, (0, 0, 0, -tokens % whole)).view(batch, -1, CHUNK, x.shape[-1])
     q, k, total = chunk(q), chunk(k), chunk(log_decay).cumsum(2)
     v = chunk(v.flatten(2)).unflatten(-1, (heads, width))
     last = total[:, :, -1:]
     written = k.mT @ (v * (last - total).exp()[..., None]).flatten(3)
-    kept = last.exp().repeat_interleave(width, -1)
-    states = entering(written[:, None], kept[:, None])[:, 0]
-    across = (q @ states).unflatten(-1, (heads, width)) * total.exp()[..., None]
-    scores = (q @ k.mT)[:, :, None] * between(total.mT)
-    inside = scores @ v.transpose(2, 3)
-    return (inside.transpose(2, 3) + across).reshape(batch, -1, heads, width)[:, :tokens]
+    shares = between(total.mT)
+    if weights is not None:
+        weights = chunk(weights.flatten(2)).unflatten(-1, (heads, -1))
+        shares = shares * spread(weights.transpose(2, 3))
+    scores = (q @ k.mT)[:, :, None] * shares
+    inside = (scores @ v.transpose(2, 3)).transpose(2, 3)
+    if weights is None:
+        kept = last.exp().repeat_interleave(width, -1)
+        states = entering(written[:, None], kept[:, None])[:, 0]
+        across = (q @ states).unflatten(-1, (heads, width)) * total.exp()[..., None]
+        o = inside + across
+    else:
+        o = shared_levels(inside, q, written, total, weights)
+    return o.reshape(batch, -1, heads, width)[:, :tokens]
+
+
+def shared_levels(o, q, written, total, weights):
+    """Adds what chunks read of earlier ones, a level at a time for all chunks: of each pair of
+    spans the second reads what the first has written, then the pair is a span of the next level. o
+    [B, N, C, H, V], written [B, N, K, H V], weights [B, N, C, H, levels]."""
+    heads, width = o.shape[-2:]
+    level = CHUNK.bit_length()
+    while o.shape[1] > 1:
+        (o, more), (_, reading) = halves(o, 1), halves(q, 1)
+        (earlier, later), (before, after) = halves(written, 1), halves(total, 1)
+        share = halves(weights, 1)[1][..., level] * after.exp()
+        seen = (reading @ earlier).unflatten(-1, (heads, width))
+        o = torch.cat([o, torch.addcmul(more, share[..., None], seen)], 2)
+        kept = after[:, :, -1:].exp().repeat_interleave(width, -1)
+        written = torch.addcmul(later, kept, earlier)
+        total = torch.cat([before, after + before[:, :, -1:]], 2)
+        q, weights, level = pairs(q, 1), pairs(weights, 1), level + 1
+    return o
 
 
 def channel_scan(q, k, v, log_decay, block=BLOCK):
@@ -159,6 +215,46 @@ def delta_scan(q, k, v, beta, log_decay=None):
         fresh.append(u[:, :, n] - w[:, :, n] @ state)
         state = kept[:, :, n] * state + writes[:, :, n] @ fresh[-1]
     return tokens_of(scores @ torch.stack(fresh, 2) + (q * fall) @ torch.stack(states, 2), tokens)
+
+
+def level_delta_scan(q, k, v, beta, log_decay, weights):
+    """delta_scan with a decay per head and log-linear attention's weights [B, T, H, levels]. What
+    a chunk reads of a state, writes, and leaves of a state are matrices that do not depend on the
+    state, so any number of states goes through them."""
+    tokens = q.shape[1]
+    q, k, v, beta, total, weights = (
+        chunks_of(x, whole=doubled(tokens))
+        for x in (q, k, v, beta[..., None], log_decay[..., None], weights))
+    total = total.cumsum(-2)
+    last = total[..., -1:, :]
+    decay, fall = between(total[..., 0]), total.exp()
+    # Only what lies strictly below the diagonal is read of it.
+    strength = (k * beta) @ k.mT * decay
+    both = torch.cat([q @ k.mT * decay, (k * (last - total).exp()).mT], -2)
+    # Turned, because what comes out lies turned in memory.
+    both = torch.linalg.solve_triangular(strength.mT, both.mT, upper=True, unitriangular=True).mT
+    v, erased, sizes = v * beta, both @ (k * (beta * fall)), [CHUNK, k.shape[-1]]
+    scores, writes = both.split(sizes, -2)
+    unread, lost = erased.split(sizes, -2)
+    moves = last.exp() * torch.eye(k.shape[-1], dtype=k.dtype, device=k.device) - lost
+    o = (scores * spread(weights)) @ v
+    return tokens_of(delta_levels(o, q * fall - unread, writes @ v, moves, weights), tokens)
+
+
+def delta_levels(o, reads, written, moves, weights):
+    """shared_levels where a span leaves moves @ S [B, H, N, K, K] of a state and reads [B, H, N, C,
+    K] of the one that enters it; written [B, H, N, K, V]."""
+    level = CHUNK.bit_length()
+    while o.shape[2] > 1:
+        (o, more), (first, second) = halves(o, 2), halves(reads, 2)
+        (earlier, later), (before, after) = halves(written, 2), halves(moves, 2)
+        share = halves(weights, 2)[1][..., level, None]
+        o = torch.cat([o, torch.addcmul(more, share, second @ earlier)], -2)
+        if o.shape[2] > 1:
+            reads = torch.cat([first, second @ before], -2)
+            written, moves = later + after @ earlier, after @ before
+        weights, level = pairs(weights, 2), level + 1
+    return o
 
 
 @torch.library.custom_op("peer::walk", mutates_args=())
