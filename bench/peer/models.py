@@ -13,6 +13,8 @@ from torch import nn
 
 import scans
 
+NO_MATRICES = ("lower_bounds", "L")  # though of two dimensions
+
 
 class Joined(nn.Module):
     """Public tensors of one kind, such as q_proj.weight and k_proj.weight, one below the other."""
@@ -105,6 +107,19 @@ class Mixer(nn.Module):
 
     def split(self, x):
         return x.unflatten(-1, (self.heads, -1))
+
+
+class LogLinear:
+    """What log-linear attention adds to a mixer: a weight per token, head and level."""
+
+    levels = 15  # reach 2^14 tokens
+
+    def build(self, d, heads, depth):
+        super().build(d, heads, depth)
+        self.L = nn.Parameter(torch.ones(self.heads, self.levels))
+
+    def weigh(self, dl):
+        return F.softplus(dl.unflatten(-1, self.L.shape) * self.L)
 
 
 class Softmax(Mixer):
@@ -257,6 +272,9 @@ class DeltaNet(Mixer):
     def gate(self, o, low):
         return o
 
+    def scan(self, q, k, v, low):
+        return scans.delta_scan(q, k, v, low["b_proj"].sigmoid(), self.decay(low))
+
     def forward(self, x, cos, sin, bound):
         qkv = 2 * self.d + self.values
         qkv, *low = self.inner(x).split([qkv] + list(self.widths.values())[3:], -1)
@@ -265,8 +283,7 @@ class DeltaNet(Mixer):
         qk = qk.unflatten(-1, (2, self.heads, -1))
         qk = qk * torch.rsqrt(qk.square().sum(-1, keepdim=True) + 1e-6)
         q, k = qk.unbind(2)
-        o = scans.delta_scan(q * q.shape[-1] ** -0.5, k, self.split(v), low["b_proj"].sigmoid(),
-                             self.decay(low))
+        o = self.scan(q * q.shape[-1] ** -0.5, k, self.split(v), low)
         return self.outer(self.gate(self.o_norm(o), low).flatten(-2))
 
 
@@ -284,6 +301,15 @@ class GatedDeltaNet(DeltaNet):
 
     def gate(self, o, low):
         return o * F.silu(self.split(low["g_proj"]))
+
+
+class LogLinearGatedDeltaNet(LogLinear, GatedDeltaNet):
+    def more(self, heads, head_width):
+        return {**super().more(heads, head_width), "l_proj": heads * self.levels}
+
+    def scan(self, q, k, v, low):
+        return scans.level_delta_scan(q, k, v, low["b_proj"].sigmoid(), self.decay(low),
+                                      self.weigh(low["l_proj"]))
 
 
 class KDA(DeltaNet):
@@ -306,25 +332,35 @@ class KDA(DeltaNet):
 class Mamba2(Mixer):
     has_mlp = False
     states = 128
+    levels = 0
 
     def build(self, d, heads, depth):
         self.width = 2 * d
         self.heads = self.width // max(w for w in range(1, 65) if self.width % w == 0)
         self.channels = self.width + 2 * self.states
-        self.inner = Linear(d, in_proj=self.width + self.channels + self.heads)
+        self.parts = [self.width, self.channels, self.heads, self.heads * self.levels]
+        self.inner = Linear(d, in_proj=sum(self.parts))
         self.conv = Conv(bias=True, conv1d=self.channels)
         self.rate = Decay(self.heads, self.heads, 1)
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = Norm(self.width, 1e-5)
         self.outer = Linear(self.width, out_proj=d)
 
+    def weigh(self, dl):
+        return None
+
     def forward(self, x, cos, sin, bound):
-        z, xbc, dt = self.inner(x).split([self.width, self.channels, self.heads], -1)
+        z, xbc, dt, dl = self.inner(x).split(self.parts, -1)
         x, b, c = self.conv(xbc).split([self.width, self.states, self.states], -1)
         log_decay, dt = self.rate(dt)
         x = self.split(x)
-        y = scans.shared_scan(c, b, x * dt[..., None], log_decay) + self.D[:, None] * x
+        y = scans.shared_scan(c, b, x * dt[..., None], log_decay, self.weigh(dl))
+        y = y + self.D[:, None] * x
         return self.outer(self.norm(y.flatten(-2) * F.silu(z)))
+
+
+class LogLinearMamba2(LogLinear, Mamba2):
+    """dl is a part of in_proj, so that levels are all it takes."""
 
 
 MIXERS = {
@@ -336,6 +372,8 @@ MIXERS = {
     "hgrn2": HGRN2,
     "kda": KDA,
     "lightning": Lightning,
+    "log_linear_gated_deltanet": LogLinearGatedDeltaNet,
+    "log_linear_mamba2": LogLinearMamba2,
     "mamba2": Mamba2,
     "retnet": RetNet,
     "sliding_window": SlidingWindow,
@@ -379,9 +417,8 @@ class Model(nn.Module):
         self.norm = Norm(d)
         self.lm_head = Linear(d, lm_head=vocab)
         self.lower_bounds = nn.Parameter(torch.zeros(layers, d)) if mixer.bounded else None
-        for p in self.parameters():
-            if p.dim() > 1 and p is not self.lower_bounds:
-                nn.init.normal_(p, std=0.02)
+        for p in self.matrices():
+            nn.init.normal_(p, std=0.02)
 
     def forward(self, tokens, labels):
         """The mean loss over the labelled positions; labels are -100 elsewhere."""
@@ -398,12 +435,17 @@ class Model(nn.Module):
     def loss(self, x, labels):
         return F.cross_entropy(self.lm_head(self.norm(x)).flatten(0, 1), labels.flatten())
 
+    def matrices(self):
+        """What is drawn, and shrinks in training."""
+        return [p for name, p in self.named_parameters()
+                if p.dim() > 1 and name.rpartition(".")[2] not in NO_MATRICES]
+
     def groups(self, weight_decay):
         """Parameters for an optimizer: matrices shrink, norms, biases and rates do not."""
-        decays = lambda p: p.dim() > 1 and p is not self.lower_bounds
-        return [{"params": [p for p in self.parameters() if decays(p)],
-                 "weight_decay": weight_decay},
-                {"params": [p for p in self.parameters() if not decays(p)], "weight_decay": 0.0}]
+        matrices = self.matrices()
+        others = set(self.parameters()).difference(matrices)
+        return [{"params": matrices, "weight_decay": weight_decay},
+                {"params": [p for p in self.parameters() if p in others], "weight_decay": 0.0}]
 
     def public(self, of=lambda p: p.detach()):
         """(public name, tensor) of every parameter; of: what to take of it, e.g. its gradient."""
