@@ -4,22 +4,43 @@
 
 /* ---- Between values and what the chunk reads and writes ---- */
 
-/* Row i of do v', by blocks: dlambda of the levels within the chunk, then times Lambda. */
+/* dlambda of row i for the levels within its own block; part: its row of do v' * P there. The
+ * columns at a level are the neighbour of as many columns around i. */
+static void weigh_block(const struct hy_level_work *w, int levels, int64_t i, hy_vec part)
+{
+    hy_real sums[HY_BLOCK_LEVEL][B]; /* of 2^l columns each */
+    const int row = (int)(i % B);
+    w->dlambda[i] = part[row];
+#pragma GCC unroll 4
+    for (int l = 0; l < HY_BLOCK_LEVEL; l++) {
+        hy_vec_store(sums[l], part);
+        part += hy_vec_shuffle(part, part, hy_lane_numbers ^ 1 << l);
+    }
+    for (int l = 1; l <= HY_BLOCK_LEVEL && l < levels; l++)
+        w->dlambda[l * w->C + i] = row >> (l - 1) & 1 ? sums[l - 1][row ^ 1 << (l - 1)] : 0;
+}
+
+/* dlambda of row i for the levels within the chunk; its row of dpair, do v', is weighed. */
 static void weigh_row(const struct hy_level_work *w, int levels, int64_t i)
 {
     const int64_t C = w->C, own = i / B * B;
-    hy_vec sums[64] = {{0}};
+    hy_vec part = {0};
     for (int64_t j = 0; j <= own; j += B) {
         const int64_t ij = i * C + j;
-        const hy_vec d = hy_vec_load(w->dpair + ij), part = d * hy_vec_load(w->pair + ij);
-        if (j < own)
-            sums[hy_level_of_blocks(i, j)] += part;
-        for (int l = 0; j == own && l <= HY_BLOCK_LEVEL; l++)
-            sums[l] = part * hy_level_mask(i, l);
+        const hy_vec d = hy_vec_load(w->dpair + ij);
+        part += d * hy_vec_load(w->pair + ij);
         hy_vec_store(w->dpair + ij, d * hy_vec_load(w->spread + ij));
+        if (j == own) {
+            weigh_block(w, levels, i, part);
+            break;
+        }
+        const int l = hy_level_of_blocks(i, j);
+        if (j + B < own && l == hy_level_of_blocks(i, j + B))
+            continue; /* the level goes on */
+        if (l < levels)
+            w->dlambda[l * C + i] = hy_vec_sum(part);
+        part = (hy_vec){0};
     }
-    for (int l = 0; l <= w->within && l < levels; l++)
-        w->dlambda[l * C + i] = hy_vec_sum(sums[l]);
 }
 
 /* dlambda of the levels within the chunk; dpair = do v' * Lambda. */
