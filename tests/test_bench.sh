@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # hylas bench: every variant trains and decodes at several lengths, the table is data for programs, and what
-# a linear variant has to do per token does not grow with the length.
+# a linear variant has to do per token does not grow with the length, a log-linear one's with its logarithm.
 source "$(dirname "${BASH_SOURCE[0]}")/support/shell.sh"
 tiny=(--d-model 32 --layers 1 --heads 2 --mlp 32 --vocab 32 --seconds 0 --format csv)
 # field NAME: awk's number of a column.
@@ -14,7 +14,8 @@ refused() { # PATTERN ARGUMENT...
 }
 
 variants=$("$HYLAS" variants | awk 'NR > 2 {print $1}')
-linear=$("$HYLAS" variants | awk 'NR > 2 && $2 == "linear" {print $1}')
+linear=$("$HYLAS" variants | awk 'NR > 2 && $2 == "linear" && !/^log_linear/ {print $1}')
+log_linear=$("$HYLAS" variants | awk 'NR > 2 && /^log_linear/ {print $1}')
 for mode in train decode; do
     options=()
     [[ $mode == decode ]] && options=(--decode)
@@ -37,7 +38,20 @@ growth() {
         $2 == v {last = $f / $r; if (!first) first = last}
         END {print last / first}' table
 }
+# steps VARIANT EXPRESSION: how much it, of columns by their numbers, grows with each doubling of the length.
+steps() {
+    awk -F, -v v="$1" -v f="$(field gflop_per_s)" -v r="$(field tokens_per_s)" -v c="$(field memory_bytes)" '
+        $2 == v {x = '"$2"'; if (n++) print x - last; last = x}' table
+}
+# doubling_adds VARIANT EXPRESSION: the same each time, and something.
+doubling_adds() {
+    steps "$1" "$2" | awk '{x[NR] = $1} END {exit !(NR == 2 && x[1] > 0 && x[2] > .99 * x[1] && x[2] < 1.01 * x[1])}' ||
+        fail "$1: doublings of the length add $(steps "$1" "$2" | tr '\n' ' ')"
+}
 cp train.csv table
+for variant in $log_linear; do
+    doubling_adds "$variant" '$f / $r'
+done
 for variant in $linear; do # a window of 64 is nearly full at 128 tokens
     awk -v x="$(growth "$variant")" 'BEGIN {exit !(x > .99 && x < 1.1)}' ||
         fail "$variant: $(growth "$variant") times the FLOPs per token at 4 times the length"
@@ -49,6 +63,9 @@ cp decode.csv table
 for variant in $linear; do
     sizes=$(awk -F, -v v="$variant" -v c="$(field memory_bytes)" '$2 == v {print $c}' table | sort -u | wc -l)
     ((sizes == 1)) || fail "$variant: the cache grows"
+done
+for variant in $log_linear; do # a state more
+    doubling_adds "$variant" '$c'
 done
 sizes=$(awk -F, -v c="$(field memory_bytes)" '$2 == "softmax" {print $c}' table)
 [[ $sizes == $'32768\n65536\n131072' ]] || fail "softmax: caches of $sizes bytes"
