@@ -33,7 +33,20 @@ struct hy_scan_plan {
     int lk, lv;                            /* floats from row to row */
     float scale;
     struct hy_span in[HY_SCAN_INPUTS], out[HY_SCAN_OUTPUTS];
-    struct hy_span work; /* a row for each block of threads; no data: shared memory */
+    int64_t floats;      /* of the work of a block of threads */
+    struct hy_span work; /* a row for each of them; no data: shared memory */
+};
+
+/* Hands out parts of the work of a block of threads. */
+struct hy_scan_taker {
+    float *next;
+
+    __host__ __device__ float *take(int64_t count)
+    {
+        float *part = next;
+        next += (count + 7) / 8 * 8;
+        return part;
+    }
 };
 
 /* The work of a block of threads. Rows beyond the tokens' end are zero and decay nothing. */
@@ -62,33 +75,28 @@ __host__ __device__ static inline int64_t hy_scan_lay_out(const struct hy_scan_p
 {
     const int sides = p.delta ? 2 : 1;
     const int64_t keys = HY_TILE * p.lk, values = HY_TILE * p.lv, state = (int64_t)p.kp * p.lv;
-    float *next = base;
-    const auto take = [&next](int64_t count) {
-        float *part = next;
-        next += (count + 7) / 8 * 8;
-        return part;
-    };
-    s->state = take(state);
-    s->q = take(keys);
-    s->k = take(keys);
-    s->read = take(sides * keys);
-    s->write = take(keys);
-    s->step = take(p.decay == HY_DECAY_CHANNEL ? keys : (int64_t)HY_TILE);
-    s->through = take(p.kp);
-    s->between = take(HY_TILE * HY_PAIR_LD);
-    s->beta = take(HY_TILE);
-    s->values = take(sides * values);
-    s->w = take(values);
-    s->pair = take(2 * HY_TILE * HY_PAIR_LD);
+    struct hy_scan_taker work = {base};
+    s->state = work.take(state);
+    s->q = work.take(keys);
+    s->k = work.take(keys);
+    s->read = work.take(sides * keys);
+    s->write = work.take(keys);
+    s->step = work.take(p.decay == HY_DECAY_CHANNEL ? keys : (int64_t)HY_TILE);
+    s->through = work.take(p.kp);
+    s->between = work.take(HY_TILE * HY_PAIR_LD);
+    s->beta = work.take(HY_TILE);
+    s->values = work.take(sides * values);
+    s->w = work.take(values);
+    s->pair = work.take(2 * HY_TILE * HY_PAIR_LD);
     if (p.backward) {
-        s->dstate = take(state);
-        s->y = take(p.delta ? values : 0);
-        s->dw = take(values);
-        s->dread = take(sides * keys);
-        s->carry = take(p.kp);
-        s->sums = take(HY_TILE);
+        s->dstate = work.take(state);
+        s->y = work.take(p.delta ? values : 0);
+        s->dw = work.take(values);
+        s->dread = work.take(sides * keys);
+        s->carry = work.take(p.kp);
+        s->sums = work.take(HY_TILE);
     }
-    return next - base;
+    return work.next - base;
 }
 
 /* Where a block of threads works. */
@@ -96,11 +104,11 @@ struct hy_scan_place {
     int64_t sequence, head;
     int tile, column, columns; /* column: of the values, its first; columns: live ones */
 
-    __device__ hy_scan_place(const struct hy_scan_plan &p)
+    __device__ hy_scan_place(const struct hy_scan_plan &p, unsigned block)
     {
-        tile = (int)(blockIdx.x % (unsigned)p.tiles);
-        head = blockIdx.x / (unsigned)p.tiles % p.heads;
-        sequence = blockIdx.x / (unsigned)p.tiles / p.heads;
+        tile = (int)(block % (unsigned)p.tiles);
+        head = block / (unsigned)p.tiles % p.heads;
+        sequence = block / (unsigned)p.tiles / p.heads;
         column = tile * p.width;
         columns = min(p.width, p.v - column);
     }
@@ -319,14 +327,35 @@ __device__ static inline void hy_scan_advance(const struct hy_scan_plan &p,
                                       p.lv, true, p.decay ? s.through : NULL});
 }
 
-/* Fills in a plan for the device of the graph; scratch is laid out with what backward needs in
- * addition from float *used on. */
+/* ---- On the host: scratch is laid out from float *used on, which moves along ---- */
+
+/* A plan for the device of the graph. */
 struct hy_scan_plan hy_scan_plan_on_device(const struct hy_op *op, int64_t *used);
+/* Its two halves: all but tiles and work; and these, where the work of a block of threads takes
+ * floats(p) floats. */
+struct hy_scan_plan hy_scan_plan_begin(const struct hy_op *op);
+void hy_scan_share_out(const struct hy_op *op, struct hy_scan_plan *p,
+                       int64_t (*floats)(const struct hy_scan_plan *p), int64_t *used);
+/* Rows of scratch, aligned. */
+struct hy_span hy_scan_take_rows(const struct hy_op *op, int64_t rows, int64_t floats,
+                                 int64_t *used);
+/* Does the work of a block of threads fit shared memory? */
+bool hy_scan_fits(const struct hy_op *op, int64_t floats);
 
 bool hy_scan_on_tensor_cores(const struct hy_op *op);
 /* Bytes of shared memory that a launch takes, and its grid. */
 size_t hy_scan_shared(const struct hy_scan_plan &p);
 dim3 hy_scan_grid(const struct hy_scan_plan &p, const struct hy_launch *at);
+
+/* Where a kernel leaves the gradient of in[i], `cols` columns: there, or in scratch, if heads share
+ * it or there are several shares of it, of one the rows of all tokens; a constant decay's are of
+ * one the rows of all sequences. And what adds the shares up: width of a head's columns, `sharing`
+ * heads that have them in common. */
+struct hy_span hy_scan_shares_of(const struct hy_op *op, const struct hy_scan_plan *p, int i,
+                                 int64_t cols, int64_t shares, int64_t *used);
+void hy_scan_hand_over(const struct hy_op *op, const struct hy_launch *at,
+                       const struct hy_scan_plan *p, int i, const struct hy_span &shares,
+                       int64_t width, int64_t sharing);
 
 /* The passes of both ops. */
 void hy_scan_launch_forward(const struct hy_op *op, const struct hy_launch *at);

@@ -279,7 +279,7 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2)
     backward(struct hy_scan_plan p, struct gradients d)
 {
     HY_SHARED(float, shared);
-    const hy_scan_place at(p);
+    const hy_scan_place at(p, blockIdx.x);
     struct hy_scan_space s = {};
     double constant = 0;
     hy_scan_lay_out(p, WIDE ? hy_row(p.work, blockIdx.x) : shared, &s);
@@ -322,15 +322,14 @@ static bool sums_constant(const struct hy_scan_plan *p, int i)
     return i == HY_SCAN_DECAY && p->decay == HY_DECAY_CONSTANT;
 }
 
-/* Where the kernel leaves the gradient of in[i]: there, or as shares in scratch. */
-static struct hy_span shares_of(const struct hy_op *op, const struct hy_scan_plan *p, int i,
-                                int64_t cols, int64_t *used)
+struct hy_span hy_scan_shares_of(const struct hy_op *op, const struct hy_scan_plan *p, int i,
+                                 int64_t cols, int64_t shares, int64_t *used)
 {
     struct hy_span to = hy_span_din(op, i);
     const bool constant = sums_constant(p, i);
-    if (!op->din[i] || (p->tiles == 1 && !constant && to.cols == cols))
+    if (!op->din[i] || (shares == 1 && !constant && to.cols == cols))
         return to;
-    const int64_t rows = p->tiles * p->batch * (constant ? 1 : p->tokens);
+    const int64_t rows = shares * p->batch * (constant ? 1 : p->tokens);
     if (op->scratch)
         to = hy_span_scratch(op, *used, rows, cols);
     *used += rows * cols;
@@ -348,20 +347,20 @@ static struct gradients gradients_of(const struct hy_op *op, const struct hy_sca
     d.dht = hy_span_of(op->dout[HY_SCAN_HT]);
     d.dv = hy_span_din(op, HY_SCAN_V);
     d.dh0 = hy_span_din(op, HY_SCAN_H0);
-    d.dq = shares_of(op, p, HY_SCAN_Q, keys, used);
-    d.dk = shares_of(op, p, HY_SCAN_K, keys, used);
-    d.dbeta = shares_of(op, p, HY_SCAN_BETA, p->heads, used);
-    d.ddecay =
-        shares_of(op, p, HY_SCAN_DECAY, p->decay == HY_DECAY_CHANNEL ? keys : p->heads, used);
+    d.dq = hy_scan_shares_of(op, p, HY_SCAN_Q, keys, p->tiles, used);
+    d.dk = hy_scan_shares_of(op, p, HY_SCAN_K, keys, p->tiles, used);
+    d.dbeta = hy_scan_shares_of(op, p, HY_SCAN_BETA, p->heads, p->tiles, used);
+    d.ddecay = hy_scan_shares_of(op, p, HY_SCAN_DECAY,
+                                 p->decay == HY_DECAY_CHANNEL ? keys : p->heads, p->tiles, used);
     if (op->scratch)
         d.states = hy_span_scratch(op, *used, states, p->kp * p->width);
     *used += states * p->kp * p->width;
     return d;
 }
 
-static void hand_over(const struct hy_op *op, const struct hy_launch *at,
-                      const struct hy_scan_plan *p, int i, const struct hy_span &shares,
-                      int64_t width, int64_t sharing)
+void hy_scan_hand_over(const struct hy_op *op, const struct hy_launch *at,
+                       const struct hy_scan_plan *p, int i, const struct hy_span &shares,
+                       int64_t width, int64_t sharing)
 {
     const struct hy_span out = hy_span_din(op, i);
     if (!out.data || shares.data == out.data)
@@ -385,10 +384,10 @@ void hy_scan_launch_backward(const struct hy_op *op, const struct hy_launch *at)
                    : wide ? backward<false, true>
                                                : backward<false, false>,
                    p, d);
-    hand_over(op, at, &p, HY_SCAN_Q, d.dq, p.k, p.sharing);
-    hand_over(op, at, &p, HY_SCAN_K, d.dk, p.k, p.sharing);
-    hand_over(op, at, &p, HY_SCAN_BETA, d.dbeta, 1, 1);
-    hand_over(op, at, &p, HY_SCAN_DECAY, d.ddecay, 1, 1);
+    hy_scan_hand_over(op, at, &p, HY_SCAN_Q, d.dq, p.k, p.sharing);
+    hy_scan_hand_over(op, at, &p, HY_SCAN_K, d.dk, p.k, p.sharing);
+    hy_scan_hand_over(op, at, &p, HY_SCAN_BETA, d.dbeta, 1, 1);
+    hy_scan_hand_over(op, at, &p, HY_SCAN_DECAY, d.ddecay, 1, 1);
 }
 
 size_t hy_scan_device_scratch(const struct hy_op *op)

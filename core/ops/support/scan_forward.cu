@@ -61,7 +61,7 @@ template <bool TENSOR, bool WIDE>
 __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) forward(struct hy_scan_plan p)
 {
     HY_SHARED(float, shared);
-    const hy_scan_place at(p);
+    const hy_scan_place at(p, blockIdx.x);
     struct hy_scan_space s = {};
     hy_scan_lay_out(p, WIDE ? hy_row(p.work, blockIdx.x) : shared, &s);
     hy_scan_load_state(p, at, p.in[HY_SCAN_H0], hy_scan_state_row(p, at), s.state);

@@ -13,24 +13,48 @@ static int64_t floats_of(const struct hy_scan_plan *p)
     return hy_scan_lay_out(*p, origin, &s);
 }
 
-static void choose_width(struct hy_scan_plan *p, size_t most)
+static size_t most_shared(const struct hy_op *op)
 {
-    const size_t enough = most < ENOUGH ? most : (size_t)ENOUGH;
+    return op->graph->device ? (size_t)op->graph->device->shared_most : 48 << 10;
+}
+
+bool hy_scan_fits(const struct hy_op *op, int64_t floats)
+{
+    return (size_t)floats * sizeof(float) <= most_shared(op);
+}
+
+struct hy_span hy_scan_take_rows(const struct hy_op *op, int64_t rows, int64_t floats,
+                                 int64_t *used)
+{
+    struct hy_span s = {};
+    s.cols = s.ld = (floats + 31) / 32 * 32;
+    if (op->scratch)
+        s = hy_span_scratch(op, *used, rows, s.ld);
+    *used += rows * s.ld;
+    return s;
+}
+
+void hy_scan_share_out(const struct hy_op *op, struct hy_scan_plan *p,
+                       int64_t (*floats)(const struct hy_scan_plan *p), int64_t *used)
+{
+    const size_t most = most_shared(op), enough = most < ENOUGH ? most : (size_t)ENOUGH;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         p->width = widths[i] < hy_tile_up(p->v) ? widths[i] : hy_tile_up(p->v);
         p->lv = hy_tile_ld(p->width);
-        if ((size_t)floats_of(p) * sizeof(float) <= enough)
+        p->floats = floats(p);
+        if ((size_t)p->floats * sizeof(float) <= enough)
             break;
     }
     p->tiles = (p->v + p->width - 1) / p->width;
+    if (!hy_scan_fits(op, p->floats))
+        p->work = hy_scan_take_rows(op, p->batch * p->heads * p->tiles, p->floats, used);
 }
 
-struct hy_scan_plan hy_scan_plan_on_device(const struct hy_op *op, int64_t *used)
+struct hy_scan_plan hy_scan_plan_begin(const struct hy_op *op)
 {
     const struct hy_scan *s = (const struct hy_scan *)op->attr;
     const struct hy_shape *shape = &op->graph->shape;
     const struct hy_tensor *decay = op->in[HY_SCAN_DECAY], *kept = op->out[HY_SCAN_STATES];
-    const size_t most = op->graph->device ? (size_t)op->graph->device->shared_most : 48 << 10;
     struct hy_scan_plan p = {};
     if (decay && decay->cols == s->heads)
         p.decay = decay->rows == op->in[HY_SCAN_Q]->rows ? HY_DECAY_HEAD : HY_DECAY_CONSTANT;
@@ -51,19 +75,17 @@ struct hy_scan_plan hy_scan_plan_on_device(const struct hy_op *op, int64_t *used
     p.kp = hy_tile_up(p.k);
     p.lk = hy_tile_ld(p.kp);
     p.scale = (float)s->scale;
-    choose_width(&p, most);
     for (int i = 0; i < HY_SCAN_INPUTS; i++)
         p.in[i] = hy_span_of(op->in[i]);
     for (int i = 0; i < HY_SCAN_OUTPUTS; i++)
         p.out[i] = hy_span_of(op->out[i]);
-    const int64_t floats = floats_of(&p), groups = p.batch * p.heads * p.tiles;
-    if ((size_t)floats * sizeof(float) > most) {
-        p.work.rows = groups;
-        p.work.cols = p.work.ld = (floats + 31) / 32 * 32;
-        if (op->scratch)
-            p.work = hy_span_scratch(op, *used, groups, p.work.ld);
-        *used += groups * p.work.ld;
-    }
+    return p;
+}
+
+struct hy_scan_plan hy_scan_plan_on_device(const struct hy_op *op, int64_t *used)
+{
+    struct hy_scan_plan p = hy_scan_plan_begin(op);
+    hy_scan_share_out(op, &p, floats_of, used);
     return p;
 }
 
@@ -75,7 +97,7 @@ bool hy_scan_on_tensor_cores(const struct hy_op *op)
 
 size_t hy_scan_shared(const struct hy_scan_plan &p)
 {
-    return p.work.data ? 0 : (size_t)floats_of(&p) * sizeof(float);
+    return p.work.data ? 0 : (size_t)p.floats * sizeof(float);
 }
 
 dim3 hy_scan_grid(const struct hy_scan_plan &p, const struct hy_launch *at)
