@@ -79,7 +79,7 @@ __device__ static void give_carry(const struct hy_level_plan &l, const struct hy
     *c.share.carry = sum;
 }
 
-/* Starts the sums over slots; scaled is used later. */
+/* Starts the sums over slots. */
 __device__ static void clear_share(const struct hy_level_plan &l, const struct step &c)
 {
     HY_SCAN_EACH(l.C, l.scan.kp, i, k)
@@ -91,22 +91,29 @@ __device__ static void clear_share(const struct hy_level_plan &l, const struct s
     }
 }
 
-/* Of the state of a slot as it is read: dlambda, its share of dread, and s.scaled. */
-template <bool TENSOR>
-__device__ static void read_back(const struct hy_level_plan &l, const struct hy_scan_place &at,
+/* s.scaled, for a slot. */
+__device__ static void scale_values(const struct hy_level_plan &l, const struct hy_scan_place &at,
+                                    const struct space &s, const struct step &c, int slot)
+{
+    HY_SCAN_EACH(l.C, l.scan.width, i, v)
+    {
+        const int e = i * l.scan.lv + v;
+        s.scaled[e] = hy_level_lambda(l, at, c.rows, i, l.within + 1 + slot) * s.d_o[e];
+    }
+}
+
+/* From s.seen of a slot: dlambda, and its share of dread. */
+__device__ static void give_seen(const struct hy_level_plan &l, const struct hy_scan_place &at,
                                  const struct space &s, const struct step &c, int slot)
 {
-    const struct hy_scan_plan &p = l.scan;
-    hy_tile_mul<TENSOR, false, true>(
-        {l.C, p.kp, p.width, s.d_o, s.state, p.lv, p.lv, s.seen, p.lk, false, NULL});
-    __syncthreads();
     const int lane = (int)threadIdx.x % 32;
     for (int i = (int)threadIdx.x / 32; i < l.C; i += (int)blockDim.x / 32) {
         const float lambda = hy_level_lambda(l, at, c.rows, i, l.within + 1 + slot);
         float sum = 0;
-        for (int k = lane; k < p.kp; k += 32) {
-            sum += c.m.read[i * p.lk + k] * s.seen[i * p.lk + k];
-            c.share.dread[i * p.lk + k] += lambda * s.seen[i * p.lk + k];
+        for (int k = lane; k < l.scan.kp; k += 32) {
+            const int e = i * l.scan.lk + k;
+            sum += c.m.read[e] * s.seen[e];
+            c.share.dread[e] += lambda * s.seen[e];
         }
         sum = hy_warp_sum(sum);
         if (lane == 0)
@@ -114,53 +121,88 @@ __device__ static void read_back(const struct hy_level_plan &l, const struct hy_
     }
 }
 
-/* dstate, the gradient of a state that leaves, becomes that of the one that it came from, source,
- * but for what the chunk itself reads of it; dwrite, derase. written: what goes into the state;
- * came: is there a source? */
+/* What a state that leaves has of the one that it came from. */
+struct origin {
+    const float *source; /* [kp, width] */
+    float *written;      /* [C, width] what was written to it; own: holds v */
+    bool own, came;      /* does it take what the chunk writes; is there a source? */
+};
+
+/* s.recalled and o.written, where wanted; a barrier is due after it. */
 template <bool TENSOR>
-__device__ static void advance_back(const struct hy_level_plan &l, const struct space &s,
-                                    const struct step &c, const float *source, float *written,
-                                    bool own, bool came)
+__device__ static void recall(const struct hy_level_plan &l, const struct space &s,
+                              const struct step &c, const struct origin &o)
 {
     const struct hy_scan_plan &p = l.scan;
-    const int values = p.width, keys = p.kp, lv = p.lv, lk = p.lk;
-    if (p.delta && came)
+    if (p.delta && o.came)
         hy_tile_mul<TENSOR, false, false>(
-            {l.C, values, keys, c.m.erase, source, lk, lv, written, lv, own, NULL});
-    if (p.delta || own)
+            {l.C, p.width, p.kp, c.m.erase, o.source, p.lk, p.lv, o.written, p.lv, o.own, NULL});
+    if (p.delta || o.own)
         hy_tile_mul<TENSOR, false, false>(
-            {l.C, values, keys, c.m.write, s.dstate, lk, lv, s.recalled, lv, false, NULL});
+            {l.C, p.width, p.kp, c.m.write, s.dstate, p.lk, p.lv, s.recalled, p.lv, false, NULL});
+}
+
+/* dwrite and derase; s.dstate, the gradient of a state that leaves, becomes that of its source, but
+ * for what the chunk itself reads of it. */
+template <bool TENSOR>
+__device__ static void advance_back(const struct hy_level_plan &l, const struct space &s,
+                                    const struct step &c, const struct origin &o)
+{
+    const struct hy_scan_plan &p = l.scan;
+    if (p.delta || o.own)
+        hy_tile_mul<TENSOR, false, true>({l.C, p.kp, p.width, o.written, s.dstate, p.lv, p.lv,
+                                          c.share.dwrite, p.lk, true, NULL});
+    if (p.delta && o.came)
+        hy_tile_mul<TENSOR, false, true>({l.C, p.kp, p.width, s.recalled, o.source, p.lv, p.lv,
+                                          c.share.derase, p.lk, true, NULL});
     __syncthreads();
-    if (p.delta || own)
-        hy_tile_mul<TENSOR, false, true>(
-            {l.C, keys, values, written, s.dstate, lv, lv, c.share.dwrite, lk, true, NULL});
-    if (p.delta && came)
-        hy_tile_mul<TENSOR, false, true>(
-            {l.C, keys, values, s.recalled, source, lv, lv, c.share.derase, lk, true, NULL});
-    __syncthreads();
-    if (p.delta && came)
-        hy_tile_mul<TENSOR, true, false>(
-            {keys, values, l.C, c.m.erase, s.recalled, lk, lv, s.dstate, lv, true, c.m.through});
+    if (p.delta && o.came)
+        hy_tile_mul<TENSOR, true, false>({p.kp, p.width, l.C, c.m.erase, s.recalled, p.lk, p.lv,
+                                          s.dstate, p.lv, true, c.m.through});
     else
         hy_level_decay_state(l, c.m, s.dstate);
     __syncthreads();
 }
 
-/* to [c.next: += , else =] what the chunk reads of a slot, which is its gradient then. */
+/* to [c.next: += , else =] what the chunk reads of a slot, whose gradient it is then. */
 template <bool TENSOR>
 __device__ static void give_dstate(const struct hy_level_plan &l, const struct hy_scan_place &at,
                                    const struct space &s, const struct step &c, int slot, float *to)
 {
     const struct hy_scan_plan &p = l.scan;
-    HY_SCAN_EACH(l.C, p.width, i, v)
-    s.scaled[i * p.lv + v] =
-        hy_level_lambda(l, at, c.rows, i, l.within + 1 + slot) * s.d_o[i * p.lv + v];
-    __syncthreads();
     hy_tile_mul<TENSOR, true, false>(
         {p.kp, p.width, l.C, c.m.read, s.scaled, p.lk, p.lv, to, p.lv, c.next != 0, NULL});
     __syncthreads();
     hy_scan_store_state(p, at, l.dstates, hy_level_dstate_row(l, at, slot), to);
+}
+
+/* A slot of the chunk; where it merges, s.total gains its state. */
+template <bool TENSOR>
+__device__ static void slot_back(const struct hy_level_plan &l, const struct hy_scan_place &at,
+                                 const struct space &s, const struct step &c, int slot)
+{
+    const struct hy_scan_plan &p = l.scan;
+    const struct origin o = {s.state, s.written, false, true};
+    const bool merges = c.next && slot < c.merge, goes_on = c.next && !merges;
+    hy_scan_load_state(p, at, l.states, hy_level_state_row(l, at, c.before, c.chunk, slot),
+                       s.state);
+    if (goes_on)
+        hy_scan_load_state(p, at, l.dstates, hy_level_dstate_row(l, at, slot), s.dstate);
     __syncthreads();
+    scale_values(l, at, s, c, slot);
+    hy_tile_mul<TENSOR, false, true>(
+        {l.C, p.kp, p.width, s.d_o, s.state, p.lv, p.lv, s.seen, p.lk, false, NULL});
+    if (goes_on)
+        recall<TENSOR>(l, s, c, o);
+    __syncthreads();
+    give_seen(l, at, s, c, slot);
+    if (merges) {
+        hy_level_add_state(l, slot == 0, s.state, s.total);
+        return;
+    }
+    if (goes_on)
+        advance_back<TENSOR>(l, s, c, o);
+    give_dstate<TENSOR>(l, at, s, c, slot, s.dstate);
 }
 
 /* The slots that merge after the chunk, and what it writes of its own: v is done with. */
@@ -169,13 +211,18 @@ __device__ static void merge_back(const struct hy_level_plan &l, const struct hy
                                   const struct space &s, const struct step &c)
 {
     const struct hy_scan_plan &p = l.scan;
+    const struct origin o = {s.total, s.v, true, c.merge > 0};
     hy_scan_load_state(p, at, l.dstates, hy_level_dstate_row(l, at, c.merge), s.dstate);
     __syncthreads();
-    advance_back<TENSOR>(l, s, c, s.total, s.v, true, c.merge > 0);
+    recall<TENSOR>(l, s, c, o);
+    __syncthreads();
+    advance_back<TENSOR>(l, s, c, o);
     HY_SCAN_EACH(l.C, p.width, i, v)
     s.dv[i * p.lv + v] += s.recalled[i * p.lv + v];
     for (int slot = 0; slot < c.merge; slot++) {
+        scale_values(l, at, s, c, slot);
         hy_level_add_state(l, true, s.dstate, s.state);
+        __syncthreads();
         give_dstate<TENSOR>(l, at, s, c, slot, s.state);
     }
 }
@@ -196,25 +243,9 @@ __device__ static void walk_chunk(const struct hy_level_plan &l, const struct hy
         {l.C, l.C, p.width, s.d_o, s.v, p.lv, p.lv, c.share.dmixed, l.lc, false, NULL});
     hy_tile_mul<TENSOR, true, false>(
         {l.C, p.width, l.C, c.m.mixed, s.d_o, l.lc, p.lv, s.dv, p.lv, false, NULL});
-    for (int slot = 0; c.chunk >> slot; slot++) {
-        if (!(c.chunk >> slot & 1))
-            continue;
-        const bool merges = c.next && slot < c.merge;
-        hy_scan_load_state(p, at, l.states, hy_level_state_row(l, at, c.before, c.chunk, slot),
-                           s.state);
-        if (c.next && !merges)
-            hy_scan_load_state(p, at, l.dstates, hy_level_dstate_row(l, at, slot), s.dstate);
-        __syncthreads();
-        read_back<TENSOR>(l, at, s, c, slot);
-        if (merges) {
-            hy_level_add_state(l, slot == 0, s.state, s.total);
-            __syncthreads();
-            continue;
-        }
-        if (c.next)
-            advance_back<TENSOR>(l, s, c, s.state, s.written, false, true);
-        give_dstate<TENSOR>(l, at, s, c, slot, s.dstate);
-    }
+    for (int slot = 0; c.chunk >> slot; slot++)
+        if (c.chunk >> slot & 1)
+            slot_back<TENSOR>(l, at, s, c, slot);
     __syncthreads();
     if (c.next)
         merge_back<TENSOR>(l, at, s, c);
@@ -454,7 +485,7 @@ __device__ static void finish_chunk(const struct hy_level_plan &l, int64_t index
 }
 
 template <bool TENSOR, bool WIDE>
-__global__ static void __launch_bounds__(HY_TILE_THREADS)
+__global__ static void __launch_bounds__(HY_TILE_THREADS, 2)
     finish(struct hy_level_plan l, struct gradients d)
 {
     HY_SHARED(float, shared);

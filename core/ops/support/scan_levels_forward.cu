@@ -29,35 +29,39 @@ static int64_t floats_of(const struct hy_scan_plan *p)
 }
 
 /* o += lambda * (read S). */
+__device__ static void add_seen(const struct hy_level_plan &l, const struct hy_scan_place &at,
+                                const struct space &s, struct hy_scan_rows rows, int slot)
+{
+    HY_SCAN_EACH(l.C, l.scan.width, i, c)
+    {
+        const int e = i * l.scan.lv + c;
+        s.o[e] += hy_level_lambda(l, at, rows, i, l.within + 1 + slot) * s.seen[e];
+    }
+}
+
+/* What the chunk reads of a slot; where it goes on, state <- F state + write' (erase state); gated:
+ * F state. */
 template <bool TENSOR>
-__device__ static void read_state(const struct hy_level_plan &l, const struct hy_scan_place &at,
-                                  const struct space &s, const struct hy_level_matrices &m,
-                                  struct hy_scan_rows rows, int slot)
+__device__ static void read_slot(const struct hy_level_plan &l, const struct hy_scan_place &at,
+                                 const struct space &s, const struct hy_level_matrices &m,
+                                 struct hy_scan_rows rows, int slot, bool goes_on)
 {
     const struct hy_scan_plan &p = l.scan;
     hy_tile_mul<TENSOR, false, false>(
         {l.C, p.width, p.kp, m.read, s.state, p.lk, p.lv, s.seen, p.lv, false, NULL});
+    if (goes_on && p.delta)
+        hy_tile_mul<TENSOR, false, false>(
+            {l.C, p.width, p.kp, m.erase, s.state, p.lk, p.lv, s.written, p.lv, false, NULL});
     __syncthreads();
-    HY_SCAN_EACH(l.C, p.width, i, c)
-    s.o[i * p.lv + c] +=
-        hy_level_lambda(l, at, rows, i, l.within + 1 + slot) * s.seen[i * p.lv + c];
-}
-
-/* state <- F state + write' (erase state); gated: F state. */
-template <bool TENSOR>
-__device__ static void advance(const struct hy_level_plan &l, const struct space &s,
-                               const struct hy_level_matrices &m)
-{
-    const struct hy_scan_plan &p = l.scan;
-    if (!p.delta) {
-        hy_level_decay_state(l, m, s.state);
+    add_seen(l, at, s, rows, slot);
+    if (!goes_on)
         return;
-    }
-    hy_tile_mul<TENSOR, false, false>(
-        {l.C, p.width, p.kp, m.erase, s.state, p.lk, p.lv, s.written, p.lv, false, NULL});
+    if (p.delta)
+        hy_tile_mul<TENSOR, true, false>(
+            {p.kp, p.width, l.C, m.write, s.written, p.lk, p.lv, s.state, p.lv, true, m.through});
+    else
+        hy_level_decay_state(l, m, s.state);
     __syncthreads();
-    hy_tile_mul<TENSOR, true, false>(
-        {p.kp, p.width, l.C, m.write, s.written, p.lk, p.lv, s.state, p.lv, true, m.through});
 }
 
 /* total <- F total + write' (v + erase total), without what has total where nothing merges; v is
@@ -90,21 +94,18 @@ __device__ static void forward_chunk(const struct hy_level_plan &l, const struct
     hy_tile_mul<TENSOR, false, false>(
         {l.C, p.width, l.C, m.mixed, s.v, l.lc, p.lv, s.o, p.lv, false, NULL});
     for (int slot = 0; chunk >> slot; slot++) {
+        const bool merges = next && slot < merge, goes_on = next && !merges;
         if (!(chunk >> slot & 1))
             continue;
-        __syncthreads();
         hy_scan_load_state(p, at, l.states, hy_level_state_row(l, at, before, chunk, slot),
                            s.state);
         __syncthreads();
-        read_state<TENSOR>(l, at, s, m, rows, slot);
-        if (next && slot < merge)
+        read_slot<TENSOR>(l, at, s, m, rows, slot, goes_on);
+        if (merges)
             hy_level_add_state(l, slot == 0, s.state, s.total);
-        if (!next || slot < merge)
-            continue;
-        __syncthreads();
-        advance<TENSOR>(l, s, m);
-        __syncthreads();
-        hy_scan_store_state(p, at, l.states, hy_level_state_row(l, at, after, next, slot), s.state);
+        if (goes_on)
+            hy_scan_store_state(p, at, l.states, hy_level_state_row(l, at, after, next, slot),
+                                s.state);
     }
     __syncthreads();
     if (next) {

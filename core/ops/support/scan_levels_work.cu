@@ -93,7 +93,7 @@ __device__ static void give_matrices(const struct hy_level_plan &l, const struct
 }
 
 template <bool TENSOR, bool WIDE>
-__global__ static void __launch_bounds__(HY_TILE_THREADS) prepare(struct hy_level_plan l)
+__global__ static void __launch_bounds__(HY_TILE_THREADS, 2) prepare(struct hy_level_plan l)
 {
     HY_SHARED(float, shared);
     struct hy_level_space s = {};
