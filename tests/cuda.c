@@ -1,5 +1,6 @@
 /* cuda.c - every operator on a CUDA device against its twin on the CPU: values and gradients, a
- * gang against each of its replicas alone, a replayed run against the first.
+ * gang against each of its replicas alone, a replayed run against the first; without backward; and
+ * runs that go on from a cache.
  *
  *   cuda [--precision P] [--short] [OPERATOR...]
  *
@@ -15,7 +16,13 @@
 #include "tests/support/device_program.h"
 #include "tests/wide.h"
 
-enum { GANG = 3, WIDE = 100, MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS };
+enum {
+    GANG = 3,
+    WIDE = 100,
+    PART = 7,
+    PARTS = 5,
+    MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS
+};
 
 static const int sizes[][2] = {{2, 19}, {2, 150}}; /* batch, tokens */
 
@@ -98,15 +105,15 @@ static int build(struct hy_graph *g, const struct hy_op_kind *kind, int index)
                         : wide_example(g, kind, index - WIDE);
 }
 
-/* Builds the example with all gradients; 0 where there is no such example. */
+/* Builds the example, in HY_TRAIN with all gradients; 0 where there is no such example. */
 static int open_subject(struct subject *s, const struct hy_op_kind *kind, int index, int replicas,
-                        const int *size, struct hy_device *device)
+                        const int *size, enum hy_mode mode, struct hy_device *device)
 {
     const struct hy_shape shape = {
         .replicas = replicas,
         .batch = size[0],
         .tokens = size[1],
-        .mode = HY_TRAIN,
+        .mode = mode,
         .precision = device ? self.precision : HY_PRECISION_FLOAT32,
     };
     struct hy_tensor *y[HY_MAX_OUTPUTS], *dy[HY_MAX_OUTPUTS];
@@ -127,7 +134,7 @@ static int open_subject(struct subject *s, const struct hy_op_kind *kind, int in
             continue;
         hy_graph_keep(op->out[i]);
         add_result(s, op->out[i], 0);
-        if (!op->out[i]->differentiable)
+        if (mode != HY_TRAIN || !op->out[i]->differentiable)
             continue;
         y[losses] = op->out[i];
         dy[losses++] = hy_graph_input(g, "dy", HY_REAL, op->out[i]->rows, op->out[i]->cols);
@@ -220,7 +227,7 @@ static void compare_solo(const struct subject *gang, const struct hy_op_kind *ki
 {
     for (int r = 0; r < GANG; r++) {
         struct subject solo;
-        open_subject(&solo, kind, index, 1, size, gang->graph->device);
+        open_subject(&solo, kind, index, 1, size, HY_TRAIN, gang->graph->device);
         fill_all(&solo, r);
         hy_graph_run(solo.graph, NULL);
         for (int i = 0; i < gang->count; i++) {
@@ -234,14 +241,30 @@ static void compare_solo(const struct subject *gang, const struct hy_op_kind *ki
     }
 }
 
+/* Forward alone, which may keep less. */
+static void check_eval(const struct hy_op_kind *kind, int index, const int *size,
+                       struct hy_device *device, struct verdict *v)
+{
+    struct subject s, twin;
+    open_subject(&twin, kind, index, GANG, size, HY_EVAL, NULL);
+    open_subject(&s, kind, index, GANG, size, HY_EVAL, device);
+    fill_all(&s, 0);
+    fill_all(&twin, 0);
+    hy_graph_run(s.graph, NULL);
+    hy_graph_run(twin.graph, NULL);
+    compare_with(&s, &twin, v);
+    hy_graph_free(s.graph);
+    hy_graph_free(twin.graph);
+}
+
 /* Compares one example; 0 where there is none. */
 static int check_example(const struct hy_op_kind *kind, int index, const int *size,
                          struct hy_device *device, struct verdict *v)
 {
     struct subject s, twin;
-    if (!open_subject(&twin, kind, index, GANG, size, NULL))
+    if (!open_subject(&twin, kind, index, GANG, size, HY_TRAIN, NULL))
         return 0;
-    open_subject(&s, kind, index, GANG, size, device);
+    open_subject(&s, kind, index, GANG, size, HY_TRAIN, device);
     fill_all(&s, 0);
     fill_all(&twin, 0);
     hy_graph_run(s.graph, NULL);
@@ -252,6 +275,59 @@ static int check_example(const struct hy_op_kind *kind, int index, const int *si
     v->examples++;
     hy_graph_free(s.graph);
     hy_graph_free(twin.graph);
+    check_eval(kind, index, size, device, v);
+    return 1;
+}
+
+/* Builds the index-th example with a cache of its own; 0 where there is none. */
+static int open_cached(struct subject *s, struct hy_slab *cache, const struct hy_op_kind *kind,
+                       int index, struct hy_device *device)
+{
+    const struct hy_shape shape = {
+        .replicas = GANG, .batch = 2, .tokens = PART, .context = PART * PARTS, .mode = HY_CACHED};
+    struct hy_err e = {0};
+    hy_slab_init(cache, GANG);
+    cache->device = device;
+    *s = (struct subject){.graph = hy_graph_new(&shape, NULL, NULL, cache)};
+    struct hy_graph *g = s->graph;
+    if (!g)
+        exit(1);
+    g->device = device;
+    if (!cached_example(g, kind, index)) {
+        hy_graph_free(g);
+        return 0;
+    }
+    const struct hy_op *op = g->ops[g->forward_ops - 1];
+    hy_graph_keep(op->out[0]);
+    for (int i = 0; i < op->outputs; i++)
+        add_result(s, op->out[i], 0);
+    if (hy_slab_allocate(cache, &e) || hy_graph_plan(g, &e))
+        stop(kind->name, &e);
+    return 1;
+}
+
+/* Runs that go on from each other; the later ones are replayed. 0 where there is no example. */
+static int check_cached(const struct hy_op_kind *kind, int index, struct hy_device *device,
+                        struct verdict *v)
+{
+    struct subject s, twin;
+    struct hy_slab cache, other;
+    if (!open_cached(&twin, &other, kind, index, NULL))
+        return 0;
+    open_cached(&s, &cache, kind, index, device);
+    for (int part = 0; part < PARTS; part++) {
+        s.graph->position = twin.graph->position = part * PART;
+        fill_all(&s, part);
+        fill_all(&twin, part);
+        hy_graph_run(s.graph, NULL);
+        hy_graph_run(twin.graph, NULL);
+        compare_with(&s, &twin, v);
+    }
+    v->examples++;
+    hy_graph_free(s.graph);
+    hy_graph_free(twin.graph);
+    hy_slab_release(&cache);
+    hy_slab_release(&other);
     return 1;
 }
 
@@ -263,6 +339,8 @@ static void check_kind(const struct hy_op_kind *kind, struct hy_device *device, 
         for (int index = WIDE; check_example(kind, index, sizes[n], device, v);)
             index++;
     }
+    for (int index = 0; check_cached(kind, index, device, v);)
+        index++;
 }
 
 static int has_twin(const struct hy_op_kind *kind)

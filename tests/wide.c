@@ -15,6 +15,7 @@
 #include "core/ops/gated_scan.h"
 #include "core/ops/head_loss.h"
 #include "core/ops/l2norm.h"
+#include "core/ops/level_scan.h"
 #include "core/ops/linear.h"
 #include "core/ops/log_sigmoid.h"
 #include "core/ops/lower_bound.h"
@@ -180,6 +181,29 @@ static void long_keys(struct hy_graph *g, int64_t width)
                   NULL, NULL);
 }
 
+/* The delta rule, chunks of two tiles of rows or of four; keys too wide for shared memory. */
+static void level_scan(struct hy_graph *g, int64_t width)
+{
+    const int values = width > 100 ? 20 : (int)width, levels = hy_levels_of(g->shape.tokens);
+    const struct hy_scan s = {1, (int)width, values, 1, width > 100 ? 0 : 32, 0};
+    struct hy_tensor *qkv[3];
+    project(g, width, values, width, qkv);
+    hy_level_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", rows_of(g), 1, -0.5, 0),
+                  hy_graph_leaf(g, "beta", rows_of(g), 1, 0, 1),
+                  hy_graph_leaf(g, "lambda", rows_of(g), levels, 0.1, 1.5), &s, NULL);
+}
+
+/* Heads of several tiles of values, which share keys; many chunks, of less than a tile of rows. */
+static void many_chunks(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {2, 40, (int)width, 0.5, 4, 1};
+    const int levels = hy_levels_of(g->shape.tokens) + 1;
+    struct hy_tensor *qkv[3];
+    project(g, 40, 2 * width, 40, qkv);
+    hy_level_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", 1, 2, -0.5, 0), NULL,
+                  hy_graph_leaf(g, "lambda", rows_of(g), 2 * levels, 0.1, 1.5), &s, NULL);
+}
+
 static void attention(struct hy_graph *g, int64_t width)
 {
     const int heads = width > 100 ? 1 : 2;
@@ -227,6 +251,27 @@ static void tied(struct hy_graph *g, int64_t vocab)
                  hy_graph_input(g, "labels", HY_INT32, rows_of(g), 1), rows_of(g), &hit);
 }
 
+static struct hy_tensor *states_of(struct hy_graph *g, const struct hy_scan *s)
+{
+    const int64_t levels = hy_levels_of(g->shape.context);
+    const int64_t rows = g->shape.batch * s->heads * levels * s->key_width;
+    return hy_graph_state(
+        g, &(struct hy_entry){.name = "states", .rank = 2, .dims = {rows, s->value_width}});
+}
+
+/* From states in a cache; heads share keys. */
+static void cached_levels(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {4, 11, (int)width, 0.5, 0, 2};
+    const int levels = hy_levels_of(g->shape.context) + 1;
+    struct hy_tensor *qkv[3];
+    project(g, 22, 4 * width, 11, qkv);
+    hy_level_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", rows_of(g), 4, -0.5, 0),
+                  width > 32 ? hy_graph_leaf(g, "beta", rows_of(g), 4, 0, 1) : NULL,
+                  hy_graph_leaf(g, "lambda", rows_of(g), 4 * levels, 0.1, 1.5), &s,
+                  states_of(g, &s));
+}
+
 /* Another op reads the input, so the last one's gradient is added to it; the last one's other
  * outputs get none. */
 static void read_again(struct hy_graph *g)
@@ -235,14 +280,38 @@ static void read_again(struct hy_graph *g)
     hy_gated(g, op->out[0], op->in[0], HY_GATE_SIGMOID);
 }
 
+struct example {
+    const char *name;
+    void (*build)(struct hy_graph *g, int64_t size);
+    int64_t size;
+    int again;
+};
+
+/* The index-th of the kind. */
+static const struct example *find(const struct example *all, size_t count,
+                                  const struct hy_op_kind *kind, int index)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(all[i].name, kind->name) && index-- == 0)
+            return &all[i];
+    return NULL;
+}
+
+int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct example all[] = {
+        {"level_scan", cached_levels, 20, 0},
+        {"level_scan", cached_levels, 40, 0},
+    };
+    const struct example *it = find(all, sizeof all / sizeof *all, kind, index);
+    if (it)
+        it->build(g, it->size);
+    return it != NULL;
+}
+
 int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
-    static const struct {
-        const char *name;
-        void (*build)(struct hy_graph *g, int64_t size);
-        int64_t size;
-        int again;
-    } all[] = {
+    static const struct example all[] = {
         {"add_norm", add_norm, 64, 0},
         {"add_norm", add_norm, 64, 1},
         {"add_norm", add_norm, 320, 0},
@@ -274,6 +343,9 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"head_loss", head_loss, 4100, 0},
         {"l2norm", l2norm, 64, 0},
         {"l2norm", l2norm, 64, 1},
+        {"level_scan", level_scan, 72, 1},
+        {"level_scan", level_scan, 500, 0},
+        {"level_scan", many_chunks, 72, 0},
         {"linear", linear, 40, 0},
         {"linear", linear, 36, 1},
         {"log_sigmoid", log_sigmoid, 64, 0},
@@ -292,12 +364,10 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"skip", skip, 64, 1},
         {"vector_scan", vector_scan, 72, 1},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!strcmp(all[i].name, kind->name) && index-- == 0) {
-            all[i].build(g, all[i].size);
-            if (all[i].again)
-                read_again(g);
-            return 1;
-        }
-    return 0;
+    const struct example *it = find(all, sizeof all / sizeof *all, kind, index);
+    if (it)
+        it->build(g, it->size);
+    if (it && it->again)
+        read_again(g);
+    return it != NULL;
 }
