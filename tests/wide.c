@@ -196,7 +196,7 @@ static void level_scan(struct hy_graph *g, int64_t width)
 /* Heads of several tiles of values, which share keys; many chunks, of less than a tile of rows. */
 static void many_chunks(struct hy_graph *g, int64_t width)
 {
-    const struct hy_scan s = {2, 40, (int)width, 0.5, 4, 1};
+    const struct hy_scan s = {2, 40, (int)width, 0.5, 8, 1};
     const int levels = hy_levels_of(g->shape.tokens) + 1;
     struct hy_tensor *qkv[3];
     project(g, 40, 2 * width, 40, qkv);
