@@ -1,21 +1,20 @@
 #include "core/ops/softplus.h"
 
 #include "core/ops/support/build.h"
-#include "core/ops/support/tile.h"
+#include "core/ops/support/rows.h"
 #include "core/ops/support/vec.h"
 
 static void softplus_forward(const struct hy_op *op, int r)
 {
     const struct hy_rows x = hy_rows_of(op->in[0], r), y = hy_rows_of(op->out[0], r);
-    const struct hy_rows weights = {.data = hy_real_data(op->in[1], r)};
-    hy_real v[HY_TILE_SIZE], w[HY_TILE_SIZE];
-    for (struct hy_tile t = {0}; hy_tile_next(&t, op->in[0]->rows, op->in[0]->cols);) {
-        hy_tile_load(&t, &x, v);
-        hy_tile_load(&t, &weights, w);
+    const hy_real *restrict w = hy_real_data(op->in[1], r);
+    for (int64_t i = 0; i < x.rows; i++) {
+        const hy_real *restrict from = hy_row(&x, i);
+        hy_real *restrict to = hy_row(&y, i);
+        hy_row_fetch(&x, i);
 #pragma omp simd
-        for (int64_t i = 0; i < hy_tile_size(&t); i++)
-            v[i] = hy_softplus(w[i] * v[i]);
-        hy_tile_store(&t, v, &y);
+        for (int64_t c = 0; c < x.cols; c++)
+            to[c] = hy_softplus(w[c] * from[c]);
     }
 }
 
@@ -27,25 +26,22 @@ static size_t softplus_scratch(const struct hy_op *op)
 static void softplus_backward(const struct hy_op *op, int r)
 {
     const int64_t cols = op->in[0]->cols;
-    hy_real *sums = hy_real_data(op->scratch, r);
+    hy_real *restrict sums = hy_real_data(op->scratch, r);
     const struct hy_rows x = hy_rows_of(op->in[0], r), dy = hy_rows_of(op->dout[0], r);
     const struct hy_rows dx = hy_rows_din(op, 0, r, sums + cols);
-    const struct hy_rows weights = {.data = hy_real_data(op->in[1], r)};
-    const struct hy_rows dw = {.data = sums, .add = 1};
-    hy_real v[HY_TILE_SIZE], w[HY_TILE_SIZE], d[HY_TILE_SIZE];
+    const hy_real *restrict w = hy_real_data(op->in[1], r);
     memset(sums, 0, (size_t)cols * sizeof *sums);
-    for (struct hy_tile t = {0}; hy_tile_next(&t, op->in[0]->rows, cols);) {
-        hy_tile_load(&t, &x, v);
-        hy_tile_load(&t, &weights, w);
-        hy_tile_load(&t, &dy, d);
+    for (int64_t i = 0; i < x.rows; i++) {
+        const hy_real *restrict from = hy_row(&x, i), *restrict given = hy_row(&dy, i);
+        hy_real *restrict to = hy_row(&dx, i);
+        hy_row_fetch(&x, i);
+        hy_row_fetch(&dx, i);
 #pragma omp simd
-        for (int64_t i = 0; i < hy_tile_size(&t); i++) {
-            d[i] *= hy_sigmoid(w[i] * v[i]);
-            v[i] *= d[i];
-            w[i] *= d[i];
+        for (int64_t c = 0; c < cols; c++) {
+            const hy_real d = given[c] * hy_sigmoid(w[c] * from[c]);
+            sums[c] += d * from[c];
+            to[c] = (dx.add ? to[c] : 0) + d * w[c];
         }
-        hy_tile_store(&t, w, &dx);
-        hy_tile_store(&t, v, &dw);
     }
     hy_fold_din(op, 1, r, sums);
 }

@@ -84,6 +84,7 @@ static int64_t take_work(struct hy_level_work *w, hy_real *base)
     w->gram_q = hy_scan_take(base, &used, C * C);
     hy_scan_take_decays(p, base, &used, &w->decays);
     w->lambda = hy_scan_take(base, &used, w->levels * C);
+    w->nearest = hy_scan_take(base, &used, C * B);
     w->spread = hy_scan_take(base, &used, C * C);
     w->pair = w->pair_q = hy_scan_take(base, &used, C * C);
     w->mixed = hy_scan_take(base, &used, C * C);
@@ -119,10 +120,19 @@ size_t hy_scan_levels_scratch(const struct hy_op *op)
     return (size_t)take_work(&w, NULL) * sizeof(hy_real);
 }
 
+/* The levels of a block's columns for each of its rows; B above the diagonal. */
+static void fill_lanes(hy_lane_index lanes[B])
+{
+    for (int i = 0; i < B; i++)
+        for (int j = 0; j < B; j++)
+            lanes[i][j] = j > i ? B : i == j ? 0 : hy_level_of_blocks(i, j);
+}
+
 void hy_level_work_of(const struct hy_op *op, int replica, struct hy_level_work *w)
 {
     *w = work_of(op, replica);
     take_work(w, hy_real_data(op->scratch, replica));
+    fill_lanes(w->lanes);
 }
 
 /* ---- A chunk ---- */
@@ -150,35 +160,29 @@ int hy_level_count(const struct hy_level_work *w, const struct hy_scan_span *at)
 static void load_lambda(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
 {
     const struct hy_scan_plan *p = &w->plan;
+    const int levels = hy_level_count(w, at);
     const struct hy_scan_part from =
         hy_scan_part_of(p, p->op->in[HY_LEVEL_LAMBDA], at->first, head, w->levels);
-    for (int l = 0; l < hy_level_count(w, at); l++)
+    for (int l = 0; l < levels; l++)
         for (int64_t i = 0; i < at->size; i++)
             w->lambda[l * w->C + i] = i < at->rows ? from.data[i * from.ld + l] : 0;
+    for (int l = 0; l <= HY_BLOCK_LEVEL; l++)
+        for (int64_t i = 0; i < at->size; i++)
+            w->nearest[i * B + l] = l < levels ? w->lambda[l * w->C + i] : 0;
 }
 
-/* Row i of Lambda in the block of columns from j on: beside the diagonal's block all have one
- * level, above it none. */
-static hy_vec spread_of(const struct hy_level_work *w, int levels, int64_t i, int64_t j)
-{
-    hy_vec spread = {0};
-    if (j + B <= i) {
-        const int l = hy_level_of_blocks(i, j);
-        return hy_vec_all(l < levels ? w->lambda[l * w->C + i] : 0);
-    }
-    for (int l = 0; j <= i && l <= HY_BLOCK_LEVEL && l < levels; l++)
-        spread += w->lambda[l * w->C + i] * hy_level_mask(i % B, l);
-    return spread;
-}
-
-/* Lambda, and P * Lambda. */
+/* Lambda, and P * Lambda: a block beside the diagonal's is all of one level. */
 static void mix(const struct hy_level_work *w, const struct hy_scan_span *at)
 {
     const int levels = hy_level_count(w, at);
     for (int64_t i = 0; i < at->size; i++)
         for (int64_t j = 0; j < at->size; j += B) {
             const int64_t ij = i * w->C + j;
-            const hy_vec spread = spread_of(w, levels, i, j);
+            hy_vec spread = {0};
+            if (j + B <= i && hy_level_of_blocks(i, j) < levels)
+                spread = hy_vec_all(w->lambda[hy_level_of_blocks(i, j) * w->C + i]);
+            else if (i / B * B == j)
+                spread = hy_vec_shuffle(hy_vec_load(w->nearest + i * B), spread, w->lanes[i % B]);
             hy_vec_store(w->spread + ij, spread);
             hy_vec_store(w->mixed + ij, spread * hy_vec_load(w->pair + ij));
         }

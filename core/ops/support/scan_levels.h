@@ -41,14 +41,17 @@ struct hy_level_work {
     int64_t C;
     int levels, within; /* levels of lambda; n: the highest within a chunk */
     int slots;          /* that the last chunk may have */
-    hy_real *states;    /* [sharing, slots, kp, vp] where training does not keep them */
-    hy_real *q, *k;     /* [C, kp], q scaled */
-    hy_real *turned_k;  /* [kp, C] */
-    hy_real *gram_q;    /* [C, C] q k' */
-    hy_real *gram_k;    /* [C, C] delta: k k' */
+    /* The levels of a block's columns for each of its rows; B above the diagonal. */
+    hy_lane_index lanes[B];
+    hy_real *states;   /* [sharing, slots, kp, vp] where training does not keep them */
+    hy_real *q, *k;    /* [C, kp], q scaled */
+    hy_real *turned_k; /* [kp, C] */
+    hy_real *gram_q;   /* [C, C] q k' */
+    hy_real *gram_k;   /* [C, C] delta: k k' */
     /* Of a head: */
     struct hy_scan_decays decays;
     hy_real *lambda;               /* [levels, C] */
+    hy_real *nearest;              /* [C, B] a row's lambda of the levels within a block */
     hy_real *weights;              /* [slots, C] lambda of a slot; gated: times I */
     hy_real *spread;               /* [C, C] Lambda, 0 above the diagonal */
     hy_real *pair_q;               /* [C, C] q k' * L */
@@ -122,15 +125,6 @@ _Static_assert(1 << HY_BLOCK_LEVEL == B, "a block has a power of two of rows");
 static inline int hy_level_of_blocks(int64_t i, int64_t j)
 {
     return 64 - __builtin_clzll((uint64_t)(i ^ j));
-}
-
-/* 1 in the columns of its own block that are at level l for row i, 0 in the others. */
-static inline hy_vec hy_level_mask(int64_t i, int l)
-{
-    const int row = (int)(i % B), first = l ? row >> l << l : row;
-    const int count = l == 0 ? 1 : row >> (l - 1) & 1 ? 1 << (l - 1) : 0;
-    const hy_lane_index at = (hy_lane_numbers >= first) & (hy_lane_numbers < first + count);
-    return (hy_vec)((hy_lane_index)hy_vec_all(1) & at);
 }
 
 #endif

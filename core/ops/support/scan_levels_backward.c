@@ -97,43 +97,31 @@ static void backward_erase(const struct hy_level_work *w, const struct hy_scan_s
     const struct hy_scan_plan *p = &w->plan;
     const int64_t C = w->C, vp = p->vp, size = at->size;
     const hy_real *written = hy_level_written(w, at, sources, own);
+    hy_real *recalled = own ? w->dv : w->recalled;
     hy_micro_mul(p->precision, size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp, NULL,
-                 NULL, w->recalled, vp);
-    for (int64_t i = 0; own && i < size * vp; i += B)
-        hy_vec_store(w->dv + i, hy_vec_load(w->dv + i) + hy_vec_load(w->recalled + i));
+                 NULL, recalled, vp);
     hy_micro_transpose(size, vp, written, vp, w->turned_values, C);
     backward_write(w, at, dstate, w->turned_values, w->turned_dwrite);
-    hy_micro_transpose(size, vp, w->recalled, vp, w->turned_values, C);
+    hy_micro_transpose(size, vp, recalled, vp, w->turned_values, C);
     hy_micro_mul(p->precision, p->kp, size, vp, hy_left_plain(sources, vp), w->turned_values, C,
                  w->turned_derase, NULL, w->turned_derase, C);
-    hy_micro_mul(p->precision, p->kp, vp, size, hy_left_turned(w->erase, p->kp), w->recalled, vp,
+    hy_micro_mul(p->precision, p->kp, vp, size, hy_left_turned(w->erase, p->kp), recalled, vp,
                  dstate, w->decays.through, dstate, vp);
 }
 
-/* Where the chunk's own writing alone goes into a slot: dv, dwrite; gated: dk. */
+/* Where the chunk's own writing alone goes into a slot: dv, dwrite; gated: R is due to dv, dk. */
 static void backward_own(const struct hy_level_work *w, const struct hy_scan_span *at,
                          const hy_real *dstate)
 {
     const struct hy_scan_plan *p = &w->plan;
-    const int64_t vp = p->vp;
-    if (p->delta) {
-        hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp,
-                     w->dv, NULL, w->dv, vp);
-        backward_write(w, at, dstate, w->turned_v, w->turned_dwrite);
-        return;
-    }
-    hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(w->write, p->kp), dstate, vp,
-                 NULL, NULL, w->scaled, vp);
-    for (int64_t i = 0; i < at->size; i++)
-        for (int64_t c = i * vp; c < (i + 1) * vp; c += B)
-            hy_vec_store(w->dv + c,
-                         hy_vec_load(w->dv + c) + w->decays.rest[i] * hy_vec_load(w->scaled + c));
-    for (int64_t i = 0; i < at->size; i += B) {
+    hy_micro_mul(p->precision, at->size, p->vp, p->kp, hy_left_plain(w->write, p->kp), dstate,
+                 p->vp, NULL, NULL, w->dv, p->vp);
+    for (int64_t i = 0; !p->delta && i < at->size; i += B) {
         const hy_vec rest = hy_vec_load(w->decays.rest + i);
-        for (int64_t c = i; c < vp * w->C; c += w->C)
+        for (int64_t c = i; c < p->vp * w->C; c += w->C)
             hy_vec_store(w->turned_v + c, rest * hy_vec_load(w->turned_v + c));
     }
-    backward_write(w, at, dstate, w->turned_v, w->turned_dk);
+    backward_write(w, at, dstate, w->turned_v, p->delta ? w->turned_dwrite : w->turned_dk);
 }
 
 /* What went into a slot of the next chunk; dstate becomes the gradient of its sources, but for what
@@ -166,7 +154,8 @@ static int64_t next_of(const struct hy_level_work *w, const struct hy_scan_span 
     return at->chunk + 1 < w->plan.chunks ? at->chunk + 1 : 0;
 }
 
-/* Gradients of the states that enter the chunk, from those of the states that leave it. */
+/* Gradients of the states that enter the chunk, from those of the states that leave it; dv from
+ * those. */
 static void backward_states(const struct hy_level_work *w, const struct hy_scan_span *at,
                             int64_t head)
 {
@@ -316,11 +305,13 @@ static void store_lambda(const struct hy_level_work *w, const struct hy_scan_spa
     const int add = hy_adds(p->op, HY_LEVEL_LAMBDA), levels = hy_level_count(w, at);
     const struct hy_scan_part to =
         hy_scan_part_of(p, p->op->din[HY_LEVEL_LAMBDA], at->first, head, w->levels);
-    for (int64_t i = 0; to.data && i < at->rows; i++)
-        for (int l = 0; l < w->levels; l++) {
-            hy_real *d = to.data + i * to.ld + l;
-            *d = (add ? *d : 0) + (l < levels ? w->dlambda[l * w->C + i] : 0);
-        }
+    for (int64_t i = 0; to.data && i < at->rows; i++) {
+        hy_real *d = to.data + i * to.ld;
+        if (!add)
+            memset(d, 0, (size_t)w->levels * sizeof *d);
+        for (int l = 0; l < levels; l++)
+            d[l] += w->dlambda[l * w->C + i];
+    }
 }
 
 /* <S, dS> over all states that leave the chunk. */
@@ -365,13 +356,14 @@ static void backward_head(const struct hy_level_work *w, const struct hy_scan_sp
     load_head(w, at, head);
     backward_mixed(w, at);
     hy_scan_fetch_rows(p, at, v, head + 1, 0);
-    hy_scan_mul_lower_turned(&tri, p->vp, w->mixed, w->o, p->vp, NULL, NULL, w->dv, p->vp);
-    hy_scan_fetch_rows(p, at, v, head + 1, 1);
     for (int slot = 0; at->chunk >> slot; slot++)
         if (at->chunk >> slot & 1)
             backward_read(w, at, head, slot);
-    hy_scan_fetch_rows(p, at, d_o, head + 1, 0);
+    hy_scan_fetch_rows(p, at, v, head + 1, 1);
     backward_states(w, at, head);
+    hy_scan_fetch_rows(p, at, d_o, head + 1, 0);
+    hy_scan_mul_lower_turned(&tri, p->vp, w->mixed, w->o, p->vp, next_of(w, at) ? w->dv : NULL,
+                             p->delta ? NULL : w->decays.rest, w->dv, p->vp);
     hy_scan_fetch_rows(p, at, d_o, head + 1, 1);
     if (p->delta) {
         backward_delta(w, at);
