@@ -31,11 +31,11 @@ void hy_scan_load_rows(const struct hy_scan_plan *p, const struct hy_scan_span *
 }
 
 void hy_scan_fetch_rows(const struct hy_scan_plan *p, const struct hy_scan_span *at,
-                        const struct hy_tensor *t, int64_t head, int half)
+                        const struct hy_tensor *t, int64_t head, int64_t width, int half)
 {
     const int64_t middle = at->size / 2 / B * B;
     for (int64_t i = half ? middle : 0; head < p->heads && i < (half ? at->size : middle); i += B)
-        hy_scan_fetch(p, t, at->first + i, head, p->v);
+        hy_scan_fetch(p, t, at->first + i, head, width);
 }
 
 void hy_scan_store_rows(const struct hy_scan_plan *p, const struct hy_scan_span *at, int input,

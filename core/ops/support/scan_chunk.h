@@ -24,7 +24,7 @@ void hy_scan_store_rows(const struct hy_scan_plan *p, const struct hy_scan_span 
 /* Asks for half the rows of a head before they are due. Between products, as few can be under way
  * at a time. */
 void hy_scan_fetch_rows(const struct hy_scan_plan *p, const struct hy_scan_span *at,
-                        const struct hy_tensor *t, int64_t head, int half);
+                        const struct hy_tensor *t, int64_t head, int64_t width, int half);
 /* to = x, each row times its factor; to may be x. */
 void hy_scan_scale_rows(int64_t rows, int64_t width, const hy_real *factors, const hy_real *x,
                         hy_real *to);

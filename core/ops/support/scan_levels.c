@@ -268,6 +268,13 @@ static void load_delta(const struct hy_level_work *w, const struct hy_scan_span 
     hy_scan_mul_lower_turned(&tri, kp, w->x, w->rested, kp, NULL, NULL, w->write, kp);
 }
 
+void hy_level_fetch_lambda(const struct hy_level_work *w, const struct hy_scan_span *at,
+                           const struct hy_tensor *t, int64_t head)
+{
+    for (int half = 0; half < 2; half++)
+        hy_scan_fetch_rows(&w->plan, at, t, head, w->levels, half);
+}
+
 void hy_level_load_head(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head)
 {
     const struct hy_scan_plan *p = &w->plan;
@@ -373,9 +380,10 @@ static void forward_head(const struct hy_level_work *w, const struct hy_scan_spa
         keep = from ? NULL : weights;
         from = w->o;
     }
-    hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, 0);
+    hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, p->v, 0);
+    hy_level_fetch_lambda(w, at, p->op->in[HY_LEVEL_LAMBDA], head + 1);
     hy_scan_mul_lower(&tri, vp, w->mixed, w->v, vp, from, keep, w->o, vp);
-    hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, 1);
+    hy_scan_fetch_rows(p, at, p->op->in[HY_SCAN_V], head + 1, p->v, 1);
     hy_scan_store(hy_scan_part_of(p, p->op->out[HY_SCAN_O], at->first, head, p->v), w->o, vp,
                   at->rows, p->v, 1, 0);
     const int64_t next = at->chunk + 1;

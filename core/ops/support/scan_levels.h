@@ -94,6 +94,9 @@ void hy_level_work_of(const struct hy_op *op, int replica, struct hy_level_work 
 void hy_level_load_keys(const struct hy_level_work *w, const struct hy_scan_span *at,
                         int64_t group);
 void hy_level_load_head(const struct hy_level_work *w, const struct hy_scan_span *at, int64_t head);
+/* Asks for a head's rows of lambda, or of its gradient, before they are due. */
+void hy_level_fetch_lambda(const struct hy_level_work *w, const struct hy_scan_span *at,
+                           const struct hy_tensor *t, int64_t head);
 /* The state of a slot that enters a chunk. */
 hy_real *hy_level_state(const struct hy_level_work *w, int64_t sequence, int64_t head,
                         int64_t chunk, int slot);

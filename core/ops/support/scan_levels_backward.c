@@ -355,16 +355,18 @@ static void backward_head(const struct hy_level_work *w, const struct hy_scan_sp
     const hy_real carry = op->din[HY_SCAN_DECAY] ? carry_of(w, at, head) : 0;
     load_head(w, at, head);
     backward_mixed(w, at);
-    hy_scan_fetch_rows(p, at, v, head + 1, 0);
+    hy_level_fetch_lambda(w, at, op->in[HY_LEVEL_LAMBDA], head + 1);
+    hy_scan_fetch_rows(p, at, v, head + 1, p->v, 0);
     for (int slot = 0; at->chunk >> slot; slot++)
         if (at->chunk >> slot & 1)
             backward_read(w, at, head, slot);
-    hy_scan_fetch_rows(p, at, v, head + 1, 1);
+    hy_scan_fetch_rows(p, at, v, head + 1, p->v, 1);
     backward_states(w, at, head);
-    hy_scan_fetch_rows(p, at, d_o, head + 1, 0);
+    hy_level_fetch_lambda(w, at, op->din[HY_LEVEL_LAMBDA], head);
+    hy_scan_fetch_rows(p, at, d_o, head + 1, p->v, 0);
     hy_scan_mul_lower_turned(&tri, p->vp, w->mixed, w->o, p->vp, next_of(w, at) ? w->dv : NULL,
                              p->delta ? NULL : w->decays.rest, w->dv, p->vp);
-    hy_scan_fetch_rows(p, at, d_o, head + 1, 1);
+    hy_scan_fetch_rows(p, at, d_o, head + 1, p->v, 1);
     if (p->delta) {
         backward_delta(w, at);
         add_gram(w, at, w->dpair_k, w->dgram_k);

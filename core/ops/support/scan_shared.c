@@ -106,10 +106,10 @@ static void forward_head(const struct shared *s, const struct hy_scan_span *at, 
     hy_scan_load_decays(p, at, head, &s->decays, s->gram, s->pair);
     const struct hy_tensor *v = p->op->in[HY_SCAN_V];
     hy_scan_load_rows(p, at, v, head, p->v, 1, s->v);
-    hy_scan_fetch_rows(p, at, v, head + 1, 0);
+    hy_scan_fetch_rows(p, at, v, head + 1, p->v, 0);
     hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(s->q, p->kp), before, vp, NULL,
                  NULL, s->o, vp);
-    hy_scan_fetch_rows(p, at, v, head + 1, 1);
+    hy_scan_fetch_rows(p, at, v, head + 1, p->v, 1);
     hy_scan_mul_lower(&tri, vp, s->pair, s->v, vp, s->o, s->decays.into, s->o, vp);
     hy_scan_store(hy_scan_part_of(p, p->op->out[HY_SCAN_O], at->first, head, p->v), s->o, vp,
                   at->rows, p->v, 1, 0);
@@ -214,18 +214,18 @@ static void backward_head(const struct shared *s, const struct hy_scan_span *at,
     hy_scan_load_rows(p, at, v, head, p->v, 1, s->v);
     hy_scan_load_rows(p, at, d_o, head, p->v, 1, s->o);
     hy_micro_transpose(at->size, vp, s->v, vp, s->turned_v, s->C);
-    hy_scan_fetch_rows(p, at, p->op->din[HY_SCAN_V], head, 0);
+    hy_scan_fetch_rows(p, at, p->op->din[HY_SCAN_V], head, p->v, 0);
     hy_micro_mul(p->precision, at->size, vp, p->kp, hy_left_plain(s->k, p->kp), dstate, vp, NULL,
                  NULL, s->dv, vp);
-    hy_scan_fetch_rows(p, at, p->op->din[HY_SCAN_V], head, 1);
+    hy_scan_fetch_rows(p, at, p->op->din[HY_SCAN_V], head, p->v, 1);
     hy_scan_mul_lower_turned(&tri, vp, s->pair, s->o, vp, s->dv, s->decays.rest, s->dv, vp);
-    hy_scan_fetch_rows(p, at, v, head + 1, 0);
+    hy_scan_fetch_rows(p, at, v, head + 1, p->v, 0);
     backward_pairs(s, at);
     hy_scan_store_rows(p, at, HY_SCAN_V, head, p->v, 1, s->dv);
     hy_scan_scale_rows(at->size, vp, s->decays.into, s->o, s->o);
-    hy_scan_fetch_rows(p, at, v, head + 1, 1);
+    hy_scan_fetch_rows(p, at, v, head + 1, p->v, 1);
     backward_keys(s, at, state, dstate);
-    hy_scan_fetch_rows(p, at, d_o, head + 1, 0);
+    hy_scan_fetch_rows(p, at, d_o, head + 1, p->v, 0);
     if (p->op->din[HY_SCAN_DECAY])
         hy_scan_store_decays(
             p, at, head,
@@ -233,7 +233,7 @@ static void backward_head(const struct shared *s, const struct hy_scan_span *at,
             s->rates);
     hy_micro_mul(p->precision, p->kp, vp, at->size, hy_left_turned(s->q, p->kp), s->o, vp, dstate,
                  s->decays.through, dstate, vp);
-    hy_scan_fetch_rows(p, at, d_o, head + 1, 1);
+    hy_scan_fetch_rows(p, at, d_o, head + 1, p->v, 1);
 }
 
 static void backward_chunk(const struct shared *s, const struct hy_scan_span *at, int64_t group)
