@@ -14,7 +14,7 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 /* Rows, columns and depth of operands that are packed at a time: they stay in the first cache. */
-enum { ROWS = 64, COLS = 2 * HY_LANES, DEPTH = 256, WORDS = DEPTH / 2 };
+enum { ROWS = 128, COLS = 2 * HY_LANES, DEPTH = 128, WORDS = DEPTH / 2 };
 
 struct words {
     _Alignas(64) uint32_t word[ROWS * WORDS];
