@@ -444,26 +444,24 @@ struct token {
     hy_real step, beta;
 };
 
-/* state *= step, less what k recalls of it; o += weight * state' q. */
+/* A state decays and, delta, loses what k recalls of it; o += weight * state' q. */
 static void recall(const struct token *x, const struct cached *state, hy_real weight, int delta,
-                   hy_real *recalled, hy_real *o)
+                   hy_real *restrict recalled, hy_real *restrict o)
 {
-    for (int64_t v = 0; v < state->cols; v++)
-        recalled[v] = 0;
-    for (int64_t c = 0; c < state->rows; c++) {
-        hy_real *row = state->data + c * state->ld;
+    memset(recalled, 0, (size_t)state->cols * sizeof *recalled);
+    for (int64_t c = 0; delta && c < state->rows; c++) {
+        const hy_real *restrict row = state->data + c * state->ld;
+        const hy_real k = x->beta * x->step * x->k[c];
 #pragma omp simd
-        for (int64_t v = 0; v < state->cols; v++) {
-            row[v] *= x->step;
-            recalled[v] += x->k[c] * row[v];
-        }
+        for (int64_t v = 0; v < state->cols; v++)
+            recalled[v] += k * row[v];
     }
     for (int64_t c = 0; c < state->rows; c++) {
-        hy_real *row = state->data + c * state->ld;
-        const hy_real erased = delta ? x->beta * x->k[c] : 0, read = weight * x->q[c];
+        hy_real *restrict row = state->data + c * state->ld;
+        const hy_real k = x->k[c], read = weight * x->q[c];
 #pragma omp simd
         for (int64_t v = 0; v < state->cols; v++) {
-            row[v] -= erased * recalled[v];
+            row[v] = x->step * row[v] - k * recalled[v];
             o[v] += read * row[v];
         }
     }
