@@ -12,10 +12,10 @@
 
 #include <cmocka.h>
 
-#include "core/base/rng.h"
 #include "core/ops/delta_scan.h"
 #include "core/ops/gated_scan.h"
 #include "core/ops/level_scan.h"
+#include "tests/support/sequences.h"
 
 enum { BATCH = 2, TOKENS = 75, HEADS = 4, KEY = 11, VALUE = 10, LEVELS = 9 };
 enum { ROWS = BATCH * TOKENS, VALUES = HEADS * VALUE };
@@ -35,19 +35,8 @@ enum { VARIANTS = sizeof variants / sizeof *variants };
 struct scan {
     struct hy_graph *graph;
     struct hy_tensor *q, *k, *v, *decay, *beta, *lambda, *states, *o;
-    int first, tokens;
+    struct part part;
 };
-
-/* Row t of sequence b is the same whatever part of the sequences the graph covers. */
-static void fill(const struct scan *s, struct hy_tensor *t, double lo, double hi, uint32_t purpose)
-{
-    for (int64_t row = 0; t && row < t->rows; row++) {
-        const int64_t at = t->rows == 1 ? 0 : row / s->tokens * TOKENS + s->first + row % s->tokens;
-        struct hy_rng rng = hy_rng_start(3, HY_RNG_CHECK, purpose, (uint32_t)at);
-        for (int64_t c = 0; c < t->cols; c++)
-            ((hy_real *)t->data)[row * t->ld + c] = lo + (hi - lo) * hy_rng_uniform(&rng);
-    }
-}
 
 static struct scan start(const struct variant *variant, enum hy_mode mode, int first, int tokens,
                          int value_width, struct hy_slab *cache)
@@ -58,8 +47,8 @@ static struct scan start(const struct variant *variant, enum hy_mode mode, int f
                                    .context = cache ? TOKENS : 0,
                                    .mode = mode};
     const int64_t rows = (int64_t)BATCH * tokens, read = (int64_t)variant->key_heads * KEY;
-    struct scan s = {
-        .graph = hy_graph_new(&shape, NULL, NULL, cache), .first = first, .tokens = tokens};
+    struct scan s = {.graph = hy_graph_new(&shape, NULL, NULL, cache),
+                     .part = {first, tokens, TOKENS}};
     assert_non_null(s.graph);
     s.graph->position = first;
     s.q = hy_graph_leaf(s.graph, "q", rows, read, -1, 1);
@@ -84,13 +73,13 @@ static void finish(struct scan *s)
     }
     if (hy_graph_plan(s->graph, &e))
         fail_msg("%s", e.text);
-    fill(s, s->q, -1, 1, 0);
-    fill(s, s->k, -0.5, 0.5, 1);
-    fill(s, s->v, -1, 1, 2);
-    fill(s, s->decay, -0.2, 0, 3);
-    fill(s, s->beta, 0, 1, 4);
+    fill_part(s->q, s->part, -1, 1, 0);
+    fill_part(s->k, s->part, -0.5, 0.5, 1);
+    fill_part(s->v, s->part, -1, 1, 2);
+    fill_part(s->decay, s->part, -0.2, 0, 3);
+    fill_part(s->beta, s->part, 0, 1, 4);
     if (s->graph->shape.mode == HY_TRAIN)
-        fill(s, s->o->grad, -1, 1, 5);
+        fill_part(s->o->grad, s->part, -1, 1, 5);
 }
 
 /* The scan without levels. */
@@ -122,20 +111,8 @@ static struct scan open_levels(const struct variant *variant, enum hy_mode mode,
     }
     s.o = hy_level_scan(s.graph, s.q, s.k, s.v, s.decay, s.beta, s.lambda, &attr, s.states);
     finish(&s);
-    fill(&s, s.lambda, 0, 1.5, 6);
+    fill_part(s.lambda, s.part, 0, 1.5, 6);
     return s;
-}
-
-static void assert_close(const hy_real *x, const hy_real *y, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(x[i] - y[i]) <= 1e-12))
-            fail_msg("element %lld: %.15g against %.15g", (long long)i, x[i], y[i]);
-}
-
-static void assert_same(const struct hy_tensor *x, const struct hy_tensor *y)
-{
-    assert_close(x->data, y->data, x->rows * x->cols);
 }
 
 static void assert_same_gradients(const struct scan *x, const struct scan *y)
@@ -230,10 +207,7 @@ static void test_decoding_in_a_cache_equals_the_whole(void **state)
         for (int t = 0, tokens = 11; t < TOKENS; t += tokens, tokens = 1) {
             struct scan step = open_levels(&variants[i], HY_CACHED, t, tokens, 0, &cache);
             hy_graph_run(step.graph, NULL);
-            for (int b = 0; b < BATCH; b++)
-                assert_close((hy_real *)step.o->data + (int64_t)b * tokens * VALUES,
-                             (hy_real *)whole.o->data + ((int64_t)b * TOKENS + t) * VALUES,
-                             (int64_t)tokens * VALUES);
+            assert_rows(step.o, step.part, whole.o);
             hy_graph_free(step.graph);
         }
         hy_slab_release(&cache);

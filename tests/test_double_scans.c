@@ -3,16 +3,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "core/base/rng.h"
 #include "core/ops/delta_scan.h"
 #include "core/ops/gated_scan.h"
+#include "tests/support/sequences.h"
 
 enum { BATCH = 2, TOKENS = 45, HEADS = 4, KEY = 11, VALUE = 10 };
 enum { KEYS = HEADS * KEY, VALUES = HEADS * VALUE };
@@ -34,15 +33,9 @@ struct scan {
     struct hy_tensor *q, *k, *v, *decay, *beta, *h0, *o, *ht;
 };
 
-/* Row t of sequence b is the same whatever part of the sequences the graph covers. */
 static void fill(struct hy_tensor *t, int first, int tokens, double lo, double hi, uint32_t purpose)
 {
-    for (int64_t row = 0; t && row < t->rows; row++) {
-        const int64_t at = t->rows == 1 ? 0 : row / tokens * TOKENS + first + row % tokens;
-        struct hy_rng rng = hy_rng_start(3, HY_RNG_CHECK, purpose, (uint32_t)at);
-        for (int64_t c = 0; c < t->cols; c++)
-            ((hy_real *)t->data)[row * t->ld + c] = lo + (hi - lo) * hy_rng_uniform(&rng);
-    }
+    fill_part(t, (struct part){first, tokens, TOKENS}, lo, hi, purpose);
 }
 
 static struct hy_tensor *leaf(struct scan *s, const char *name, int64_t rows, int64_t cols)
@@ -103,20 +96,6 @@ static struct scan open_scan(const struct variant *variant, enum hy_mode mode, i
     return s;
 }
 
-static void assert_close(const hy_real *x, const hy_real *y, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(x[i] - y[i]) <= 1e-12))
-            fail_msg("element %lld: %.15g against %.15g", (long long)i, x[i], y[i]);
-}
-
-static void assert_same(const struct hy_tensor *x, const struct hy_tensor *y)
-{
-    assert_int_equal(x != NULL, y != NULL);
-    if (x)
-        assert_close(x->data, y->data, x->rows * x->cols);
-}
-
 /* Of two runs in training: values, and the gradients of all but q and k. */
 static void assert_same_but_keys(const struct scan *x, const struct scan *y)
 {
@@ -128,15 +107,6 @@ static void assert_same_but_keys(const struct scan *x, const struct scan *y)
         assert_same(x->decay->grad, y->decay->grad);
     if (x->beta)
         assert_same(x->beta->grad, y->beta->grad);
-}
-
-/* o of a run over [first, first + tokens) equals those rows of the whole. */
-static void assert_rows(const struct scan *part, int first, int tokens, const struct scan *whole)
-{
-    for (int b = 0; b < BATCH; b++)
-        assert_close((const hy_real *)part->o->data + (int64_t)b * tokens * VALUES,
-                     (const hy_real *)whole->o->data + ((int64_t)b * TOKENS + first) * VALUES,
-                     (int64_t)tokens * VALUES);
 }
 
 static void test_chunks_change_nothing(void **state)
@@ -174,8 +144,8 @@ static void test_a_cut_sequence_equals_the_whole(void **state)
             hy_graph_run(first.graph, NULL);
             memcpy(second.h0->data, first.ht->data, sizeof(hy_real) * BATCH * KEYS * VALUE);
             hy_graph_run(second.graph, NULL);
-            assert_rows(&first, 0, cut, &whole);
-            assert_rows(&second, cut, rest, &whole);
+            assert_rows(first.o, (struct part){0, cut, TOKENS}, whole.o);
+            assert_rows(second.o, (struct part){cut, rest, TOKENS}, whole.o);
             assert_same(second.ht, whole.ht);
             hy_graph_free(first.graph);
             hy_graph_free(second.graph);
@@ -195,7 +165,7 @@ static void test_decoding_in_a_cache_equals_the_whole(void **state)
         for (int t = 0, tokens = 9; t < TOKENS; t += tokens, tokens = 1) {
             struct scan step = open_scan(&variants[i], HY_CACHED, t, tokens, 0, &cache);
             hy_graph_run(step.graph, NULL);
-            assert_rows(&step, t, tokens, &whole);
+            assert_rows(step.o, (struct part){t, tokens, TOKENS}, whole.o);
             hy_graph_free(step.graph);
         }
         assert_close(cache.data, whole.ht->data, (int64_t)BATCH * KEYS * VALUE);

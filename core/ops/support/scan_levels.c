@@ -333,10 +333,8 @@ const hy_real *hy_level_written(const struct hy_level_work *w, const struct hy_s
                                 const hy_real *sources, int own)
 {
     const struct hy_scan_plan *p = &w->plan;
-    const hy_real *v = own ? w->v : NULL;
-    if (!p->delta)
-        return own ? w->written : NULL;
-    if (!sources)
+    const hy_real *v = !own ? NULL : p->delta ? w->v : w->written;
+    if (!p->delta || !sources)
         return v;
     hy_micro_mul(p->precision, at->size, p->vp, p->kp, hy_left_plain(w->erase, p->kp), sources,
                  p->vp, v, NULL, w->written, p->vp);
