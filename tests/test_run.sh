@@ -21,15 +21,19 @@ trials() # PID
         ! is_trial "$pid" || echo "$pid"
     done
 }
-# Waits until something trains and is some way into it.
-wait_for_trials() # PID
+# Waits until something trains, and SECONDS more so that it is some way into it. Between two runs nothing
+# trains: then it waits again.
+wait_for_trials() # PID [SECONDS]
 {
-    local i
+    local i found
     for i in $(seq 200); do
         if [ -n "$(trials "$1")" ]; then
-            sleep 0.3
-            trials "$1"
-            return
+            sleep "${2:-0.3}"
+            found=$(trials "$1")
+            [ -z "$found" ] || {
+                echo "$found"
+                return
+            }
         fi
         sleep 0.05
     done
@@ -120,7 +124,7 @@ expect "statuses" "$(ask killed.db "$statuses")" "done|10"
 # A trial that dies costs its own run; the reason is kept, and the next run repairs it.
 "$hylas" run sweep.yaml -o crash.db --set train.steps=4000 >log 2>&1 &
 pid=$!
-kill -SEGV $(wait_for_trials $pid | head -n 1)
+kill -SEGV $(wait_for_trials $pid 0 | head -n 1)
 code=0
 wait $pid || code=$?
 expect "exit code" $code 1
@@ -134,7 +138,7 @@ expect "attempts" "$(ask crash.db 'SELECT sum(attempts) FROM progress')" 11
 # A failed run is tried again as often as retries says.
 "$hylas" run sweep.yaml -o again.db "${long[@]}" --set run.retries=1 >log 2>&1 &
 pid=$!
-kill -SEGV $(wait_for_trials $pid | head -n 1)
+kill -SEGV $(wait_for_trials $pid 0 | head -n 1)
 wait $pid || fail "the second attempt failed"
 says "is tried again"
 expect "attempts" "$(ask again.db 'SELECT attempts FROM progress')" 2
