@@ -1,6 +1,7 @@
 #include "runner/inside.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,12 @@ int hy_inside_start(const char *order, int rows_fd, int words_fd, struct hy_insi
         if (!i->order)
             rc = hy_fail_memory(e);
     }
+    /* Signals are the main thread's (stop.h). */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     const int error = rc ? 0 : pthread_create(&i->thread, NULL, serve, i);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         rc = hy_fail(e, HY_E_ENV, "cannot start a trial's thread: %s", strerror(error));
     if (rc) {

@@ -19,8 +19,13 @@ static void on_signal(int number)
 
 void hy_stop_install(unsigned seconds)
 {
+    /* Kernels that oneDNN compiles use the stack pointer for data: a handler on the stack would
+     * write its frame into the heap. */
+    static char stack[64 << 10];
+    const stack_t apart = {.ss_sp = stack, .ss_size = sizeof stack};
     static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
-    struct sigaction old, action = {.sa_handler = on_signal};
+    struct sigaction old, action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    sigaltstack(&apart, NULL);
     limit = seconds;
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -29,6 +34,6 @@ void hy_stop_install(unsigned seconds)
             continue;
         sigaction(numbers[i], &action, NULL);
     }
-    action.sa_handler = SIG_IGN;
+    action = (struct sigaction){.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &action, NULL);
 }

@@ -6,9 +6,10 @@
 /* 0: go on; 1: stop; 2 and more: at once (a further SIGINT). */
 extern volatile int hy_stop_signals;
 
-/* Installs the handlers, and ignores SIGPIPE. Process-wide; once, by a command. seconds: how long
- * the process may live after the first signal, for one that nobody may be left to kill; 0: as it
- * likes. */
+/* Installs the handlers, which run on a stack of their own, and ignores SIGPIPE. Process-wide;
+ * once, by a command, in the main thread; threads that train block signals. seconds: how long the
+ * process may live after the first signal, for one that nobody may be left to kill; 0: as it likes.
+ */
 void hy_stop_install(unsigned seconds);
 
 #endif
