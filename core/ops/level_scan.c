@@ -7,10 +7,7 @@ enum { DEFAULT_CHUNK = 64 };
 
 int hy_levels_of(int64_t tokens)
 {
-    int levels = 1;
-    while (hy_levels_reach(levels) < tokens)
-        levels++;
-    return levels;
+    return tokens > 1 ? 1 + hy_bits_of(tokens - 1) : 1;
 }
 
 int64_t hy_levels_reach(int levels)

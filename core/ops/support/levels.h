@@ -14,6 +14,15 @@ struct hy_level_scan {
     int levels; /* of lambda */
 };
 
+/* Of a number that is not negative: up to its highest bit that is set. */
+static inline int hy_bits_of(int64_t n)
+{
+    int bits = 0;
+    while (n >> bits)
+        bits++;
+    return bits;
+}
+
 /* States that all chunks before `chunk` have between them. */
 int64_t hy_level_kept(int64_t chunk);
 

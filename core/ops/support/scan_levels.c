@@ -16,21 +16,13 @@ int64_t hy_level_kept(int64_t chunk)
 
 /* ---- Scratch ---- */
 
-static int bits_of(int64_t n)
-{
-    int bits = 0;
-    while (n >> bits)
-        bits++;
-    return bits;
-}
-
 static struct hy_level_work work_of(const struct hy_op *op, int replica)
 {
     const struct hy_level_scan *s = op->attr;
     struct hy_level_work w = {.plan = hy_scan_plan_of(op, replica), .levels = s->levels};
     w.C = w.plan.blocks * B;
-    w.within = bits_of(w.plan.chunk) - 1;
-    w.slots = bits_of(w.plan.chunks - 1);
+    w.within = hy_bits_of(w.plan.chunk) - 1;
+    w.slots = hy_bits_of(w.plan.chunks - 1);
     return w;
 }
 
@@ -153,7 +145,7 @@ void hy_level_load_keys(const struct hy_level_work *w, const struct hy_scan_span
 
 int hy_level_count(const struct hy_level_work *w, const struct hy_scan_span *at)
 {
-    const int count = w->within + 1 + bits_of(at->chunk);
+    const int count = w->within + 1 + hy_bits_of(at->chunk);
     return count < w->levels ? count : w->levels;
 }
 

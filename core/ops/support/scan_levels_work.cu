@@ -5,14 +5,6 @@
 /* Blocks of threads that take chunks where each of them needs work in scratch. */
 static const int64_t wide_blocks = 256;
 
-static int bits_of(int64_t n)
-{
-    int bits = 0;
-    while (n >> bits)
-        bits++;
-    return bits;
-}
-
 /* Where states and their gradients lie. */
 static void take_states(const struct hy_op *op, struct hy_level_plan *l, int64_t *used)
 {
@@ -46,8 +38,8 @@ struct hy_level_plan hy_level_plan_on_device(const struct hy_op *op,
     l.lc = hy_tile_ld(l.C);
     l.chunks = (int)l.scan.chunks;
     l.levels = ((const struct hy_level_scan *)op->attr)->levels;
-    l.within = bits_of(l.scan.chunk) - 1;
-    l.slots = bits_of(l.scan.chunks - 1);
+    l.within = hy_bits_of(l.scan.chunk) - 1;
+    l.slots = hy_bits_of(l.scan.chunks - 1);
     l.lambda = hy_span_of(op->in[HY_LEVEL_LAMBDA]);
     take_states(op, &l, used);
     l.prepared = hy_scan_take_rows(op, all, hy_level_lay_out_matrices(l, origin, &matrices), used);
