@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/ops/support/gemm.h"
+#include "core/ops/products/gemm.h"
 
 static const double mebi = 1 << 20;
 

@@ -11,7 +11,7 @@
 #include "core/base/rate.h"
 #include "core/model/decoder.h"
 #include "core/model/trainer.h"
-#include "core/ops/support/gemm.h"
+#include "core/ops/products/gemm.h"
 
 static const char usage[] = "hylas bench [VARIANT...] [options]";
 

@@ -3,7 +3,7 @@
 
 #include "app/command.h"
 #include "app/request.h"
-#include "runner/launch.h"
+#include "runner/launch/launch.h"
 
 static const char usage[] =
     "hylas launch [-n N] [--hostfile FILE] SWEEP " HY_REQUEST_USAGE " [-- MPIRUN-OPTIONS...]";

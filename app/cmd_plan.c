@@ -11,8 +11,8 @@
 #include "core/base/log.h"
 #include "db/store.h"
 #include "report/list.h"
-#include "runner/gang.h"
-#include "runner/schedule.h"
+#include "runner/plan/gang.h"
+#include "runner/plan/schedule.h"
 
 static const char usage[] =
     "hylas plan SWEEP [-o DB] [-n RANKS] [--format F] [--set PATH=VALUE]...";

@@ -10,7 +10,7 @@
 #include "app/args.h"
 #include "app/command.h"
 #include "core/tasks/data.h"
-#include "runner/plan.h"
+#include "runner/plan/plan.h"
 
 static const char usage[] = "hylas sample SWEEP [options]";
 

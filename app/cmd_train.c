@@ -7,8 +7,8 @@
 #include "app/args.h"
 #include "app/command.h"
 #include "core/base/log.h"
-#include "runner/plan.h"
-#include "runner/stop.h"
+#include "runner/plan/plan.h"
+#include "runner/rank/stop.h"
 
 static const char usage[] = "hylas train SWEEP --run N [--checkpoint FILE] [--set PATH=VALUE]...";
 

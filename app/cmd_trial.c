@@ -7,8 +7,8 @@
 #include "app/args.h"
 #include "app/command.h"
 #include "core/base/buf.h"
-#include "runner/serve.h"
-#include "runner/stop.h"
+#include "runner/rank/serve.h"
+#include "runner/rank/stop.h"
 
 enum { ROWS_FD = 3, STOP_SECONDS = 10 };
 

@@ -1,6 +1,6 @@
 #include "app/catalogue.h"
 #include "app/command.h"
-#include "variants/variant.h"
+#include "core/mixers/variant.h"
 
 static const char usage[] = "hylas variants [NAME]";
 

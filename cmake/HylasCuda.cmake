@@ -32,7 +32,7 @@ endif()
 
 # hylas_cuda(target): gives an engine its CUDA backend.
 function(hylas_cuda target)
-    file(GLOB sources CONFIGURE_DEPENDS core/graph/*.cu core/ops/*.cu core/ops/support/*.cu
+    file(GLOB sources CONFIGURE_DEPENDS core/graph/*.cu core/ops/*.cu core/ops/*/*.cu
         core/model/*.cu)
     target_sources(${target} PRIVATE ${sources} ${HYLAS_CUDA_TABLE})
     target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})

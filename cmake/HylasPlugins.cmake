@@ -42,7 +42,7 @@ endfunction()
 # say HY_CUDA_KIND(<name>) for their own name.
 function(hylas_cuda_table var)
     file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/graph/*.cu core/ops/*.cu
-        core/model/*.cu)
+        core/ops/*/*.cu core/model/*.cu)
     set(declarations "")
     set(rows "")
     foreach(file ${files})

@@ -6,10 +6,10 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
-#include "runner/coordinator.h"
-#include "runner/serve.h"
-#include "runner/stop.h"
-#include "runner/worker.h"
+#include "runner/lead/coordinator.h"
+#include "runner/rank/serve.h"
+#include "runner/rank/stop.h"
+#include "runner/rank/worker.h"
 
 /* How long a rank sleeps between looks: messages come in bursts, so after one it looks again at
  * once, then ever less often. */

@@ -15,10 +15,10 @@
 
 #include "core/model/safetensors.h"
 #include "core/ops/attention.h"
-#include "core/ops/delta_scan.h"
-#include "core/ops/gated_scan.h"
-#include "core/ops/level_scan.h"
-#include "core/ops/vector_scan.h"
+#include "core/ops/scan/delta_scan.h"
+#include "core/ops/scan/gated_scan.h"
+#include "core/ops/scan/level_scan.h"
+#include "core/ops/scan/vector_scan.h"
 
 enum { MAX_RESULTS = 16 };
 

@@ -2,7 +2,7 @@
  *   S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}' k_t)',  o_t = S_t' q_t / sqrt(dk)
  *   beta = sigmoid(b x) per head; q, k, v pass a short convolution and SiLU, q and k are
  *   l2-normalised */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option deltanet_options[] = {
     HY_OPTIONS_WIDTHS(1, 1),

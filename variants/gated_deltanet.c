@@ -3,7 +3,7 @@
  *   S' = exp(g_t) S_{t-1},  S_t = S' + beta_t k_t (v_t - S'^T k_t)',  o_t = S_t' q_t / sqrt(dk)
  *   g = -exp(A_log) softplus(a x + dt_bias), beta = sigmoid(b x), both per head; q, k, v pass a
  *   short convolution and SiLU, q and k are l2-normalised */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option gated_deltanet_options[] = {HY_OPTIONS_GATED_DELTA, {0}};
 

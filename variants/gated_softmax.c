@@ -2,7 +2,7 @@
  *   o_t = sigmoid(g_t) * sum_{s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s,  g = W x */
 #include <string.h>
 
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option gated_softmax_options[] = {
     {"gate", HY_OPT_CHOICE, .text = "headwise", .choices = "headwise|elementwise",

@@ -2,7 +2,7 @@
  *   S_t = diag(exp g_t) S_{t-1} + k_t v_t',  o_t = S_t' q_t / sqrt(dk)
  *   g = logsigmoid(W2 W1 x + b) / 16, one decay per key channel, W1 of low rank */
 #include "core/ops/log_sigmoid.h"
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option gla_options[] = {
     HY_OPTIONS_WIDTHS(0.5, 1),

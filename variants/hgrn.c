@@ -1,8 +1,8 @@
 /* hgrn.c - hierarchically gated recurrence (arXiv 2311.04823): a state of one vector.
  *   h_t = f_t h_{t-1} + (1 - f_t) silu(i_t),  o = norm(h) * silu(g)
  *   f = b + (1 - b) sigmoid(F x), b a bound per layer and channel that grows with depth */
-#include "core/ops/vector_scan.h"
-#include "variants/variant.h"
+#include "core/ops/scan/vector_scan.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option hgrn_options[] = {{0}};
 

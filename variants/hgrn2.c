@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "core/ops/silu.h"
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option hgrn2_options[] = {
     {"expand_ratio", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,

@@ -2,7 +2,7 @@
  *   S' = diag(exp g_t) S_{t-1},  S_t = S' + beta_t k_t (v_t - S'^T k_t)'
  *   o_t = S_t' q_t / sqrt(dk),  g = -exp(A_log) softplus(F2 F1 x + dt_bias), A_log per head
  *   the output's gate is sigmoid(G2 G1 x + b); F1 and G1 have the rank of a head's values */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option kda_options[] = {
     HY_OPTIONS_WIDTHS(1, 1),

@@ -4,7 +4,7 @@
  *   g_h = -(8/H) (1 - layer/layers) h for heads h = 0 .. H-1; q and k pass SiLU */
 #include "core/ops/constant.h"
 #include "core/ops/silu.h"
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option lightning_options[] = {HY_OPTIONS_WIDTHS(1, 2), {0}};
 

@@ -2,7 +2,7 @@
  *   o_t = sum over levels l of lambda_tl (S_t^l)' q_t / sqrt(dk), lambda = softplus(L * dl_t)
  *   S^l: what of gated_deltanet's state the values of the tokens at level l have left; dl = l_proj
  *   x, L is [heads, levels] and starts at 1 */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option log_linear_gated_deltanet_options[] = {
     HY_OPTIONS_GATED_DELTA,

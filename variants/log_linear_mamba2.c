@@ -2,7 +2,7 @@
  *   y_t = sum over levels l of lambda_tl (S_t^l)' C_t + D x_t, lambda = softplus(L * dl_t)
  *   S^l: what mamba2's state would hold of the tokens at level l; dl is projected with the rest, L
  *   is [heads, levels] and starts at 1 */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option log_linear_mamba2_options[] = {
     HY_OPTIONS_MAMBA2,

@@ -2,7 +2,7 @@
  *   S_t = exp(dt_t A_h) S_{t-1} + B_t (dt_t x_t)',  y_t = S_t' C_t + D_h x_t
  *   dt = softplus(. + dt_bias), A = -exp(A_log); x, B, C pass a short convolution and SiLU;
  *   heads share B and C in groups; o = norm(y * silu(z)); the block has no MLP */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option mamba2_options[] = {HY_OPTIONS_MAMBA2, {0}};
 

@@ -4,7 +4,7 @@
 
 #include "core/ops/constant.h"
 #include "core/ops/rope.h"
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option retnet_options[] = {
     HY_OPTIONS_WIDTHS(1, 2),

@@ -1,6 +1,6 @@
 /* sliding_window.c - softmax attention over the last `window` tokens (arXiv 2004.05150).
  *   o_t = sum_{t-w<s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option sliding_window_options[] = {
     {"window", HY_OPT_INT, .def = 64, .min = 1, .max = 1 << 20,

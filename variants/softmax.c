@@ -1,6 +1,6 @@
 /* softmax.c - full causal attention (arXiv 1706.03762) with rotary positions (arXiv 2104.09864).
  *   o_t = sum_{s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s */
-#include "variants/variant.h"
+#include "core/mixers/mixer.h"
 
 static const struct hy_option softmax_options[] = {HY_OPTIONS_ATTENTION, {0}};
 

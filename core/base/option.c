@@ -401,6 +401,14 @@ static int check_keys(const struct hy_option *table, const struct hy_value *give
     return HY_OK;
 }
 
+static int is_default(const struct hy_option *o, const struct hy_value *v)
+{
+    struct hy_value *usual = hy_option_default(o);
+    const int same = usual && hy_value_equal(usual, v);
+    hy_value_free(usual);
+    return same;
+}
+
 int hy_options_resolve(const struct hy_option *table, const struct hy_value *given,
                        const char *where, const char *const *ignore, struct hy_value **out,
                        struct hy_err *e)
@@ -430,10 +438,14 @@ int hy_options_resolve(const struct hy_option *table, const struct hy_value *giv
         } else if (o->required) {
             rc = hy_fail(e, HY_E_USAGE, "%s%s needs '%s' (%s)",
                          hy_mark_text(map->mark, place, sizeof place), where, o->key, o->help);
+        } else if (o->quiet) {
+            continue;
         } else {
             item = hy_option_default(o);
         }
-        if (!rc)
+        if (!rc && o->quiet && is_default(o, item))
+            hy_value_free(item);
+        else if (!rc)
             rc = hy_value_set(map, o->key, item, e);
     }
     if (rc)
@@ -476,4 +488,24 @@ const char *hy_get_string(const struct hy_value *options, const char *key)
 const struct hy_value *hy_get_list(const struct hy_value *options, const char *key)
 {
     return demand(options, key);
+}
+
+int64_t hy_get_int_or(const struct hy_value *options, const char *key, int64_t def)
+{
+    return hy_value_get(options, key) ? hy_get_int(options, key) : def;
+}
+
+double hy_get_real_or(const struct hy_value *options, const char *key, double def)
+{
+    return hy_value_get(options, key) ? hy_get_real(options, key) : def;
+}
+
+int hy_get_bool_or(const struct hy_value *options, const char *key, int def)
+{
+    return hy_value_get(options, key) ? hy_get_bool(options, key) : def;
+}
+
+const char *hy_get_string_or(const struct hy_value *options, const char *key, const char *def)
+{
+    return hy_value_get(options, key) ? hy_get_string(options, key) : def;
 }

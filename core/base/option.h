@@ -32,7 +32,10 @@ struct hy_option {
     const char *text;
     const char *choices; /* CHOICE */
     int required;        /* no default: must be given */
-    const char *help;    /* one line, no full stop */
+    /* Left out of the canonical map where it has its default: options that came after runs had been
+     * keyed without them. Read with hy_get_*_or(). */
+    int quiet;
+    const char *help; /* one line, no full stop */
 };
 
 /* given: a map or NULL (nothing given). where: "variant gla", "task mqar", "section train": for the
@@ -50,6 +53,12 @@ double hy_get_real(const struct hy_value *options, const char *key);
 int hy_get_bool(const struct hy_value *options, const char *key);
 const char *hy_get_string(const struct hy_value *options, const char *key); /* NULL when null */
 const struct hy_value *hy_get_list(const struct hy_value *options, const char *key);
+
+/* Readers of a quiet option: `def`, its default, where it is left out. */
+int64_t hy_get_int_or(const struct hy_value *options, const char *key, int64_t def);
+double hy_get_real_or(const struct hy_value *options, const char *key, double def);
+int hy_get_bool_or(const struct hy_value *options, const char *key, int def);
+const char *hy_get_string_or(const struct hy_value *options, const char *key, const char *def);
 
 /* The name among names[0..count) nearest to word by edit distance, or NULL when none is near. */
 const char *hy_nearest(const char *word, const char *const *names, size_t count);

@@ -2,9 +2,9 @@
  * of.
  *
  * Every value remembers where it was written, so that a bad one is reported at its place. YAML is
- * read by runner/sweep.c, JSON by hy_value_from_json(); both give the same tree. A tree is owned by
- * whoever made its root and freed whole with hy_value_free(). Maps keep the order in which keys
- * were set. */
+ * read by runner/plan/sweep.c, JSON by hy_value_from_json(); both give the same tree. A tree is
+ * owned by whoever made its root and freed whole with hy_value_free(). Maps keep the order in which
+ * keys were set. */
 #ifndef HY_BASE_VALUE_H
 #define HY_BASE_VALUE_H
 

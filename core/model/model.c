@@ -8,8 +8,8 @@
 #include "core/ops/constant.h"
 #include "core/ops/embedding.h"
 #include "core/ops/gate.h"
-#include "core/ops/head_loss.h"
-#include "core/ops/linear.h"
+#include "core/ops/products/head_loss.h"
+#include "core/ops/products/linear.h"
 #include "core/ops/rmsnorm.h"
 #include "core/ops/silu.h"
 

@@ -10,7 +10,7 @@
 
 #include "core/graph/graph.h"
 #include "core/model/layout.h"
-#include "variants/variant.h"
+#include "core/mixers/variant.h"
 
 struct hy_model_spec {
     int d_model, layers, heads, mlp, vocab; /* mlp: hidden width, 0: no MLP */

@@ -1,7 +1,7 @@
 #include "core/ops/attention.h"
 
 #include "core/ops/support/build.h"
-#include "core/ops/support/micro.h"
+#include "core/ops/products/micro.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/tile.h"
 #include "core/ops/support/vec.h"

@@ -3,41 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/ops/support/gemm.h"
-#include "core/trial/config_read.h"
-
+#include "core/ops/products/gemm.h"
+#include "core/config/read.h"
 #include "core/model/decoder.h"
 
 /* Long enough for a median, short beside any training. */
 static const double decoding_seconds = 0.05;
-
-struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab)
-{
-    return (struct hy_model_spec){
-        .d_model = c->model.d_model,
-        .layers = c->model.layers,
-        .heads = c->model.heads,
-        .mlp = c->model.mlp,
-        .vocab = vocab,
-        .readout = c->data.train[0].task->uses_readout,
-        .norm_eps = c->model.norm_eps,
-        .init_std = c->model.init_std,
-        .linear = c->mixer.linear,
-        .full = c->mixer.full,
-        .linear_options = c->mixer.linear_options,
-        .full_options = c->mixer.full_options,
-        .layout = c->mixer.layout,
-    };
-}
-
-struct hy_shape hy_engine_train_shape(const struct hy_config *c)
-{
-    return (struct hy_shape){.replicas = 1,
-                             .batch = c->train.batch,
-                             .tokens = c->train.seq_len,
-                             .mode = HY_TRAIN,
-                             .precision = c->train.precision};
-}
 
 /* Sequences of an evaluation batch: as many tokens as a training batch has, at most. */
 static int eval_batch(const struct hy_config *c, int seq_len)
@@ -141,8 +112,8 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, 
     if (vocab && vocab < needed)
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
-    x->spec = hy_engine_spec(c, vocab ? vocab : needed);
-    struct hy_shape shape = hy_engine_train_shape(c);
+    x->spec = hy_config_model(c, vocab ? vocab : needed);
+    struct hy_shape shape = hy_config_step_shape(c);
     shape.replicas = count;
     rc = hy_trainer_init(&x->trainer, &x->spec, &shape, device, labels, dry, e);
     if (!rc)

@@ -5,7 +5,7 @@
 
 #include "core/base/row.h"
 #include "core/model/trainer.h"
-#include "core/trial/config.h"
+#include "core/config/config.h"
 
 /* The evaluation graph for sequences of one length: graph->shape has it, and the batch. */
 struct hy_evaluator {
@@ -26,11 +26,6 @@ struct hy_engine {
     struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
     int evaluator_count;
 };
-
-/* The model that a configuration describes, for a vocabulary. */
-struct hy_model_spec hy_engine_spec(const struct hy_config *c, int vocab);
-/* The shape of a training step. */
-struct hy_shape hy_engine_train_shape(const struct hy_config *c);
 
 /* Opens the data and builds everything on the device, or where it is NULL on the CPU, for
  * configurations with one hy_config_gang_key(); dry: plans without allocating, for estimates.

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/trial/config_read.h"
+#include "core/config/read.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
 

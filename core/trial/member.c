@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
-#include "core/ops/support/gemm.h"
+#include "core/ops/products/gemm.h"
 
 enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
 

@@ -4,7 +4,7 @@
 #define HY_TRIAL_STOPPING_H
 
 #include "core/model/checkpoint.h"
-#include "core/trial/config.h"
+#include "core/config/config.h"
 
 /* Takes the score of an evaluation into account. */
 void hy_stopping_see(const struct hy_stop_rule *rule, double score, struct hy_trained *t);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
-#include "core/ops/support/gemm.h"
+#include "core/ops/products/gemm.h"
 #include "core/trial/member.h"
 #include "core/trial/noop.h"
 #include "core/trial/stopping.h"

@@ -5,7 +5,7 @@
 #define HY_TRIAL_TRIAL_H
 
 #include "core/base/row.h"
-#include "core/trial/config.h"
+#include "core/config/config.h"
 
 struct hy_trial_io {
     /* Every row, in the order of its run; row->member: the run's index in the gang. */

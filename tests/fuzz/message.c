@@ -2,9 +2,9 @@
  * harm, and what it writes stays a sound database; a rank takes any order. */
 #include <string.h>
 
-#include "runner/comm_kind.h"
-#include "runner/coordinator.h"
-#include "runner/order.h"
+#include "runner/comm/comm_kind.h"
+#include "runner/lead/coordinator.h"
+#include "runner/rank/order.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { END = 30 };

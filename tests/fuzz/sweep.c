@@ -1,6 +1,6 @@
 /* A sweep file of anybody's: refused with a reason, or planned. */
 #include "core/base/log.h"
-#include "runner/plan.h"
+#include "runner/plan/plan.h"
 #include "tests/fuzz/fuzz.h"
 
 /* Larger plans are no other code. */

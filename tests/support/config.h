@@ -2,7 +2,7 @@
 #ifndef HY_TESTS_CONFIG_H
 #define HY_TESTS_CONFIG_H
 
-#include "core/trial/config.h"
+#include "core/config/config.h"
 
 /* Release *out unless it fails. */
 static inline int config_from_json(const char *text, struct hy_config *out, struct hy_err *e)

@@ -1,0 +1,59 @@
+/* read.h - the parts of hy_config_resolve(), and what they share. Seen by core/config only.
+ */
+#ifndef HY_CONFIG_READ_H
+#define HY_CONFIG_READ_H
+
+#include "core/config/config.h"
+
+/* "file:line:column: " of v, or "" (also where v is NULL). */
+struct hy_place {
+    char text[512];
+};
+struct hy_place hy_place_of(const struct hy_value *v);
+
+/* A map that holds keys of its own beside the options of the plug-in that it names. */
+struct hy_pair {
+    const struct hy_option *own, *plugin;
+    const char *own_where;
+    const char *plugin_where; /* NULL: no plug-in is named */
+};
+/* Resolves both halves; *options stays untouched where no plug-in is named. */
+int hy_pair_resolve(const struct hy_pair *p, const struct hy_value *given, struct hy_value **keys,
+                    struct hy_value **options, struct hy_err *e);
+
+/* Adds copies of from's entries (from may be NULL) to the map to. */
+int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy_err *e);
+
+/* The rows of the sections, each in the section's file; data has none. */
+extern const struct hy_option hy_model_options[], hy_mixer_options[], hy_full_options[],
+    hy_train_options[], hy_eval_options[], hy_run_options[];
+
+/* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
+ * that the caller reads itself, or NULL. */
+int hy_config_read_section(const struct hy_value *tree, const char *name, const char *const *ignore,
+                           struct hy_config *c, struct hy_value **out, struct hy_err *e);
+
+/* Sections into their part of the configuration and into c->tree, in this order: each needs those
+ * before it, and the mixers the model. */
+int hy_config_read_model(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+int hy_config_read_train(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+int hy_config_read_eval(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+int hy_config_read_run(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+
+/* Sections mixer and full into c->mixer and c->tree; needs c->model. */
+int hy_config_read_mixers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* The rules of section run, as given there, into c->run and the resolved section; needs c->data,
+ * c->train and c->eval. */
+int hy_config_read_rules(const struct hy_value *given, struct hy_value *section,
+                         struct hy_config *c, struct hy_err *e);
+/* model.match as given in section model, if there, into the resolved section. */
+int hy_config_read_match(const struct hy_value *model, struct hy_value *section, struct hy_err *e);
+/* Whether the settings have a model.match that nobody has solved. */
+int hy_match_is_open(const struct hy_value *tree);
+/* *out: the settings with the sizes that model.match asks for, and with what they reach. An error
+ * where no size comes near enough: it names the target, the nearest size and the bounds. */
+int hy_match_solve(const struct hy_value *tree, struct hy_value **out, struct hy_err *e);
+/* Section data into c->data and c->tree; needs c->train. */
+int hy_config_read_data(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+
+#endif

@@ -1,0 +1,24 @@
+/* The sections of a sweep file. Each has a file of its own, with a row per key. */
+#include "core/config/read.h"
+
+#include <string.h>
+
+const struct hy_section hy_sections[] = {
+    {"model", hy_model_options, "the model's shape"},
+    {"mixer", hy_mixer_options, "token mixer of the linear layers, and how many are linear"},
+    {"full", hy_full_options, "token mixer of the full-attention layers"},
+    {"data", NULL,
+     "lists of tasks: train {task, weight, its options}, eval {task, seq_len, its options}"},
+    {"train", hy_train_options, "optimizer and batches"},
+    {"eval", hy_eval_options, "what is measured"},
+    {"run", hy_run_options, "how runs are carried out; does not change results"},
+    {0},
+};
+
+const struct hy_section *hy_section_find(const char *name)
+{
+    for (const struct hy_section *s = hy_sections; s->name; s++)
+        if (!strcmp(s->name, name))
+            return s;
+    return NULL;
+}

@@ -1,0 +1,165 @@
+/* mixer.c - what a variant's build function asks for: parameters, projections and states, each
+ * under the name that the public state dict gives it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/ops/conv_silu.h"
+#include "core/ops/gated_norm.h"
+#include "core/ops/products/linear.h"
+#include "core/mixers/mixer.h"
+
+const struct hy_variant *hy_variant_find(const char *name)
+{
+    for (int i = 0; hy_variants[i]; i++)
+        if (!strcmp(hy_variants[i]->name, name))
+            return hy_variants[i];
+    return NULL;
+}
+
+static struct hy_entry parameter(const struct hy_mixer *m, const char *name)
+{
+    struct hy_entry entry = {0};
+    snprintf(entry.name, sizeof entry.name, "model.layers.%d.attn.%s", m->layer, name);
+    return entry;
+}
+
+static struct hy_tensor *shaped(struct hy_mixer *m, struct hy_entry entry, int rank,
+                                const int64_t *dims, struct hy_init init, int decays)
+{
+    entry.rank = rank;
+    memcpy(entry.dims, dims, (size_t)rank * sizeof *dims);
+    entry.init = init;
+    entry.decays = decays;
+    return hy_graph_param(m->graph, &entry);
+}
+
+struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
+                                 const int64_t *dims, struct hy_init init, int decays)
+{
+    return shaped(m, parameter(m, name), rank, dims, init, decays);
+}
+
+struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, int rank,
+                                        const int64_t *dims, struct hy_init init, int decays)
+{
+    struct hy_entry entry = {0};
+    snprintf(entry.name, sizeof entry.name, "model.%s", name);
+    return shaped(m, entry, rank, dims, init, decays);
+}
+
+/* The specs' weights for x, one below the other. */
+static struct hy_tensor *weights(struct hy_mixer *m, const struct hy_tensor *x, int count,
+                                 const struct hy_projection *specs)
+{
+    struct hy_entry entries[HY_MAX_PROJECTIONS];
+    for (int i = 0; i < count; i++) {
+        char name[HY_NAME_SIZE];
+        snprintf(name, sizeof name, "%s.weight", specs[i].name);
+        entries[i] = parameter(m, name);
+        entries[i].rank = 2;
+        entries[i].dims[0] = specs[i].width;
+        entries[i].dims[1] = x ? x->cols : 1;
+        entries[i].init = (struct hy_init){.law = HY_INIT_NORMAL, .b = m->init_std};
+        entries[i].decays = 1;
+    }
+    return hy_graph_params(m->graph, count, entries);
+}
+
+void hy_mixer_project_parts(struct hy_mixer *m, struct hy_tensor *x, int count,
+                            const struct hy_projection *specs, int part_count, const int64_t *parts,
+                            struct hy_tensor **outs)
+{
+    hy_graph_split(m->graph, hy_linear(m->graph, x, weights(m, x, count, specs)), part_count, parts,
+                   outs);
+}
+
+void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
+                      const struct hy_projection *specs, struct hy_tensor **outs)
+{
+    int64_t widths[HY_MAX_PROJECTIONS];
+    for (int i = 0; i < count; i++)
+        widths[i] = specs[i].width;
+    hy_mixer_project_parts(m, x, count, specs, count, widths, outs);
+}
+
+struct hy_tensor *hy_mixer_linear(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                  int64_t width)
+{
+    return hy_linear(m->graph, x, weights(m, x, 1, &(struct hy_projection){name, width}));
+}
+
+struct hy_tensor *hy_mixer_linear_biased(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                         int64_t width)
+{
+    char bias[HY_NAME_SIZE];
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    return hy_linear_biased(
+        m->graph, x, weights(m, x, 1, &(struct hy_projection){name, width}),
+        hy_mixer_param(m, bias, 1, &width, (struct hy_init){.law = HY_INIT_CONSTANT}, 0));
+}
+
+struct hy_tensor *hy_mixer_norm(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                int64_t width, struct hy_tensor *gate, enum hy_gate activation)
+{
+    struct hy_tensor *w =
+        hy_mixer_param(m, name, 1, &width, (struct hy_init){.law = HY_INIT_CONSTANT, .a = 1}, 0);
+    return hy_gated_norm(m->graph, x, gate, w, m->norm_eps, activation);
+}
+
+struct hy_tensor *hy_mixer_conv(struct hy_mixer *m, struct hy_tensor *x, int count,
+                                const struct hy_projection *specs, int64_t taps,
+                                struct hy_tensor *bias)
+{
+    struct hy_entry entries[HY_MAX_PROJECTIONS];
+    int64_t channels = 0;
+    for (int i = 0; i < count; i++) {
+        char name[HY_NAME_SIZE];
+        snprintf(name, sizeof name, "%s.weight", specs[i].name);
+        entries[i] = parameter(m, name);
+        entries[i].rank = 3;
+        entries[i].dims[0] = specs[i].width;
+        entries[i].dims[1] = 1;
+        entries[i].dims[2] = taps;
+        entries[i].init = (struct hy_init){.law = HY_INIT_NORMAL, .b = m->init_std};
+        entries[i].decays = 1;
+        channels += specs[i].width;
+    }
+    struct hy_tensor *state = taps > 1 ? hy_mixer_state(m, "conv", taps - 1, channels) : NULL;
+    return hy_conv_silu(m->graph, x, hy_graph_params(m->graph, count, entries), bias, state);
+}
+
+struct hy_tensor *hy_mixer_conv_qkv(struct hy_mixer *m, struct hy_tensor *qkv, int64_t queries,
+                                    int64_t keys, int64_t values)
+{
+    const int64_t taps = hy_get_int(m->options, "conv");
+    if (!taps)
+        return qkv;
+    return hy_mixer_conv(
+        m, qkv, 3,
+        (struct hy_projection[]){{"q_conv1d", queries}, {"k_conv1d", keys}, {"v_conv1d", values}},
+        taps, NULL);
+}
+
+int64_t hy_mixer_conv_state(const struct hy_mixer *m, int64_t channels)
+{
+    const int64_t taps = hy_get_int(m->options, "conv");
+    return taps > 1 ? (taps - 1) * channels : 0;
+}
+
+int64_t hy_mixer_divisor(int64_t width, int64_t most)
+{
+    int64_t d = width < most ? width : most;
+    while (width % d)
+        d--;
+    return d;
+}
+
+struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t rows_per_sequence,
+                                 int64_t cols)
+{
+    if (m->graph->shape.mode != HY_CACHED)
+        return NULL;
+    struct hy_entry entry = {.rank = 2, .dims = {rows_per_sequence * m->graph->shape.batch, cols}};
+    snprintf(entry.name, sizeof entry.name, "layers.%d.%s", m->layer, name);
+    return hy_graph_state(m->graph, &entry);
+}

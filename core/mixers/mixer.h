@@ -1,0 +1,189 @@
+/* mixer.h - what a variant's build function may use: parameters, projections, states, and the
+ * layers that several variants have in common.
+ *
+ * In a HY_CACHED graph hy_mixer_state() gives a state tensor that outlives the run, elsewhere NULL;
+ * the scans and convolutions take either. */
+#ifndef HY_MIXERS_MIXER_H
+#define HY_MIXERS_MIXER_H
+
+#include "core/mixers/variant.h"
+#include "core/ops/gate.h"
+#include "core/ops/scan/gated_scan.h"
+#include "core/ops/scan/level_scan.h"
+
+/* A parameter of this layer under its public name, e.g. "q_proj.weight": found or made. */
+struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
+                                 const int64_t *dims, struct hy_init init, int decays);
+/* A parameter that all layers share, e.g. "lower_bounds" of the model. */
+struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, int rank,
+                                        const int64_t *dims, struct hy_init init, int decays);
+
+enum { HY_MAX_PROJECTIONS = 8 };
+
+/* Several (at most HY_MAX_PROJECTIONS) projections of one input as one matrix product: specs name,
+ * e.g. "q_proj", and width of each; their weights lie side by side in the parameters. outs[i]:
+ * [rows of x, width i]. */
+struct hy_projection {
+    const char *name;
+    int64_t width;
+};
+void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
+                      const struct hy_projection *specs, struct hy_tensor **outs);
+/* The same, but cut into part_count views of the given widths, where neighbours go on together. */
+void hy_mixer_project_parts(struct hy_mixer *m, struct hy_tensor *x, int count,
+                            const struct hy_projection *specs, int part_count, const int64_t *parts,
+                            struct hy_tensor **outs);
+/* One projection, e.g. o_proj; and with a bias. */
+struct hy_tensor *hy_mixer_linear(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                  int64_t width);
+struct hy_tensor *hy_mixer_linear_biased(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                         int64_t width);
+
+/* RMSNorm of each `width` columns of x with one weight [width], times the activated gate (as x;
+ * NULL: ungated). */
+struct hy_tensor *hy_mixer_norm(struct hy_mixer *m, struct hy_tensor *x, const char *name,
+                                int64_t width, struct hy_tensor *gate, enum hy_gate activation);
+/* Short causal convolution and SiLU over projections that lie side by side in x: specs name, e.g.
+ * "q_conv1d", and channels of each. bias [1, all channels] or NULL. Its state is (taps - 1) rows.
+ */
+struct hy_tensor *hy_mixer_conv(struct hy_mixer *m, struct hy_tensor *x, int count,
+                                const struct hy_projection *specs, int64_t taps,
+                                struct hy_tensor *bias);
+
+/* The row of a variant whose published form has no short convolution. */
+/* clang-format off */
+#define HY_OPTION_CONV                                                                           \
+    {"conv", HY_OPT_INT, .def = 0, .min = 0, .max = 16,                                          \
+     .help = "tokens that a short convolution over queries, keys and values sees; 0: none"}
+/* clang-format on */
+/* qkv: queries, keys and values of these widths side by side; passes them through q_conv1d,
+ * k_conv1d and v_conv1d when the option "conv" asks for it. */
+struct hy_tensor *hy_mixer_conv_qkv(struct hy_mixer *m, struct hy_tensor *qkv, int64_t queries,
+                                    int64_t keys, int64_t values);
+/* Elements that a convolution over `channels` by the option "conv" remembers. */
+int64_t hy_mixer_conv_state(const struct hy_mixer *m, int64_t channels);
+
+/* The layer's cache tensor [rows per sequence * batch, cols], zero before the first token; NULL
+ * outside HY_CACHED graphs. */
+struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t rows_per_sequence,
+                                 int64_t cols);
+
+/* ---- Heads of matrix states. Options: HY_OPTIONS_WIDTHS ---- */
+
+/* Rows of option tables: keys' and values' widths, with their defaults. */
+/* clang-format off */
+#define HY_OPTIONS_WIDTHS(keys, values)                                                          \
+    {"expand_k", HY_OPT_REAL, .def = (keys), .min = 0.0625, .max = 8,                            \
+     .help = "key width as a multiple of d_model"},                                              \
+    {"expand_v", HY_OPT_REAL, .def = (values), .min = 0.0625, .max = 8,                          \
+     .help = "value width as a multiple of d_model"}
+/* clang-format on */
+
+/* The heads of these widths, queries scaled by key_width^-1/2. */
+struct hy_scan hy_mixer_heads(const struct hy_mixer *m);
+int hy_mixer_check_heads(const struct hy_mixer *m, struct hy_err *e); /* a check function */
+/* Elements of the matrix states; and with those of the option "conv". */
+int64_t hy_mixer_heads_state(const struct hy_mixer *m, int64_t context);
+int64_t hy_mixer_conv_heads_state(const struct hy_mixer *m, int64_t context);
+/* The gated scan, its state cached. */
+struct hy_tensor *hy_mixer_gated_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
+                                      struct hy_tensor *v, struct hy_tensor *decay,
+                                      const struct hy_scan *s);
+/* The level scan, its states cached: lambda = softplus(L dl), dl [rows, heads*levels], L a
+ * parameter [heads, levels] of ones (arXiv 2506.04761). Option: HY_OPTION_LEVELS. */
+struct hy_tensor *hy_mixer_level_scan(struct hy_mixer *m, struct hy_tensor *q, struct hy_tensor *k,
+                                      struct hy_tensor *v, struct hy_tensor *decay,
+                                      struct hy_tensor *beta, struct hy_tensor *dl,
+                                      const struct hy_scan *s);
+/* clang-format off */
+#define HY_OPTION_LEVELS                                                                         \
+    {"levels", HY_OPT_INT, .def = 15, .min = 1, .max = 31,                                       \
+     .help = "weights of a token and head: they reach 2^(levels-1) tokens, which no sequence "   \
+             "may exceed"}
+/* clang-format on */
+/* log decay -exp(A_log) softplus(x + dt_bias), one A_log (drawn as log U(least, most)) per head;
+ * dt: as for hy_decay_gate. */
+struct hy_tensor *hy_mixer_decay(struct hy_mixer *m, struct hy_tensor *x, int64_t heads,
+                                 double least, double most, struct hy_tensor **dt);
+/* The gate of HGRN: as hy_forget_gate, its bound by this layer from the model's lower_bounds. */
+struct hy_tensor *hy_mixer_forget_gate(struct hy_mixer *m, struct hy_tensor *x,
+                                       struct hy_tensor **input);
+
+/* ---- The delta rule's layers. Options: HY_OPTIONS_WIDTHS, HY_OPTIONS_DELTA ---- */
+
+/* clang-format off */
+#define HY_OPTIONS_DELTA                                                                         \
+    {"conv", HY_OPT_INT, .def = 4, .min = 1, .max = 16,                                          \
+     .help = "tokens that the short convolution sees"},                                          \
+    {"negative_eigenvalues", HY_OPT_BOOL, .def = 0, .max = 1,                                    \
+     .help = "beta up to 2, so that a key can flip what it recalls"}
+/* clang-format on */
+
+/* qkv: q_proj, k_proj and v_proj side by side, before the convolution; q and k are l2-normalised,
+ * beta = sigmoid(b), b [rows, heads]; decay as for hy_delta_scan; dl as for hy_mixer_level_scan, or
+ * NULL: one state. */
+struct hy_tensor *hy_mixer_delta(struct hy_mixer *m, struct hy_tensor *qkv, struct hy_tensor *b,
+                                 struct hy_tensor *decay, struct hy_tensor *dl);
+
+/* clang-format off */
+#define HY_OPTIONS_GATED_DELTA                                                                   \
+    HY_OPTIONS_WIDTHS(1, 2),                                                                     \
+    HY_OPTIONS_DELTA,                                                                            \
+    {"a_max", HY_OPT_REAL, .def = 16, .min = 1e-6, .max = 1e6,                                   \
+     .help = "A, the rate of decay, starts uniform between 0 and this: smaller remembers longer"}
+/* clang-format on */
+
+/* The layer of gated_deltanet, from its input to o_proj's output; levels 0: one state per head. */
+struct hy_tensor *hy_mixer_gated_delta(struct hy_mixer *m, struct hy_tensor *x, int64_t levels);
+
+/* ---- Mamba-2's layer. Options: HY_OPTIONS_MAMBA2 ---- */
+
+/* clang-format off */
+#define HY_OPTIONS_MAMBA2                                                                        \
+    {"expand", HY_OPT_INT, .def = 2, .min = 1, .max = 16,                                        \
+     .help = "inner width as a multiple of d_model"},                                            \
+    {"head_width", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                  \
+     .help = "width of a head; 0: the largest divisor of the inner width up to 64"},             \
+    {"state_width", HY_OPT_INT, .def = 128, .min = 1, .max = 4096,                               \
+     .help = "rows of a head's state"},                                                          \
+    {"groups", HY_OPT_INT, .def = 1, .min = 1, .max = 4096,                                      \
+     .help = "groups of heads that share B and C"},                                              \
+    {"conv", HY_OPT_INT, .def = 4, .min = 1, .max = 16,                                          \
+     .help = "tokens that the short convolution sees"},                                          \
+    {"norm_eps", HY_OPT_REAL, .def = 1e-5, .min = 1e-12, .max = 0.1,                             \
+     .help = "epsilon of the output's RMSNorm"}
+/* clang-format on */
+
+/* From the layer's input to out_proj's output; levels 0: one state per head. */
+struct hy_tensor *hy_mixer_mamba2(struct hy_mixer *m, struct hy_tensor *x, int64_t levels);
+int hy_mixer_check_mamba2(const struct hy_mixer *m, struct hy_err *e);
+/* Elements of one state of each head; of the convolution. */
+int64_t hy_mixer_mamba2_state(const struct hy_mixer *m);
+int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
+
+/* ---- Softmax attention. Options: HY_OPTIONS_ATTENTION ---- */
+
+/* clang-format off */
+#define HY_OPTIONS_ATTENTION                                                                     \
+    HY_OPTION_CONV,                                                                              \
+    {"kv_heads", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                    \
+     .help = "heads of keys and values, each shared by heads/kv_heads queries; "                 \
+             "0: as many as heads"},                                                             \
+    {"rope_base", HY_OPT_REAL, .def = 1e4, .min = 0, .max = 1e9,                                 \
+     .help = "base of the rotary position's wavelengths; 0: no positions"},                      \
+    {"qk_norm", HY_OPT_BOOL, .def = 0, .max = 1,                                                 \
+     .help = "RMSNorm of each head's queries and keys before the rotation"}
+/* clang-format on */
+
+/* From the layer's input to the heads' outputs [rows, d_model]. window: 0: none. gates > 0: *gate
+ * is [rows, gates], g_proj of the input. */
+struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
+                                     int64_t gates, struct hy_tensor **gate);
+int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e);
+/* Elements of `positions` keys and values, and of the convolution. */
+int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions);
+
+/* The largest divisor of width that is at most `most`: a head's width where none is given. */
+int64_t hy_mixer_divisor(int64_t width, int64_t most);
+
+#endif

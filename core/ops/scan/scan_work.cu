@@ -1,0 +1,106 @@
+/* scan_work.cu - how the scan is shared out over a device. */
+#include "core/ops/scan/scan.cuh"
+
+/* Widths of tiles, widest first: wide ones compute pairs and decays for more columns. Two blocks of
+ * threads should fit a multiprocessor, which has little more than twice ENOUGH. */
+static const int widths[] = {64, 32, 16};
+enum { ENOUGH = 100 << 10 };
+
+static int64_t floats_of(const struct hy_scan_plan *p)
+{
+    struct hy_scan_space s;
+    static float origin[1];
+    return hy_scan_lay_out(*p, origin, &s);
+}
+
+static size_t most_shared(const struct hy_op *op)
+{
+    return op->graph->device ? (size_t)op->graph->device->shared_most : 48 << 10;
+}
+
+bool hy_scan_fits(const struct hy_op *op, int64_t floats)
+{
+    return (size_t)floats * sizeof(float) <= most_shared(op);
+}
+
+struct hy_span hy_scan_take_rows(const struct hy_op *op, int64_t rows, int64_t floats,
+                                 int64_t *used)
+{
+    struct hy_span s = {};
+    s.cols = s.ld = (floats + 31) / 32 * 32;
+    if (op->scratch)
+        s = hy_span_scratch(op, *used, rows, s.ld);
+    *used += rows * s.ld;
+    return s;
+}
+
+void hy_scan_share_out(const struct hy_op *op, struct hy_scan_plan *p,
+                       int64_t (*floats)(const struct hy_scan_plan *p), int64_t *used)
+{
+    const size_t most = most_shared(op), enough = most < ENOUGH ? most : (size_t)ENOUGH;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        p->width = widths[i] < hy_tile_up(p->v) ? widths[i] : hy_tile_up(p->v);
+        p->lv = hy_tile_ld(p->width);
+        p->floats = floats(p);
+        if ((size_t)p->floats * sizeof(float) <= enough)
+            break;
+    }
+    p->tiles = (p->v + p->width - 1) / p->width;
+    if (!hy_scan_fits(op, p->floats))
+        p->work = hy_scan_take_rows(op, p->batch * p->heads * p->tiles, p->floats, used);
+}
+
+struct hy_scan_plan hy_scan_plan_begin(const struct hy_op *op)
+{
+    const struct hy_scan *s = (const struct hy_scan *)op->attr;
+    const struct hy_shape *shape = &op->graph->shape;
+    const struct hy_tensor *decay = op->in[HY_SCAN_DECAY], *kept = op->out[HY_SCAN_STATES];
+    struct hy_scan_plan p = {};
+    if (decay && decay->cols == s->heads)
+        p.decay = decay->rows == op->in[HY_SCAN_Q]->rows ? HY_DECAY_HEAD : HY_DECAY_CONSTANT;
+    else if (decay)
+        p.decay = HY_DECAY_CHANNEL;
+    p.delta = op->in[HY_SCAN_BETA] != NULL;
+    p.backward = op->pass == HY_BACKWARD;
+    p.batch = shape->batch;
+    p.heads = s->heads;
+    p.sharing = s->heads / s->key_heads;
+    p.tokens = shape->tokens;
+    p.chunk = s->chunk;
+    p.chunks = (p.tokens + p.chunk - 1) / p.chunk;
+    p.blocks = ((p.chunk < p.tokens ? p.chunk : p.tokens) + HY_TILE - 1) / HY_TILE;
+    p.kept_rows = kept ? kept->rows / (p.batch * p.heads * (p.chunks + 1)) : 0;
+    p.k = s->key_width;
+    p.v = s->value_width;
+    p.kp = hy_tile_up(p.k);
+    p.lk = hy_tile_ld(p.kp);
+    p.scale = (float)s->scale;
+    for (int i = 0; i < HY_SCAN_INPUTS; i++)
+        p.in[i] = hy_span_of(op->in[i]);
+    for (int i = 0; i < HY_SCAN_OUTPUTS; i++)
+        p.out[i] = hy_span_of(op->out[i]);
+    return p;
+}
+
+struct hy_scan_plan hy_scan_plan_on_device(const struct hy_op *op, int64_t *used)
+{
+    struct hy_scan_plan p = hy_scan_plan_begin(op);
+    hy_scan_share_out(op, &p, floats_of, used);
+    return p;
+}
+
+bool hy_scan_on_tensor_cores(const struct hy_op *op)
+{
+    const struct hy_shape *shape = &op->graph->shape;
+    return shape->precision != HY_PRECISION_FLOAT32 && shape->mode != HY_CACHED;
+}
+
+size_t hy_scan_shared(const struct hy_scan_plan &p)
+{
+    return p.work.data ? 0 : (size_t)p.floats * sizeof(float);
+}
+
+dim3 hy_scan_grid(const struct hy_scan_plan &p, const struct hy_launch *at)
+{
+    return dim3((unsigned)(p.batch * p.heads * p.tiles), 1, (unsigned)at->replicas);
+}

@@ -1,0 +1,201 @@
+#include "runner/plan/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/keys.h"
+#include "core/ops/products/gemm.h"
+
+/* What hy_config_title already says. */
+static int is_in_title(const char *axis)
+{
+    static const char *const said[] = {"mixer.variant", "mixer.ratio", "mixer.placement",
+                                       "mixer.layers",  "train.lr",    "train.seed",
+                                       "name"};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strcmp(axis, said[i]))
+            return 1;
+    return 0;
+}
+
+static char *make_title(const struct hy_config *c, const struct hy_sweep *sweep)
+{
+    char usual[256];
+    struct hy_buf text = {0};
+    hy_config_title(c, usual, sizeof usual);
+    hy_buf_text(&text, usual);
+    for (size_t i = 0; i < sweep->axis_count; i++) {
+        const char *axis = sweep->axes[i], *dot = strrchr(axis, '.');
+        const struct hy_value *v = hy_value_at(c->tree, axis);
+        if (is_in_title(axis) || !v)
+            continue;
+        char *json = v->type == HY_V_STRING ? NULL : hy_value_to_json(v, 0);
+        const char *value = v->type == HY_V_STRING ? v->string : json;
+        hy_buf_printf(&text, " %s=%s", dot ? dot + 1 : axis, value ? value : "");
+        text.failed |= !value;
+        free(json);
+    }
+    if (hy_buf_failed(&text)) {
+        hy_buf_release(&text);
+        return NULL;
+    }
+    return text.data;
+}
+
+static void release_run(struct hy_plan_run *run)
+{
+    hy_config_release(&run->config);
+    free(run->title);
+    *run = (struct hy_plan_run){0};
+}
+
+/* What a model's needs depend on, as a hash: the settings without what only moves numbers. */
+static int shape_key(const struct hy_value *settings, char key[HY_HASH_TEXT], struct hy_err *e)
+{
+    static const char *const numbers[] = {"lr",   "lr_end", "warmup", "schedule", "weight_decay",
+                                          "clip", "beta1",  "beta2",  "eps",      "seed"};
+    struct hy_value *tree = hy_value_copy(settings);
+    char *json = NULL;
+    if (!tree)
+        return hy_fail_memory(e);
+    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
+    for (size_t i = 0; train && i < sizeof numbers / sizeof *numbers; i++)
+        hy_value_remove(train, numbers[i]);
+    json = hy_value_to_json(tree, 1);
+    if (json)
+        hy_hash_bytes(json, strlen(json), key);
+    hy_value_free(tree);
+    const int rc = json ? HY_OK : hy_fail_memory(e);
+    free(json);
+    return rc;
+}
+
+/* As hy_config_resolve, but solves model.match once for all runs of a shape: known remembers the
+ * solved section. */
+static int resolve(const struct hy_value *cell, struct hy_value *known, struct hy_config *out,
+                   struct hy_err *e)
+{
+    char shape[HY_HASH_TEXT];
+    if (!hy_value_at(cell, "model.match"))
+        return hy_config_resolve(cell, out, e);
+    int rc = shape_key(cell, shape, e);
+    if (rc)
+        return rc;
+    const struct hy_value *model = hy_value_get(known, shape);
+    if (!model) {
+        rc = hy_config_resolve(cell, out, e);
+        return rc ? rc
+                  : hy_value_set(known, shape, hy_value_copy(hy_value_get(out->tree, "model")), e);
+    }
+    struct hy_value *solved = hy_value_copy(cell);
+    rc = solved ? hy_value_set(solved, "model", hy_value_copy(model), e) : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_config_resolve(solved, out, e);
+    hy_value_free(solved);
+    return rc;
+}
+
+int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e)
+{
+    struct hy_plan p = {.combinations = sweep->cell_count};
+    struct hy_keys keys = {0};
+    struct hy_value *known = hy_value_map();
+    int rc = HY_OK;
+    if (!sweep->cell_count) {
+        rc = hy_fail(e, HY_E_USAGE, "sweep %s has no runs: everything is excluded", sweep->name);
+        goto out;
+    }
+    p.runs = calloc(sweep->cell_count, sizeof *p.runs);
+    rc = p.runs && known ? hy_keys_init(&keys, sweep->cell_count, e) : hy_fail_memory(e);
+    for (size_t i = 0; !rc && i < sweep->cell_count; i++) {
+        struct hy_plan_run *run = &p.runs[p.count];
+        rc = resolve(sweep->cells[i], known, &run->config, e);
+        if (!rc)
+            rc = hy_config_key(&run->config, known, run->key, e);
+        if (!rc && hy_keys_put(&keys, run->key, p.count) >= 0) {
+            release_run(run);
+            continue;
+        }
+        if (!rc && !(run->title = make_title(&run->config, sweep)))
+            rc = hy_fail_memory(e);
+        if (!rc)
+            p.count++;
+        else
+            release_run(run);
+    }
+out:
+    hy_value_free(known);
+    hy_keys_release(&keys);
+    if (rc)
+        hy_plan_release(&p);
+    else
+        *out = p;
+    return rc;
+}
+
+void hy_plan_release(struct hy_plan *p)
+{
+    for (int i = 0; i < p->count; i++)
+        release_run(&p->runs[i]);
+    free(p->runs);
+    *p = (struct hy_plan){0};
+}
+
+int hy_plan_estimate(struct hy_plan *p, struct hy_err *e)
+{
+    /* Runs that differ in seed or rate only share an estimate. */
+    struct hy_keys shapes;
+    int rc = hy_keys_init(&shapes, (size_t)p->count, e);
+    for (int i = 0; !rc && i < p->count; i++) {
+        struct hy_plan_run *run = &p->runs[i];
+        char shape[HY_HASH_TEXT];
+        rc = shape_key(run->config.tree, shape, e);
+        const int twin = rc ? -1 : hy_keys_put(&shapes, shape, i);
+        if (!rc && twin >= 0)
+            run->estimate = p->runs[twin].estimate;
+        else if (!rc && hy_trial_estimate(&run->config, &run->estimate, e))
+            rc = hy_err_wrap(e, "run %d (%s)", i + 1, run->title);
+    }
+    hy_keys_release(&shapes);
+    return rc;
+}
+
+/* The share of a matrix product's speed that training small models reaches, roughly. */
+static const double usual_share = 0.5;
+
+static int measure(enum hy_precision p, double *seconds_per_flop, struct hy_err *e)
+{
+    hy_gemm_set_threads(1);
+    /* A device may know a precision that this processor does not. */
+    const double peak = hy_gemm_peak(hy_gemm_check(p, NULL) ? HY_PRECISION_FLOAT32 : p);
+    if (peak <= 0)
+        return hy_fail_memory(e);
+    *seconds_per_flop = 1 / (usual_share * peak);
+    return HY_OK;
+}
+
+int hy_plan_time(struct hy_plan *p, struct hy_store *store, struct hy_err *e)
+{
+    static const char *const kinds[] = {NULL, "cpu", "cuda"}; /* NULL: run.device is auto */
+    enum { KINDS = sizeof kinds / sizeof *kinds };
+    double known[HY_PRECISION_TF32 + 1][KINDS] = {{0}}; /* seconds per FLOP */
+    int rc = HY_OK;
+    for (int i = 0; !rc && i < p->count; i++) {
+        struct hy_plan_run *run = &p->runs[i];
+        const enum hy_precision precision = run->config.train.precision;
+        if (run->estimate.total_flops <= 0) /* it trains nothing */
+            continue;
+        size_t kind = KINDS - 1;
+        while (kind && strncmp(run->config.run.device, kinds[kind], strlen(kinds[kind])) != 0)
+            kind--;
+        double *seconds_per_flop = &known[precision][kind];
+        if (!*seconds_per_flop)
+            rc = hy_store_seconds_per_flop(store, hy_precision_name(precision), kinds[kind],
+                                           seconds_per_flop, e);
+        if (!rc && !*seconds_per_flop)
+            rc = measure(precision, seconds_per_flop, e);
+        run->seconds = run->estimate.total_flops * *seconds_per_flop;
+    }
+    return rc;
+}

@@ -1,0 +1,381 @@
+/* cuda.c - every operator on a CUDA device against its twin on the CPU: values and gradients, a
+ * gang against each of its replicas alone, a replayed run against the first; without backward; and
+ * runs that go on from a cache.
+ *
+ *   cuda [--precision P] [--short] [OPERATOR...]
+ *
+ * --short: only the shorter of two sequence lengths, for runs under sanitizers.
+ * A program of its own, without a test library, so that it builds wherever the engine does. Exit
+ * code 77: there is no device, nothing was compared. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/ops/registry.h"
+#include "tests/support/device_program.h"
+#include "tests/cuda/wide.h"
+
+enum {
+    GANG = 3,
+    WIDE = 100,
+    PART = 7,
+    PARTS = 5,
+    MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS
+};
+
+static const int sizes[][2] = {{2, 19}, {2, 150}}; /* batch, tokens */
+
+/* Largest error of a result, relative to its largest element, of products in each precision. */
+static const double limits[] = {
+    [HY_PRECISION_FLOAT32] = 1e-5, [HY_PRECISION_BF16] = 3e-2, [HY_PRECISION_TF32] = 3e-3};
+
+static struct device_program self = {.name = "cuda", .kind = "OPERATOR"};
+
+/* An operator's example, built and planned somewhere, and the tensors that it results in. */
+struct subject {
+    struct hy_graph *graph;
+    int count;
+    struct hy_tensor *result[MAX_RESULTS];
+    int is_gradient[MAX_RESULTS];
+};
+
+static void stop(const char *what, const struct hy_err *e)
+{
+    device_program_stop(&self, what, e);
+}
+
+/* Replica r of a gang that begins with replica `first` draws what replica first + r would alone. */
+static void fill(struct hy_tensor *t, uint32_t index, int first)
+{
+    const double lo = t->lo < t->hi ? t->lo : -1, hi = t->lo < t->hi ? t->hi : 1;
+    for (int r = 0; r < t->graph->shape.replicas; r++) {
+        struct hy_rng rng = hy_rng_start(7, HY_RNG_CHECK, (uint32_t)(first + r), index);
+        void *data = hy_input(t, r);
+        for (int64_t i = 0; i < t->rows * t->cols; i++) {
+            if (t->dtype == HY_REAL)
+                ((hy_real *)data)[i] = (hy_real)(lo + (hi - lo) * hy_rng_uniform(&rng));
+            else if (strcmp(t->name, "labels") == 0 && i % 2)
+                ((int32_t *)data)[i] = -100; /* not scored */
+            else
+                ((int32_t *)data)[i] = (int32_t)hy_rng_below(&rng, 3);
+        }
+    }
+}
+
+/* What a kernel reads before anything was written there, scratch or a gradient, shows as NaN. Kept
+ * tensors lie behind the others; they stay zero, since parts of a leaf may be without gradient. */
+static void spoil(struct hy_graph *g)
+{
+    struct hy_err e = {0};
+    size_t bytes = g->arena_bytes;
+    for (int i = 0; i < g->tensor_count; i++) {
+        const struct hy_tensor *t = g->tensors[i];
+        if (t->pinned && !t->base && !t->slab && (size_t)t->place < bytes)
+            bytes = (size_t)t->place;
+    }
+    void *nan = malloc(bytes + 1);
+    if (!nan)
+        exit(1);
+    memset(nan, 0xff, bytes);
+    if (bytes && hy_device_write(g->device, g->arena, nan, bytes, &e))
+        stop("the arena", &e);
+    free(nan);
+}
+
+static void add_result(struct subject *s, struct hy_tensor *t, int is_gradient)
+{
+    if (!t || s->count == MAX_RESULTS)
+        return;
+    s->is_gradient[s->count] = is_gradient;
+    s->result[s->count++] = t;
+}
+
+static void fill_all(struct subject *s, int first)
+{
+    for (int i = 0; i < s->graph->tensor_count; i++)
+        if (s->graph->tensors[i]->input)
+            fill(s->graph->tensors[i], (uint32_t)i, first);
+}
+
+/* The index-th example of the operator itself; from WIDE on those of tests/cuda/wide.h. */
+static int build(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    return index < WIDE ? kind->example && kind->example(g, index)
+                        : wide_example(g, kind, index - WIDE);
+}
+
+/* Builds the example, in HY_TRAIN with all gradients; 0 where there is no such example. */
+static int open_subject(struct subject *s, const struct hy_op_kind *kind, int index, int replicas,
+                        const int *size, enum hy_mode mode, struct hy_device *device)
+{
+    const struct hy_shape shape = {
+        .replicas = replicas,
+        .batch = size[0],
+        .tokens = size[1],
+        .mode = mode,
+        .precision = device ? self.precision : HY_PRECISION_FLOAT32,
+    };
+    struct hy_tensor *y[HY_MAX_OUTPUTS], *dy[HY_MAX_OUTPUTS];
+    struct hy_err e = {0};
+    int losses = 0;
+    *s = (struct subject){.graph = hy_graph_new(&shape, NULL, NULL, NULL)};
+    struct hy_graph *g = s->graph;
+    if (!g)
+        exit(1);
+    g->device = device;
+    if (!build(g, kind, index)) {
+        hy_graph_free(g);
+        return 0;
+    }
+    const struct hy_op *op = g->ops[g->forward_ops - 1];
+    for (int i = 0; i < op->outputs; i++) {
+        if (!op->out[i])
+            continue;
+        hy_graph_keep(op->out[i]);
+        add_result(s, op->out[i], 0);
+        if (mode != HY_TRAIN || !op->out[i]->differentiable)
+            continue;
+        y[losses] = op->out[i];
+        dy[losses++] = hy_graph_input(g, "dy", HY_REAL, op->out[i]->rows, op->out[i]->cols);
+    }
+    if (losses && hy_graph_backward(g, losses, y, dy, &e))
+        stop(kind->name, &e);
+    if (hy_graph_plan(g, &e))
+        stop(kind->name, &e);
+    if (device)
+        spoil(g);
+    for (int i = 0; i < g->tensor_count; i++)
+        if (g->tensors[i]->input && g->tensors[i]->differentiable)
+            add_result(s, g->tensors[i]->grad, 1);
+    return 1;
+}
+
+static float *take(const struct hy_tensor *t, int replica)
+{
+    struct hy_err e = {0};
+    float *out = malloc((size_t)(t->rows * t->cols) * sizeof *out);
+    if (!out || hy_graph_read(t, replica, out, &e))
+        stop(t->name, &e);
+    return out;
+}
+
+/* The size that t has where nothing cancels by chance: a gradient that is summed over n rows of
+ * about 1 has that of a random walk. */
+static double size_of(const struct hy_tensor *t, int is_gradient)
+{
+    const struct hy_shape *shape = &t->graph->shape;
+    const double rows = (double)shape->batch * shape->tokens;
+    return is_gradient && (double)t->rows < rows ? sqrt(rows / (double)t->rows) : 0;
+}
+
+/* The largest error, relative to the largest element of the reference or to `size`. */
+static double error_of(const float *x, const float *reference, int64_t count, double size)
+{
+    double worst = 0, largest = size;
+    for (int64_t i = 0; i < count; i++) {
+        const double error = fabs((double)x[i] - (double)reference[i]);
+        if (isnan(error))
+            return INFINITY;
+        worst = fmax(worst, error);
+        largest = fmax(largest, fabs((double)reference[i]));
+    }
+    return largest > 0 ? worst / largest : worst;
+}
+
+/* What a kind's examples showed at worst. */
+struct verdict {
+    int examples;
+    double value, gradient, gang; /* against the CPU; a replica in a gang against itself alone */
+    int replay_differs;
+};
+
+static void compare_with(const struct subject *s, const struct subject *twin, struct verdict *v)
+{
+    for (int i = 0; i < s->count; i++)
+        for (int r = 0; r < GANG; r++) {
+            float *x = take(s->result[i], r), *reference = take(twin->result[i], r);
+            double *worst = s->is_gradient[i] ? &v->gradient : &v->value;
+            const int64_t count = s->result[i]->rows * s->result[i]->cols;
+            const double size = size_of(s->result[i], s->is_gradient[i]);
+            *worst = fmax(*worst, error_of(x, reference, count, size));
+            free(x);
+            free(reference);
+        }
+}
+
+static void compare_replay(struct subject *s, struct verdict *v)
+{
+    float *first[MAX_RESULTS];
+    for (int i = 0; i < s->count; i++)
+        first[i] = take(s->result[i], GANG - 1);
+    for (int run = 0; run < 2; run++) { /* the first of them is captured */
+        fill_all(s, 0);
+        hy_graph_run(s->graph, NULL);
+    }
+    for (int i = 0; i < s->count; i++) {
+        float *again = take(s->result[i], GANG - 1);
+        const size_t bytes = (size_t)(s->result[i]->rows * s->result[i]->cols) * sizeof *again;
+        v->replay_differs |= memcmp(first[i], again, bytes) != 0;
+        free(again);
+        free(first[i]);
+    }
+}
+
+static void compare_solo(const struct subject *gang, const struct hy_op_kind *kind, int index,
+                         const int *size, struct verdict *v)
+{
+    for (int r = 0; r < GANG; r++) {
+        struct subject solo;
+        open_subject(&solo, kind, index, 1, size, HY_TRAIN, gang->graph->device);
+        fill_all(&solo, r);
+        hy_graph_run(solo.graph, NULL);
+        for (int i = 0; i < gang->count; i++) {
+            float *x = take(gang->result[i], r), *alone = take(solo.result[i], 0);
+            v->gang =
+                fmax(v->gang, error_of(x, alone, solo.result[i]->rows * solo.result[i]->cols, 0));
+            free(x);
+            free(alone);
+        }
+        hy_graph_free(solo.graph);
+    }
+}
+
+/* Forward alone, which may keep less. */
+static void check_eval(const struct hy_op_kind *kind, int index, const int *size,
+                       struct hy_device *device, struct verdict *v)
+{
+    struct subject s, twin;
+    open_subject(&twin, kind, index, GANG, size, HY_EVAL, NULL);
+    open_subject(&s, kind, index, GANG, size, HY_EVAL, device);
+    fill_all(&s, 0);
+    fill_all(&twin, 0);
+    hy_graph_run(s.graph, NULL);
+    hy_graph_run(twin.graph, NULL);
+    compare_with(&s, &twin, v);
+    hy_graph_free(s.graph);
+    hy_graph_free(twin.graph);
+}
+
+/* Compares one example; 0 where there is none. */
+static int check_example(const struct hy_op_kind *kind, int index, const int *size,
+                         struct hy_device *device, struct verdict *v)
+{
+    struct subject s, twin;
+    if (!open_subject(&twin, kind, index, GANG, size, HY_TRAIN, NULL))
+        return 0;
+    open_subject(&s, kind, index, GANG, size, HY_TRAIN, device);
+    fill_all(&s, 0);
+    fill_all(&twin, 0);
+    hy_graph_run(s.graph, NULL);
+    hy_graph_run(twin.graph, NULL);
+    compare_with(&s, &twin, v);
+    compare_replay(&s, v);
+    compare_solo(&s, kind, index, size, v);
+    v->examples++;
+    hy_graph_free(s.graph);
+    hy_graph_free(twin.graph);
+    check_eval(kind, index, size, device, v);
+    return 1;
+}
+
+/* Builds the index-th example with a cache of its own; 0 where there is none. */
+static int open_cached(struct subject *s, struct hy_slab *cache, const struct hy_op_kind *kind,
+                       int index, struct hy_device *device)
+{
+    const struct hy_shape shape = {
+        .replicas = GANG, .batch = 2, .tokens = PART, .context = PART * PARTS, .mode = HY_CACHED};
+    struct hy_err e = {0};
+    hy_slab_init(cache, GANG);
+    cache->device = device;
+    *s = (struct subject){.graph = hy_graph_new(&shape, NULL, NULL, cache)};
+    struct hy_graph *g = s->graph;
+    if (!g)
+        exit(1);
+    g->device = device;
+    if (!cached_example(g, kind, index)) {
+        hy_graph_free(g);
+        return 0;
+    }
+    const struct hy_op *op = g->ops[g->forward_ops - 1];
+    hy_graph_keep(op->out[0]);
+    for (int i = 0; i < op->outputs; i++)
+        add_result(s, op->out[i], 0);
+    if (hy_slab_allocate(cache, &e) || hy_graph_plan(g, &e))
+        stop(kind->name, &e);
+    return 1;
+}
+
+/* Runs that go on from each other; the later ones are replayed. 0 where there is no example. */
+static int check_cached(const struct hy_op_kind *kind, int index, struct hy_device *device,
+                        struct verdict *v)
+{
+    struct subject s, twin;
+    struct hy_slab cache, other;
+    if (!open_cached(&twin, &other, kind, index, NULL))
+        return 0;
+    open_cached(&s, &cache, kind, index, device);
+    for (int part = 0; part < PARTS; part++) {
+        s.graph->position = twin.graph->position = part * PART;
+        fill_all(&s, part);
+        fill_all(&twin, part);
+        hy_graph_run(s.graph, NULL);
+        hy_graph_run(twin.graph, NULL);
+        compare_with(&s, &twin, v);
+    }
+    v->examples++;
+    hy_graph_free(s.graph);
+    hy_graph_free(twin.graph);
+    hy_slab_release(&cache);
+    hy_slab_release(&other);
+    return 1;
+}
+
+static void check_kind(const struct hy_op_kind *kind, struct hy_device *device, struct verdict *v)
+{
+    for (size_t n = 0; n < (self.is_short ? 1 : sizeof sizes / sizeof *sizes); n++) {
+        for (int index = 0; check_example(kind, index, sizes[n], device, v);)
+            index++;
+        for (int index = WIDE; check_example(kind, index, sizes[n], device, v);)
+            index++;
+    }
+    for (int index = 0; check_cached(kind, index, device, v);)
+        index++;
+}
+
+static int has_twin(const struct hy_op_kind *kind)
+{
+    for (int i = 0; hy_cuda_ops[i].name; i++)
+        if (!strcmp(hy_cuda_ops[i].name, kind->name))
+            return 1;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    int missed = 0, compared = 0;
+    device_program_begin(&self, argc, argv);
+    printf("%-6s%-14s%9s%10s%10s%10s  %s\n", "", "operator", "examples", "values", "gradients",
+           "gang", "replay");
+    for (int i = 0; hy_ops[i]; i++) {
+        struct verdict v = {0};
+        if (!device_program_wants(&self, hy_ops[i]->name))
+            continue;
+        if (!has_twin(hy_ops[i])) {
+            printf("%-6s%-14s has no CUDA kernel\n", "FAIL", hy_ops[i]->name);
+            missed++;
+            continue;
+        }
+        check_kind(hy_ops[i], self.device, &v);
+        const double limit = limits[self.precision];
+        const int ok =
+            v.value <= limit && v.gradient <= limit && v.gang <= limit && !v.replay_differs;
+        printf("%-6s%-14s%9d%10.1e%10.1e%10.1e  %s\n", ok ? "ok" : "FAIL", hy_ops[i]->name,
+               v.examples, v.value, v.gradient, v.gang, v.replay_differs ? "differs" : "equal");
+        missed += !ok;
+        compared++;
+    }
+    printf("%d operators compared, %d missed\n", compared, missed);
+    hy_device_close(self.device);
+    return missed > 0;
+}

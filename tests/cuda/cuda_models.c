@@ -1,0 +1,355 @@
+/* cuda_models.c - whole models on a CUDA device: training against the CPU, a gang against each of
+ * its replicas alone, replayed steps against launched ones, a diverged replica beside healthy ones,
+ * decoding against the parallel form. Every variant, alone and mixed with softmax, and a readout.
+ *
+ *   cuda_models [--precision P] [--short] [VARIANT...]
+ *
+ * --short: fewer tokens and steps, of the mixed models only, for where the device is emulated.
+ * A program of its own, without a test library, so that it builds wherever the engine does. Exit
+ * code 77: there is no device, nothing was compared. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mixers/mixer.h"
+#include "core/model/trainer.h"
+#include "tests/support/device_program.h"
+#include "tests/support/small_model.h"
+
+enum { GANG = 3, BATCH = 2, MOST_DECODED = 40 };
+
+static struct device_program self = {.name = "cuda_models", .kind = "VARIANT"};
+
+/* How much is compared: tokens of a training sequence, steps (the second is captured, later ones
+ * are replayed), tokens that are decoded. */
+static const struct extent {
+    int tokens, steps, decoded;
+} whole = {100, 4, MOST_DECODED}, part = {20, 3, 18};
+static const struct extent *extent = &whole;
+
+/* What may differ, relative to the size of what is compared: results of `precision` from the CPU's
+ * float32; a replica in a gang from itself alone, since cuBLAS may choose its kernels by the batch;
+ * a decoded logit from the parallel form's, in nats. */
+static const struct bounds {
+    double loss, gradient, gang, decoding;
+} bounds[] = {
+    [HY_PRECISION_FLOAT32] = {1e-5, 1e-4, 1e-5, 1e-4},
+    [HY_PRECISION_BF16] = {3e-2, 2e-1, 3e-2, 2e-1},
+    [HY_PRECISION_TF32] = {4e-3, 3e-2, 4e-3, 3e-2},
+};
+
+/* A mixer of a convolution alone: what all models have in common, without attention or a scan. */
+static const struct hy_option no_options[] = {{0}};
+enum { TAPS = 3 };
+
+static struct hy_tensor *plain_build(struct hy_mixer *m, struct hy_tensor *x)
+{
+    const struct hy_projection conv = {"conv1d", m->d_model};
+    x = hy_mixer_linear(m, x, "i_proj", m->d_model);
+    return hy_mixer_linear(m, hy_mixer_conv(m, x, 1, &conv, TAPS, NULL), "o_proj", m->d_model);
+}
+
+static int64_t plain_state(const struct hy_mixer *m, int64_t context)
+{
+    (void)context;
+    return (int64_t)(TAPS - 1) * m->d_model;
+}
+
+static const struct hy_variant plain = {.name = "plain",
+                                        .options = no_options,
+                                        .full = 1,
+                                        .build = plain_build,
+                                        .state_elements = plain_state};
+
+struct subject {
+    struct hy_model_spec spec;
+    struct hy_value *linear_options, *full_options;
+};
+
+/* The worst that was seen, in the terms of struct bounds. */
+struct verdict {
+    struct bounds worst;
+    int replay_differs, frozen_moved, others_moved;
+};
+
+static void stop(const char *what, const struct hy_err *e)
+{
+    device_program_stop(&self, what, e);
+}
+
+static void subject_init(struct subject *s, const struct hy_variant *v, const char *layout,
+                         int readout)
+{
+    const struct hy_variant *full = small_model_full(v);
+    struct hy_err e;
+    *s = (struct subject){0};
+    if (hy_options_resolve(v->options, NULL, v->name, NULL, &s->linear_options, &e) ||
+        hy_options_resolve(full->options, NULL, full->name, NULL, &s->full_options, &e))
+        stop(v->name, &e);
+    s->spec = small_model(v, layout, s->linear_options, s->full_options);
+    s->spec.readout = readout;
+}
+
+static void subject_release(struct subject *s)
+{
+    hy_value_free(s->linear_options);
+    hy_value_free(s->full_options);
+}
+
+static int32_t token(uint64_t seed, int step, int64_t i)
+{
+    struct hy_rng rng = hy_rng_start(seed, HY_RNG_CHECK, (uint32_t)step, (uint32_t)i);
+    return (int32_t)hy_rng_below(&rng, SMALL_VOCAB);
+}
+
+/* A trainer whose replica r is number first + r of the gang. */
+static void open_trainer(struct hy_trainer *t, const struct subject *s, int first, int replicas,
+                         struct hy_device *device)
+{
+    const struct hy_shape shape = {.replicas = replicas,
+                                   .batch = BATCH,
+                                   .tokens = extent->tokens,
+                                   .mode = HY_TRAIN,
+                                   .precision = device ? self.precision : HY_PRECISION_FLOAT32};
+    struct hy_err e;
+    if (hy_trainer_init(t, &s->spec, &shape, device, BATCH * extent->tokens, 0, &e))
+        stop(s->spec.linear->name, &e);
+    for (int r = 0; r < replicas; r++)
+        if (hy_slab_draw(&t->params, r, 100 + (uint64_t)(first + r), &e))
+            stop("drawing", &e);
+    t->optimizer.beta1 = .9;
+    t->optimizer.beta2 = .95;
+    t->optimizer.eps = 1e-8;
+}
+
+/* Takes all steps; the rate of replica number `wild` is absurd. */
+static void train(struct hy_trainer *t, int first, int wild)
+{
+    struct hy_update u[GANG];
+    struct hy_err e;
+    int steps;
+    for (int step = 1; step <= extent->steps; step++) {
+        for (int r = 0; r < t->params.replicas; r++) {
+            int32_t *tokens = hy_input(t->ends.tokens, r), *labels = hy_input(t->ends.labels, r);
+            float *weights = hy_input(t->weights, r);
+            for (int64_t i = 0; i < BATCH * extent->tokens; i++) {
+                tokens[i] = token((uint64_t)(first + r), step, i);
+                labels[i] = i % 3 ? token((uint64_t)(first + r), step, i + 1) : -100;
+                weights[i] = i % 3 ? 1.0f / (BATCH * extent->tokens) : 0;
+            }
+            u[r] = (struct hy_update){1e-3 * (1 + first + r), .1, 1};
+            u[r].lr = first + r == wild ? 1e30 : u[r].lr;
+        }
+        hy_trainer_step(t, step, u);
+        /* On a device all are collected together, as a run does it. */
+        if (!t->graph->device && hy_trainer_collect(t, &steps, &e))
+            stop("collecting", &e);
+        if (!t->graph->device)
+            memmove(t->outcomes + step * t->params.replicas, t->outcomes,
+                    (size_t)t->params.replicas * sizeof *t->outcomes);
+    }
+    if (t->graph->device && (hy_trainer_collect(t, &steps, &e) || steps != extent->steps))
+        stop("collecting", &e);
+}
+
+/* Replica r's outcome of a step, from 1 on: on the CPU train() keeps them one place further. */
+static struct hy_outcome outcome(const struct hy_trainer *t, int step, int r)
+{
+    return t->outcomes[(step - (t->graph->device != NULL)) * t->params.replicas + r];
+}
+
+static double relative(double x, double reference)
+{
+    const double error = fabs(x - reference) / fmax(fabs(reference), 1e-30);
+    return isnan(error) ? INFINITY : error;
+}
+
+static float *read_slab(const struct hy_slab *slab, int replica)
+{
+    struct hy_err e;
+    float *out = malloc((size_t)slab->count * sizeof *out);
+    if (!out || hy_slab_read(slab, replica, out, &e))
+        stop("reading", &e);
+    return out;
+}
+
+/* Distance of two vectors over the length of the second. */
+static double distance(const float *x, const float *reference, int64_t count)
+{
+    double apart = 0, length = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double d = (double)x[i] - (double)reference[i];
+        apart += d * d;
+        length += (double)reference[i] * (double)reference[i];
+    }
+    return isnan(apart) ? INFINITY : sqrt(apart / fmax(length, 1e-30));
+}
+
+static void compare_trainers(const struct hy_trainer *t, int r, const struct hy_trainer *twin,
+                             int twin_r, double *loss, double *gradient)
+{
+    float *x = read_slab(&t->grads, r), *reference = read_slab(&twin->grads, twin_r);
+    for (int step = 1; step <= extent->steps; step++) {
+        const struct hy_outcome a = outcome(t, step, r), b = outcome(twin, step, twin_r);
+        *loss = fmax(*loss, relative(a.loss, b.loss));
+        *gradient = fmax(*gradient, relative(a.norm, b.norm));
+    }
+    *gradient = fmax(*gradient, distance(x, reference, t->grads.count));
+    free(x);
+    free(reference);
+}
+
+/* Do replica r of two trainers end with the same bits? */
+static int same_params(const struct hy_trainer *a, const struct hy_trainer *b, int r)
+{
+    float *x = read_slab(&a->params, r), *y = read_slab(&b->params, r);
+    const int same = !memcmp(x, y, (size_t)a->params.count * sizeof *x);
+    free(x);
+    free(y);
+    return same;
+}
+
+static void check_training(const struct subject *s, struct hy_device *device, struct verdict *v)
+{
+    struct hy_trainer gang, cpu, eager, wild;
+    open_trainer(&gang, s, 0, GANG, device);
+    open_trainer(&cpu, s, 0, GANG, NULL);
+    train(&gang, 0, -1);
+    train(&cpu, 0, -1);
+    for (int r = 0; r < GANG; r++) {
+        struct hy_trainer solo;
+        compare_trainers(&gang, r, &cpu, r, &v->worst.loss, &v->worst.gradient);
+        open_trainer(&solo, s, r, 1, device);
+        train(&solo, r, -1);
+        compare_trainers(&gang, r, &solo, 0, &v->worst.gang, &v->worst.gang);
+        hy_trainer_release(&solo);
+    }
+    hy_trainer_release(&cpu);
+
+    open_trainer(&eager, s, 0, GANG, device);
+    eager.graph->eager = 1;
+    train(&eager, 0, -1);
+    for (int r = 0; r < GANG; r++)
+        v->replay_differs |= !same_params(&gang, &eager, r);
+    hy_trainer_release(&eager);
+
+    open_trainer(&wild, s, 0, GANG, device);
+    train(&wild, 0, 1);
+    v->frozen_moved |= !wild.frozen[1] || wild.frozen[0] || wild.frozen[2];
+    v->others_moved |= !same_params(&gang, &wild, 0) || !same_params(&gang, &wild, 2);
+    hy_trainer_release(&wild);
+    hy_trainer_release(&gang);
+}
+
+static struct hy_graph *open_graph(const struct subject *s, struct hy_slab *params,
+                                   struct hy_slab *cache, int tokens, struct hy_model_ends *ends)
+{
+    const struct hy_shape shape = {.replicas = 1,
+                                   .batch = BATCH,
+                                   .tokens = tokens,
+                                   .context = extent->decoded,
+                                   .mode = cache ? HY_CACHED : HY_EVAL,
+                                   .precision = self.precision};
+    struct hy_err e = {0};
+    struct hy_graph *g = hy_graph_new(&shape, params, NULL, cache);
+    if (!g)
+        exit(1);
+    g->device = params->device;
+    hy_model_build(&s->spec, g, 0, ends);
+    if ((!params->data && hy_slab_allocate(params, &e)) || (cache && hy_slab_allocate(cache, &e)) ||
+        hy_graph_plan(g, &e))
+        stop(s->spec.linear->name, &e);
+    return g;
+}
+
+/* Decodes tokens one by one and compares their logits with those of the whole sequence. A readout
+ * speaks of position 0, and has seen all when the last token is read. */
+static void check_decoding(const struct subject *s, struct hy_device *device, struct verdict *v)
+{
+    static float parallel[BATCH * MOST_DECODED][SMALL_VOCAB], one[BATCH][SMALL_VOCAB];
+    struct hy_slab params, cache;
+    struct hy_model_ends ends, cached;
+    struct hy_err e;
+    hy_slab_init(&params, 1);
+    hy_slab_init(&cache, 1);
+    params.device = cache.device = device;
+    struct hy_graph *all = open_graph(s, &params, NULL, extent->decoded, &ends);
+    struct hy_graph *next = open_graph(s, &params, &cache, 1, &cached);
+    if (hy_slab_draw(&params, 0, 7, &e))
+        stop("drawing", &e);
+    int32_t *tokens = hy_input(ends.tokens, 0);
+    for (int64_t i = 0; i < BATCH * extent->decoded; i++)
+        tokens[i] = token(5, 0, i);
+    hy_graph_run(all, NULL);
+    if (hy_graph_read(ends.logits, 0, parallel, &e))
+        stop("reading", &e);
+    for (int t = 0; t < extent->decoded; t++) {
+        tokens = hy_input(cached.tokens, 0);
+        for (int b = 0; b < BATCH; b++)
+            tokens[b] = token(5, 0, b * extent->decoded + t);
+        next->position = t;
+        hy_graph_run(next, NULL);
+        if (hy_graph_read(cached.logits, 0, one, &e))
+            stop("reading", &e);
+        if (s->spec.readout && t < extent->decoded - 1)
+            continue;
+        for (int b = 0; b < BATCH; b++)
+            for (int c = 0; c < SMALL_VOCAB; c++) {
+                const int row = b * extent->decoded + (s->spec.readout ? 0 : t);
+                const double error = fabs((double)one[b][c] - (double)parallel[row][c]);
+                v->worst.decoding = fmax(v->worst.decoding, isnan(error) ? INFINITY : error);
+            }
+    }
+    hy_graph_free(next);
+    hy_graph_free(all);
+    hy_slab_release(&cache);
+    hy_slab_release(&params);
+}
+
+/* Prints a model's line; 1 where it is beyond its bounds. */
+static int check(const struct hy_variant *variant, const char *layout, int readout)
+{
+    const struct bounds *most = &bounds[self.precision];
+    struct verdict v = {0};
+    struct subject s;
+    subject_init(&s, variant, layout, readout);
+    check_training(&s, self.device, &v);
+    check_decoding(&s, self.device, &v);
+    subject_release(&s);
+    const int bad = v.worst.loss > most->loss || v.worst.gradient > most->gradient ||
+                    v.worst.gang > most->gang || v.worst.decoding > most->decoding ||
+                    v.replay_differs || v.frozen_moved || v.others_moved;
+    printf("%-6s%-16s%-4s%10.1e%10.1e%10.1e%10.1e  %-8s%s\n", bad ? "FAIL" : "ok",
+           readout ? "readout" : variant->name, layout, v.worst.loss, v.worst.gradient,
+           v.worst.gang, v.worst.decoding, v.replay_differs ? "differs" : "equal",
+           v.frozen_moved   ? "not frozen"
+           : v.others_moved ? "spreads"
+                            : "alone");
+    fflush(stdout);
+    return bad;
+}
+
+int main(int argc, char **argv)
+{
+    int missed = 0, compared = 0;
+    device_program_begin(&self, argc, argv);
+    extent = self.is_short ? &part : &whole;
+    printf("%-6s%-20s%10s%10s%10s%10s  %-8s%s\n", "", "model", "loss", "gradient", "gang",
+           "decoding", "replay", "divergence");
+    for (int i = -1; i < 0 || hy_variants[i]; i++) {
+        const struct hy_variant *v = i < 0 ? &plain : hy_variants[i];
+        const int mixes = v != &plain;
+        if (!device_program_wants(&self, v->name))
+            continue;
+        if (!mixes || !self.is_short) {
+            missed += check(v, "LL", 0);
+            compared++;
+        }
+        missed += check(v, mixes ? "LF" : "LL", !mixes);
+        compared++;
+    }
+    printf("%d models compared, %d missed\n", compared, missed);
+    hy_device_close(self.device);
+    return missed > 0 || !compared;
+}

@@ -1,0 +1,373 @@
+#include "tests/cuda/wide.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/ops/add_norm.h"
+#include "core/ops/attention.h"
+#include "core/ops/constant.h"
+#include "core/ops/conv_silu.h"
+#include "core/ops/decay_gate.h"
+#include "core/ops/scan/delta_scan.h"
+#include "core/ops/embedding.h"
+#include "core/ops/forget_gate.h"
+#include "core/ops/gated_norm.h"
+#include "core/ops/scan/gated_scan.h"
+#include "core/ops/products/head_loss.h"
+#include "core/ops/l2norm.h"
+#include "core/ops/scan/level_scan.h"
+#include "core/ops/products/linear.h"
+#include "core/ops/log_sigmoid.h"
+#include "core/ops/lower_bound.h"
+#include "core/ops/rmsnorm.h"
+#include "core/ops/rope.h"
+#include "core/ops/sigmoid.h"
+#include "core/ops/silu.h"
+#include "core/ops/skip.h"
+#include "core/ops/scan/vector_scan.h"
+
+static int64_t rows_of(const struct hy_graph *g)
+{
+    return (int64_t)g->shape.batch * g->shape.tokens;
+}
+
+static struct hy_tensor *leaf(struct hy_graph *g, const char *name, int64_t cols)
+{
+    return hy_graph_leaf(g, name, rows_of(g), cols, -2, 2);
+}
+
+/* Columns in the middle of a wider matrix. */
+static struct hy_tensor *view(struct hy_graph *g, const char *name, int64_t cols)
+{
+    struct hy_tensor *views[3];
+    hy_graph_split(g, leaf(g, name, cols + 12), 3, (int64_t[]){4, cols, 8}, views);
+    return views[1];
+}
+
+static struct hy_tensor *weight(struct hy_graph *g, const char *name, int64_t rows, int64_t cols)
+{
+    return hy_graph_leaf(g, name, rows, cols, -1, 1);
+}
+
+static void add_norm(struct hy_graph *g, int64_t cols)
+{
+    struct hy_tensor *sum;
+    hy_add_norm(g, view(g, "a", cols), leaf(g, "b", cols), weight(g, "w", 1, cols), 1e-6, &sum);
+}
+
+static void conv_silu(struct hy_graph *g, int64_t cols)
+{
+    hy_conv_silu(g, view(g, "x", cols), weight(g, "w", cols, 4), weight(g, "bias", 1, cols), NULL);
+}
+
+static void decay_gate(struct hy_graph *g, int64_t cols)
+{
+    struct hy_tensor *dt;
+    hy_decay_gate(g, view(g, "x", cols), weight(g, "a_log", 1, 4), weight(g, "dt_bias", 1, cols),
+                  &dt);
+}
+
+static void embedding(struct hy_graph *g, int64_t vocab)
+{
+    hy_embedding(g, hy_graph_input(g, "tokens", HY_INT32, rows_of(g), 1),
+                 weight(g, "table", vocab, vocab > 1000 ? 8 : 132));
+}
+
+static void forget_gate(struct hy_graph *g, int64_t cols)
+{
+    struct hy_tensor *input;
+    hy_forget_gate(g, view(g, "x", cols), hy_graph_leaf(g, "bound", 1, cols, 0.1, 0.9), &input);
+}
+
+static void gate(struct hy_graph *g, int64_t heads)
+{
+    hy_gated(g, view(g, "x", 128), view(g, "gate", heads), HY_GATE_SILU);
+}
+
+static void gated_norm(struct hy_graph *g, int64_t width)
+{
+    hy_gated_norm(g, leaf(g, "x", 128), view(g, "gate", 128), weight(g, "w", 1, width), 1e-6,
+                  HY_GATE_SILU);
+}
+
+static void head_loss(struct hy_graph *g, int64_t vocab)
+{
+    struct hy_tensor *hit;
+    hy_head_loss(g, view(g, "x", 4), weight(g, "table", vocab, 4),
+                 hy_graph_input(g, "labels", HY_INT32, rows_of(g), 1), rows_of(g), &hit);
+}
+
+static void l2norm(struct hy_graph *g, int64_t cols)
+{
+    hy_l2norm(g, view(g, "x", cols), 2, 1e-6);
+}
+
+static void linear(struct hy_graph *g, int64_t cols)
+{
+    hy_linear_biased(g, view(g, "x", cols), weight(g, "w", 36, cols), weight(g, "bias", 1, 36));
+}
+
+static void log_sigmoid(struct hy_graph *g, int64_t cols)
+{
+    hy_log_sigmoid_of(g, view(g, "x", cols), weight(g, "bias", 1, cols), 16);
+}
+
+static void lower_bound(struct hy_graph *g, int64_t cols)
+{
+    hy_lower_bound(g, weight(g, "logits", 5, cols), 3);
+}
+
+static void rmsnorm(struct hy_graph *g, int64_t width)
+{
+    hy_rmsnorm(g, view(g, "x", 192), weight(g, "w", 1, width), 1e-6);
+}
+
+static void rope(struct hy_graph *g, int64_t cols)
+{
+    hy_rope(g, view(g, "x", cols), 2, 1e4);
+}
+
+static void sigmoid(struct hy_graph *g, int64_t cols)
+{
+    hy_sigmoid_of(g, view(g, "x", cols), 2);
+}
+
+static void silu(struct hy_graph *g, int64_t cols)
+{
+    hy_silu_of(g, view(g, "x", cols));
+}
+
+static void skip(struct hy_graph *g, int64_t cols)
+{
+    hy_skip(g, view(g, "o", cols), leaf(g, "x", cols), weight(g, "d", 1, 4));
+}
+
+/* Queries, keys and values of a fused projection; keys are short enough for the delta rule. */
+static void project(struct hy_graph *g, int64_t keys, int64_t values, int64_t width,
+                    struct hy_tensor **qkv)
+{
+    const double most = 1 / sqrt((double)width);
+    struct hy_tensor *all = hy_graph_leaf(g, "qkv", rows_of(g), 2 * keys + values, -most, most);
+    hy_graph_split(g, all, 3, (int64_t[]){keys, keys, values}, qkv);
+}
+
+/* Heads of several tiles of values, which share keys. */
+static void gated_scan(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {2, 40, (int)width, 0.5, 0, 1};
+    struct hy_tensor *qkv[3], *ht = NULL;
+    project(g, 40, 2 * width, 40, qkv);
+    hy_gated_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", 1, 2, -0.5, 0), &s,
+                  hy_graph_leaf(g, "h0", (int64_t)g->shape.batch * 80, width, -1, 1), &ht);
+}
+
+static void delta_scan(struct hy_graph *g, int64_t width)
+{
+    const int values = width > 100 ? 20 : (int)width;
+    const struct hy_scan s = {1, (int)width, values, 1, 0, 0};
+    struct hy_tensor *qkv[3];
+    project(g, width, values, width, qkv);
+    hy_delta_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "beta", rows_of(g), 1, 0, 1),
+                  hy_graph_leaf(g, "decay", rows_of(g), width, -0.5, 0), &s, NULL, NULL);
+}
+
+/* Keys too wide for shared memory. */
+static void long_keys(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {1, (int)width, 20, 1, 0, 0};
+    struct hy_tensor *qkv[3];
+    project(g, width, 20, width, qkv);
+    hy_gated_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", rows_of(g), 1, -0.5, 0), &s,
+                  NULL, NULL);
+}
+
+/* The delta rule, chunks of two tiles of rows or of four; keys too wide for shared memory. */
+static void level_scan(struct hy_graph *g, int64_t width)
+{
+    const int values = width > 100 ? 20 : (int)width, levels = hy_levels_of(g->shape.tokens);
+    const struct hy_scan s = {1, (int)width, values, 1, width > 100 ? 0 : 32, 0};
+    struct hy_tensor *qkv[3];
+    project(g, width, values, width, qkv);
+    hy_level_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", rows_of(g), 1, -0.5, 0),
+                  hy_graph_leaf(g, "beta", rows_of(g), 1, 0, 1),
+                  hy_graph_leaf(g, "lambda", rows_of(g), levels, 0.1, 1.5), &s, NULL);
+}
+
+/* Heads of several tiles of values, which share keys; many chunks, of less than a tile of rows. */
+static void many_chunks(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {2, 40, (int)width, 0.5, 8, 1};
+    const int levels = hy_levels_of(g->shape.tokens) + 1;
+    struct hy_tensor *qkv[3];
+    project(g, 40, 2 * width, 40, qkv);
+    hy_level_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", 1, 2, -0.5, 0), NULL,
+                  hy_graph_leaf(g, "lambda", rows_of(g), 2 * levels, 0.1, 1.5), &s, NULL);
+}
+
+static void attention(struct hy_graph *g, int64_t width)
+{
+    const int heads = width > 100 ? 1 : 2;
+    const struct hy_attention s = {heads, 1, (int)width, (int)width, 1 / sqrt((double)width), 70};
+    struct hy_tensor *qkv[3];
+    hy_graph_split(g, leaf(g, "qkv", (heads + 2) * width), 3,
+                   (int64_t[]){heads * width, width, width}, qkv);
+    hy_attention(g, qkv[0], qkv[1], qkv[2], &s, NULL, NULL);
+}
+
+static void vector_scan(struct hy_graph *g, int64_t cols)
+{
+    hy_vector_scan(g, view(g, "x", cols), hy_graph_leaf(g, "decay", rows_of(g), cols, -0.5, 0),
+                   NULL, NULL);
+}
+
+static double tenths(int64_t k, double a)
+{
+    return a + 0.1 * (double)k;
+}
+
+static void constant(struct hy_graph *g, int64_t cols)
+{
+    hy_constant(g, 3, cols, tenths, 1);
+}
+
+static double downwards(int64_t k, double a)
+{
+    return a - (double)(k / 3);
+}
+
+/* Rows of an activation, some of them several times, most not at all. */
+static void gathered(struct hy_graph *g, int64_t cols)
+{
+    const int64_t last = rows_of(g) - 1;
+    hy_embedding(g, hy_constant_index(g, rows_of(g), downwards, (double)last), leaf(g, "x", cols));
+}
+
+/* One table for what goes in and what comes out. */
+static void tied(struct hy_graph *g, int64_t vocab)
+{
+    struct hy_tensor *tokens = hy_graph_input(g, "tokens", HY_INT32, rows_of(g), 1), *hit;
+    struct hy_tensor *table = weight(g, "table", vocab, 8);
+    hy_head_loss(g, hy_embedding(g, tokens, table), table,
+                 hy_graph_input(g, "labels", HY_INT32, rows_of(g), 1), rows_of(g), &hit);
+}
+
+static struct hy_tensor *states_of(struct hy_graph *g, const struct hy_scan *s)
+{
+    const int64_t levels = hy_levels_of(g->shape.context);
+    const int64_t rows = g->shape.batch * s->heads * levels * s->key_width;
+    return hy_graph_state(
+        g, &(struct hy_entry){.name = "states", .rank = 2, .dims = {rows, s->value_width}});
+}
+
+/* From states in a cache; heads share keys. */
+static void cached_levels(struct hy_graph *g, int64_t width)
+{
+    const struct hy_scan s = {4, 11, (int)width, 0.5, 0, 2};
+    const int levels = hy_levels_of(g->shape.context) + 1;
+    struct hy_tensor *qkv[3];
+    project(g, 22, 4 * width, 11, qkv);
+    hy_level_scan(g, qkv[0], qkv[1], qkv[2], hy_graph_leaf(g, "decay", rows_of(g), 4, -0.5, 0),
+                  width > 32 ? hy_graph_leaf(g, "beta", rows_of(g), 4, 0, 1) : NULL,
+                  hy_graph_leaf(g, "lambda", rows_of(g), 4 * levels, 0.1, 1.5), &s,
+                  states_of(g, &s));
+}
+
+/* Another op reads the input, so the last one's gradient is added to it; the last one's other
+ * outputs get none. */
+static void read_again(struct hy_graph *g)
+{
+    const struct hy_op *op = g->ops[g->forward_ops - 1];
+    hy_gated(g, op->out[0], op->in[0], HY_GATE_SIGMOID);
+}
+
+struct example {
+    const char *name;
+    void (*build)(struct hy_graph *g, int64_t size);
+    int64_t size;
+    int again;
+};
+
+/* The index-th of the kind. */
+static const struct example *find(const struct example *all, size_t count,
+                                  const struct hy_op_kind *kind, int index)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(all[i].name, kind->name) && index-- == 0)
+            return &all[i];
+    return NULL;
+}
+
+int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct example all[] = {
+        {"level_scan", cached_levels, 20, 0},
+        {"level_scan", cached_levels, 40, 0},
+    };
+    const struct example *it = find(all, sizeof all / sizeof *all, kind, index);
+    if (it)
+        it->build(g, it->size);
+    return it != NULL;
+}
+
+int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct example all[] = {
+        {"add_norm", add_norm, 64, 0},
+        {"add_norm", add_norm, 64, 1},
+        {"add_norm", add_norm, 320, 0},
+        {"attention", attention, 64, 1},
+        {"attention", attention, 600, 0},
+        {"constant", constant, 100, 0},
+        {"conv_silu", conv_silu, 68, 0},
+        {"conv_silu", conv_silu, 68, 1},
+        {"decay_gate", decay_gate, 64, 0},
+        {"decay_gate", decay_gate, 64, 1},
+        {"delta_scan", delta_scan, 72, 1},
+        {"delta_scan", delta_scan, 500, 0},
+        {"embedding", embedding, 40, 0},
+        {"embedding", embedding, 5000, 0},
+        {"embedding", gathered, 40, 0},
+        {"embedding", tied, 40, 0},
+        {"embedding", tied, 5000, 0},
+        {"forget_gate", forget_gate, 64, 0},
+        {"forget_gate", forget_gate, 64, 1},
+        {"gate", gate, 4, 0},
+        {"gate", gate, 4, 1},
+        {"gate", gate, 128, 0},
+        {"gated_norm", gated_norm, 32, 0},
+        {"gated_norm", gated_norm, 32, 1},
+        {"gated_norm", gated_norm, 128, 0},
+        {"gated_scan", gated_scan, 72, 0},
+        {"gated_scan", long_keys, 500, 0},
+        {"head_loss", head_loss, 200, 0},
+        {"head_loss", head_loss, 4100, 0},
+        {"l2norm", l2norm, 64, 0},
+        {"l2norm", l2norm, 64, 1},
+        {"level_scan", level_scan, 72, 1},
+        {"level_scan", level_scan, 500, 0},
+        {"level_scan", many_chunks, 72, 0},
+        {"linear", linear, 40, 0},
+        {"linear", linear, 36, 1},
+        {"log_sigmoid", log_sigmoid, 64, 0},
+        {"log_sigmoid", log_sigmoid, 64, 1},
+        {"lower_bound", lower_bound, 200, 0},
+        {"rmsnorm", rmsnorm, 48, 0},
+        {"rmsnorm", rmsnorm, 48, 1},
+        {"rmsnorm", rmsnorm, 192, 0},
+        {"rope", rope, 64, 0},
+        {"rope", rope, 64, 1},
+        {"sigmoid", sigmoid, 132, 0},
+        {"sigmoid", sigmoid, 132, 1},
+        {"silu", silu, 132, 0},
+        {"silu", silu, 132, 1},
+        {"skip", skip, 64, 0},
+        {"skip", skip, 64, 1},
+        {"vector_scan", vector_scan, 72, 1},
+    };
+    const struct example *it = find(all, sizeof all / sizeof *all, kind, index);
+    if (it)
+        it->build(g, it->size);
+    if (it && it->again)
+        read_again(g);
+    return it != NULL;
+}
