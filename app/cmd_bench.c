@@ -103,9 +103,9 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
     if (t.e.code)
         rc = hy_fail(e, t.e.code, "%s", t.e.text);
     else if (t.trainer.frozen[0])
-        rc = hy_fail(e, HY_E_RUN, "%s diverged", spec->linear->name);
+        rc = hy_fail(e, HY_E_RUN, "%s diverged", spec->kinds[0].name);
     else if (profile)
-        hy_bench_add_profile(profile, spec->linear->name, p->tokens, t.trainer.graph);
+        hy_bench_add_profile(profile, spec->kinds[0].name, p->tokens, t.trainer.graph);
 out:
     hy_trainer_release(&t.trainer);
     free(t.updates);
@@ -134,7 +134,7 @@ static int measure_decoding(const struct hy_model_spec *spec, const struct hy_be
     p->memory = d.cache_bytes;
     *params = weights.count;
     if (profile)
-        hy_bench_add_profile(profile, spec->linear->name, p->tokens, d.graph);
+        hy_bench_add_profile(profile, spec->kinds[0].name, p->tokens, d.graph);
 out:
     hy_decoder_release(&d);
     hy_slab_release(&weights);
@@ -144,9 +144,9 @@ out:
 static int check(const struct hy_model_spec *spec, struct hy_err *e)
 {
     const struct hy_mixer m = hy_model_mixer(spec, 0, NULL);
-    if (!spec->linear->check || !spec->linear->check(&m, e))
+    if (!hy_kind_check(&spec->kinds[0], &m, e))
         return HY_OK;
-    return hy_err_wrap(e, "%s", spec->linear->name);
+    return hy_err_wrap(e, "%s", spec->kinds[0].name);
 }
 
 /* Measures one variant at all lengths. */
@@ -160,13 +160,15 @@ static int measure(const struct hy_variant *v, const struct hy_bench *b, struct 
                                  .vocab = b->vocab,
                                  .norm_eps = 1e-6,
                                  .init_std = .02,
-                                 .linear = v,
-                                 .full = v};
+                                 .kind_count = 1};
     struct hy_bench_point points[HY_BENCH_LENGTHS] = {0};
     struct hy_value *options = NULL;
     int64_t params = 0;
     int rc = hy_options_resolve(v->options, NULL, v->name, NULL, &options, e);
-    spec.linear_options = spec.full_options = options;
+    if (!rc) {
+        spec.kinds[0] = hy_kind_of(HY_LINEAR, v, options);
+        snprintf(spec.kinds[0].name, sizeof spec.kinds[0].name, "%s", v->name);
+    }
     if (rc ||
         (rc = hy_layout_from_ratio("pure", HY_PLACE_INTERLEAVE, b->layers, &spec.layout, e)) ||
         (rc = check(&spec, e)))

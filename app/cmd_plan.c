@@ -182,7 +182,7 @@ static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run,
     snprintf(text, sizeof text, "%.8s", run->key);
     hy_grid_set(g, &g->page, row, KEY, text);
     set_text(g, row, RUN, run->title);
-    set_text(g, row, LAYOUT, run->config.mixer.layout.kinds);
+    set_text(g, row, LAYOUT, hy_config_layout(&run->config).text);
     set_number(g, row, PARAMS, HY_UNIT_COUNT, (double)run->estimate.params);
     set_number(g, row, STATE, HY_UNIT_BYTES, (double)run->estimate.state_bytes);
     set_number(g, row, CACHE, HY_UNIT_BYTES, (double)run->estimate.cache_bytes);

@@ -134,6 +134,8 @@ static const char *type_text(enum hy_option_type type)
         return "a list of integers";
     case HY_OPT_REALS:
         return "a list of numbers";
+    case HY_OPT_STRINGS:
+        return "a list of names";
     case HY_OPT_PATH:
         return "a path";
     default:
@@ -237,9 +239,24 @@ static int read_amount(const struct check *c, const struct hy_value *v, struct h
     return *out ? HY_OK : hy_fail_memory(c->e);
 }
 
+/* A string that looks like a number is given as its digits; NULL where v is something else. */
+static const char *word_of(const struct hy_value *v)
+{
+    return v->type == HY_V_STRING || v->type == HY_V_INT || v->type == HY_V_REAL ? v->string : NULL;
+}
+
+static int read_word(const struct check *c, const struct hy_value *v, struct hy_value **out)
+{
+    const char *word = word_of(v);
+    if (!word)
+        return wrong_type(c);
+    *out = hy_value_string(word);
+    return *out ? HY_OK : hy_fail_memory(c->e);
+}
+
 static int read_list(const struct check *c, const struct hy_value *v, struct hy_value **out)
 {
-    const int integers = c->option->type == HY_OPT_INTS;
+    const enum hy_option_type type = c->option->type;
     struct hy_value *list = hy_value_list();
     if (!list)
         return hy_fail_memory(c->e);
@@ -250,7 +267,10 @@ static int read_list(const struct check *c, const struct hy_value *v, struct hy_
         struct hy_value *item = NULL;
         struct check at = *c;
         at.mark = entry->mark;
-        rc = read_number(&at, entry, integers, &item);
+        rc = type == HY_OPT_STRINGS ? read_word(&at, entry, &item)
+                                    : read_number(&at, entry, type == HY_OPT_INTS, &item);
+        if (!rc)
+            item->mark = entry->mark;
         if (!rc)
             rc = hy_value_append(list, item, c->e);
     }
@@ -298,9 +318,7 @@ static int read_choice(const struct check *c, const char *word, struct hy_value 
 
 static int read_value(const struct check *c, const struct hy_value *v, struct hy_value **out)
 {
-    /* A string that looks like a number is given as its digits. */
-    const char *word =
-        v->type == HY_V_STRING || v->type == HY_V_INT || v->type == HY_V_REAL ? v->string : NULL;
+    const char *word = word_of(v);
     switch (c->option->type) {
     case HY_OPT_INT:
         if (word && c->option->text && !strcmp(word, c->option->text)) {
@@ -330,6 +348,12 @@ static int read_value(const struct check *c, const struct hy_value *v, struct hy
         return read_duration(c, v, out);
     case HY_OPT_AMOUNT:
         return read_amount(c, v, out);
+    case HY_OPT_STRINGS:
+        if (v->type == HY_V_NULL) {
+            *out = hy_value_null();
+            break;
+        }
+        return read_list(c, v, out);
     case HY_OPT_INTS:
     case HY_OPT_REALS:
         return read_list(c, v, out);

@@ -20,7 +20,8 @@ enum hy_option_type {
     HY_OPT_DURATION, /* seconds, or 90s, 15m, 2h, 1d; canonical: seconds as a real */
     HY_OPT_AMOUNT,   /* whole number, or 1.5k, 2M, 3G, 64Ki, 1Mi, 1Gi; canonical: an integer */
     HY_OPT_INTS,     /* list of integers, each within bounds; a single integer is a list of one */
-    HY_OPT_REALS
+    HY_OPT_REALS,
+    HY_OPT_STRINGS /* list of strings; a single string is a list of one; no value: null */
 };
 
 struct hy_option {

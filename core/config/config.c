@@ -64,7 +64,7 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     if (!rc)
         rc = hy_config_read_model(tree, &c, e);
     if (!rc)
-        rc = hy_config_read_mixers(tree, &c, e);
+        rc = hy_config_read_layers(tree, &c, e);
     if (!rc)
         rc = hy_config_read_train(tree, &c, e);
     if (!rc)
@@ -82,7 +82,7 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
 
 struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab)
 {
-    return (struct hy_model_spec){
+    struct hy_model_spec spec = {
         .d_model = c->model.d_model,
         .layers = c->model.layers,
         .heads = c->model.heads,
@@ -91,12 +91,13 @@ struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab)
         .readout = c->data.train[0].task->uses_readout,
         .norm_eps = c->model.norm_eps,
         .init_std = c->model.init_std,
-        .linear = c->mixer.linear,
-        .full = c->mixer.full,
-        .linear_options = c->mixer.linear_options,
-        .full_options = c->mixer.full_options,
-        .layout = c->mixer.layout,
+        .norms = c->model.norms,
+        .tied = c->model.tied,
+        .kind_count = c->layers.kind_count,
+        .layout = c->layers.layout,
     };
+    memcpy(spec.kinds, c->layers.kinds, sizeof spec.kinds);
+    return spec;
 }
 
 struct hy_shape hy_config_step_shape(const struct hy_config *c)
@@ -125,8 +126,7 @@ void hy_config_release(struct hy_config *c)
 {
     free(c->name);
     free(c->run.device);
-    hy_value_free(c->mixer.linear_options);
-    hy_value_free(c->mixer.full_options);
+    hy_value_free(c->layers.options);
     for (int i = 0; i < c->data.train_count; i++)
         hy_value_free(c->data.train[i].options);
     for (int i = 0; i < c->data.eval_count; i++)

@@ -51,14 +51,17 @@ struct hy_config {
         int d_model, layers, heads, mlp;
         int vocab; /* 0: what the data needs (the usual case) */
         double norm_eps, init_std;
+        enum hy_norms norms;
+        int tied; /* the head is the embedding */
     } model;
     struct {
-        const struct hy_variant *linear; /* the mixer of linear layers; NULL in a full model */
-        struct hy_value *linear_options; /* resolved, or NULL */
-        const struct hy_variant *full;   /* the mixer of full layers; NULL in a pure model */
-        struct hy_value *full_options;
+        /* By the layout's indices: HY_LINEAR, HY_FULL, then those of section kinds, in its order.
+         * A kind that no layer has is all zeros. */
+        struct hy_kind kinds[HY_MAX_KINDS];
+        int kind_count;
         struct hy_layout layout;
-    } mixer;
+        struct hy_value *options; /* a list that owns the options of all branches */
+    } layers;
     struct {
         struct hy_source train[HY_MAX_SOURCES], eval[HY_MAX_SOURCES];
         int train_count, eval_count;
@@ -115,14 +118,19 @@ void hy_config_title(const struct hy_config *c, char *text, size_t size);
 
 /* "3:1", "pure", "full"; where layers are listed the counts ("5:3"). */
 void hy_config_ratio(const struct hy_config *c, char *text, size_t size);
-/* "interleave", ..., "list" where layers are listed, "" in a pure or full model. */
+/* "interleave", ..., "list" and "pattern" where layers are listed, "" in a pure or full model. */
 const char *hy_config_placement(const struct hy_config *c);
 /* *out: what a section, mixer or full, of settings not yet checked mixes with: the variant that it
  * names, else its default; NULL: none. An error where it names one that does not exist. */
 int hy_config_find_variant(const struct hy_value *tree, const char *section,
                            const struct hy_variant **out, struct hy_err *e);
-/* The variant that names the run: the linear one, in a full model the full one. */
-const struct hy_variant *hy_config_variant(const struct hy_config *c);
+/* What names the run, a kind's title: the linear one's; where no layer is of that kind, of the
+ * first layer whose kind has a name of its own, if there is one, else the full one's. */
+void hy_config_variant(const struct hy_config *c, char *text, size_t size);
+/* How many layers attend to the whole context; the others' caches do not grow with it. */
+int hy_config_full_layers(const struct hy_config *c);
+/* "LLLF": a letter per layer. */
+struct hy_layout_text hy_config_layout(const struct hy_config *c);
 
 /* The model that it describes, for a vocabulary; borrows from c. */
 struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab);

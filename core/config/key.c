@@ -7,56 +7,152 @@
 
 #include "core/base/buf.h"
 
-const struct hy_variant *hy_config_variant(const struct hy_config *c)
+void hy_config_variant(const struct hy_config *c, char *text, size_t size)
 {
-    return c->mixer.linear ? c->mixer.linear : c->mixer.full;
+    const struct hy_layout *l = &c->layers.layout;
+    int named = hy_layout_count(l, HY_LINEAR) ? HY_LINEAR : HY_FULL;
+    for (int i = 0; i < l->layers && named == HY_FULL; i++)
+        named = l->kinds[i];
+    hy_kind_title(&c->layers.kinds[named], text, size);
+}
+
+int hy_config_full_layers(const struct hy_config *c)
+{
+    int full = 0;
+    for (int i = 0; i < c->layers.layout.layers; i++)
+        full += hy_kind_is_full(&c->layers.kinds[c->layers.layout.kinds[i]]);
+    return full;
+}
+
+struct hy_layout_text hy_config_layout(const struct hy_config *c)
+{
+    return hy_model_layout_text(c->layers.kinds, &c->layers.layout);
 }
 
 void hy_config_ratio(const struct hy_config *c, char *text, size_t size)
 {
-    const struct hy_layout *l = &c->mixer.layout;
+    const int full = hy_config_full_layers(c), linear = c->layers.layout.layers - full;
     const struct hy_value *ratio = hy_value_at(c->tree, "mixer.ratio");
-    if (!l->full || !l->linear)
-        snprintf(text, size, "%s", l->full ? "full" : "pure");
+    if (!full || !linear)
+        snprintf(text, size, "%s", full ? "full" : "pure");
     else if (ratio)
         snprintf(text, size, "%s", ratio->string);
-    else if (l->linear % l->full == 0)
-        snprintf(text, size, "%d:1", l->linear / l->full);
+    else if (linear % full == 0)
+        snprintf(text, size, "%d:1", linear / full);
     else
-        snprintf(text, size, "%d:%d", l->linear, l->full);
+        snprintf(text, size, "%d:%d", linear, full);
 }
 
 const char *hy_config_placement(const struct hy_config *c)
 {
-    const struct hy_layout *l = &c->mixer.layout;
+    const int full = hy_config_full_layers(c);
     const struct hy_value *placement = hy_value_at(c->tree, "mixer.placement");
-    if (!l->full || !l->linear)
+    if (!full || full == c->layers.layout.layers)
         return "";
+    if (hy_value_at(c->tree, "layers.pattern"))
+        return "pattern";
     return placement ? placement->string : "list";
 }
 
 void hy_config_title(const struct hy_config *c, char *text, size_t size)
 {
-    char ratio[32];
+    char variant[128], ratio[32];
     const char *placement = hy_config_placement(c);
     const int usual = !*placement || !strcmp(placement, "interleave");
+    hy_config_variant(c, variant, sizeof variant);
     hy_config_ratio(c, ratio, sizeof ratio);
-    snprintf(text, size, "%s %s%s%s lr=%g seed=%lld", hy_config_variant(c)->name, ratio,
-             usual ? "" : " ", usual ? "" : placement, c->train.lr, (long long)c->train.seed);
+    if (hy_value_get(c->tree, "layers"))
+        snprintf(text, size, "%s %s lr=%g seed=%lld", variant, hy_config_layout(c).text,
+                 c->train.lr, (long long)c->train.seed);
+    else
+        snprintf(text, size, "%s %s%s%s lr=%g seed=%lld", variant, ratio, usual ? "" : " ",
+                 usual ? "" : placement, c->train.lr, (long long)c->train.seed);
 }
 
-/* {variant, options...}, or null. */
-static struct hy_value *mixer_identity(const struct hy_variant *variant,
-                                       const struct hy_value *options)
+/* {variant, options...}. */
+static struct hy_value *branch_identity(const struct hy_branch *branch)
 {
-    if (!variant)
-        return hy_value_null();
-    struct hy_value *map = hy_value_copy(options);
-    if (map && hy_value_set(map, "variant", hy_value_string(variant->name), NULL)) {
+    struct hy_value *map = hy_value_copy(branch->options);
+    if (map && hy_value_set(map, "variant", hy_value_string(branch->variant->name), NULL)) {
         hy_value_free(map);
         return NULL;
     }
     return map;
+}
+
+/* Of an ordinary kind its branch's; else {parallel: [branches], combine, share}. */
+static int kind_identity(const struct hy_kind *k, struct hy_value **out, struct hy_err *e)
+{
+    if (k->branch_count == 1) {
+        *out = branch_identity(&k->branches[0]);
+        return *out ? HY_OK : hy_fail_memory(e);
+    }
+    struct hy_value *map = hy_value_map(), *list = hy_value_list();
+    int rc = map && list ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < k->branch_count; i++)
+        rc = hy_value_append(list, branch_identity(&k->branches[i]), e);
+    if (!rc)
+        rc = hy_value_set(map, "combine", hy_value_int(k->combine), e);
+    if (!rc)
+        rc = hy_value_set(map, "shares", hy_value_bool(k->shares), e);
+    if (!rc) {
+        rc = hy_value_set(map, "parallel", list, e);
+        list = NULL;
+    }
+    hy_value_free(list);
+    if (rc)
+        hy_value_free(map);
+    else
+        *out = map;
+    return rc;
+}
+
+/* Sets map[key] to a kind's identity, null where no layer is of that kind. */
+static int add_kind(const struct hy_config *c, int kind, const char *key, struct hy_value *map,
+                    struct hy_err *e)
+{
+    const struct hy_kind *k = &c->layers.kinds[kind];
+    struct hy_value *identity = NULL;
+    if (!hy_layout_count(&c->layers.layout, kind))
+        return hy_value_set(map, key, hy_value_null(), e);
+    const int rc = kind_identity(k, &identity, e);
+    return rc ? rc : hy_value_set(map, key, identity, e);
+}
+
+/* The layers, in which further kinds are called a, b, ... in the order in which they come: their
+ * names change no result. */
+static int add_layers(const struct hy_config *c, struct hy_value *map, struct hy_err *e)
+{
+    const struct hy_layout *l = &c->layers.layout;
+    struct hy_layout_text layout = hy_config_layout(c);
+    struct hy_value *kinds = hy_value_map();
+    char names[HY_MAX_KINDS] = {0}, next = 'a';
+    int rc = kinds ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; !rc && i < l->layers; i++) {
+        const int kind = l->kinds[i];
+        if (kind < HY_FURTHER)
+            continue;
+        if (!names[kind]) {
+            const char key[] = {names[kind] = next++, 0};
+            rc = add_kind(c, kind, key, kinds, e);
+            if (!rc)
+                rc = hy_value_set((struct hy_value *)hy_value_get(kinds, key), "mlp",
+                                  hy_value_bool(c->layers.kinds[kind].has_mlp), e);
+        }
+        layout.text[i] = names[kind];
+    }
+    if (!rc)
+        rc = hy_value_set(map, "layout", hy_value_string(layout.text), e);
+    if (!rc)
+        rc = add_kind(c, HY_LINEAR, "linear", map, e);
+    if (!rc)
+        rc = add_kind(c, HY_FULL, "full", map, e);
+    if (!rc && kinds->count) {
+        rc = hy_value_set(map, "kinds", kinds, e);
+        kinds = NULL;
+    }
+    hy_value_free(kinds);
+    return rc;
 }
 
 /* The hash of what the source's options point to. */
@@ -157,12 +253,7 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
     if (!rc)
         rc = hy_value_set(map, "contexts", hy_value_copy(hy_value_at(c->tree, "eval.contexts")), e);
     if (!rc)
-        rc = hy_value_set(map, "layout", hy_value_string(c->mixer.layout.kinds), e);
-    if (!rc)
-        rc = hy_value_set(map, "linear", mixer_identity(c->mixer.linear, c->mixer.linear_options),
-                          e);
-    if (!rc)
-        rc = hy_value_set(map, "full", mixer_identity(c->mixer.full, c->mixer.full_options), e);
+        rc = add_layers(c, map, e);
     if (!rc)
         rc = sources_identity(c->data.train, c->data.train_count, weights, known, &train, e);
     if (!rc)

@@ -229,7 +229,10 @@ static int choose_size(struct search *s, struct hy_err *e)
     const int rc = resolve_with(s, MLP_STEP, &c, e);
     if (rc)
         return rc;
-    if ((c.mixer.linear && c.mixer.linear->no_mlp) || (c.mixer.full && c.mixer.full->no_mlp)) {
+    int without = 0;
+    for (int i = 0; i < c.layers.layout.layers; i++)
+        without |= !c.layers.kinds[c.layers.layout.kinds[i]].has_mlp;
+    if (without) {
         s->by = "d_model";
         hy_value_remove((struct hy_value *)hy_value_get(s->bare, "model"), "mlp");
     }

@@ -12,6 +12,9 @@ const struct hy_option hy_model_options[] = {
     {"norm_eps", HY_OPT_REAL, .def = 1e-6, .min = 1e-12, .max = 0.1, .help = "epsilon of RMSNorm"},
     {"init_std", HY_OPT_REAL, .def = 0.02, .min = 0, .max = 10,
      .help = "standard deviation of initial weights"},
+    {"norm", HY_OPT_CHOICE, .quiet = 1, .text = "pre", .choices = hy_norms_choices,
+     .help = "RMSNorm before mixer and MLP, after them, or both"},
+    {"tied", HY_OPT_BOOL, .quiet = 1, .max = 1, .help = "the head is the embedding"},
     {0},
 };
 
@@ -31,6 +34,11 @@ int hy_config_read_model(const struct hy_value *tree, struct hy_config *c, struc
     c->model.vocab = (int)hy_get_int(s, "vocab");
     c->model.norm_eps = hy_get_real(s, "norm_eps");
     c->model.init_std = hy_get_real(s, "init_std");
+    c->model.tied = hy_get_bool_or(s, "tied", 0);
+    const char *norm = hy_get_string_or(s, "norm", "pre");
+    c->model.norms = *norm == 's'     ? HY_NORMS_SANDWICH
+                     : norm[1] == 'o' ? HY_NORMS_POST
+                                      : HY_NORMS_PRE;
     if (c->model.d_model % c->model.heads) {
         const struct hy_place at = hy_place_of(hy_value_get(s, "heads"));
         return hy_fail(e, HY_E_USAGE, "%sd_model %d is not a multiple of heads %d", at.text,

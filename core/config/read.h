@@ -26,7 +26,7 @@ int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy
 
 /* The rows of the sections, each in the section's file; data has none. */
 extern const struct hy_option hy_model_options[], hy_mixer_options[], hy_full_options[],
-    hy_train_options[], hy_eval_options[], hy_run_options[];
+    hy_layers_options[], hy_train_options[], hy_eval_options[], hy_run_options[];
 
 /* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
  * that the caller reads itself, or NULL. */
@@ -40,8 +40,34 @@ int hy_config_read_train(const struct hy_value *tree, struct hy_config *c, struc
 int hy_config_read_eval(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 int hy_config_read_run(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 
-/* Sections mixer and full into c->mixer and c->tree; needs c->model. */
-int hy_config_read_mixers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* Sections mixer, full, kinds and layers into c->layers and c->tree. */
+int hy_config_read_layers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+
+/* A map that names a variant and has its options, with keys of its own: sections mixer and full, a
+ * kind, a branch. */
+struct hy_mixer_map {
+    const struct hy_variant *variant; /* NULL: none */
+    struct hy_value *keys, *options;  /* its own, the variant's */
+};
+/* name: as written, NULL where it is not. where: "section mixer", for messages. */
+int hy_mixer_map_read(const struct hy_value *given, const struct hy_option *own, const char *where,
+                      struct hy_mixer_map *out, struct hy_err *e);
+void hy_mixer_map_release(struct hy_mixer_map *m);
+/* *out: a new map of its keys and options. */
+int hy_mixer_map_merge(const struct hy_mixer_map *m, struct hy_value **out, struct hy_err *e);
+/* Hands its options over to the configuration, and gives what a kind's branch points to. */
+int hy_config_own_options(struct hy_config *c, struct hy_mixer_map *m,
+                          const struct hy_value **options, struct hy_err *e);
+/* Refuses a kind that does not fit the model, at `given`'s place. */
+int hy_config_check_kind(const struct hy_kind *k, const struct hy_config *c,
+                         const struct hy_value *given, struct hy_err *e);
+
+/* Section kinds into c->layers.kinds from HY_FURTHER on; *canonical: as it stands in the tree. */
+int hy_config_read_kinds(const struct hy_value *given, struct hy_config *c,
+                         struct hy_value **canonical, struct hy_err *e);
+/* The kind of that name among c->layers.kinds, -1: none. */
+int hy_config_find_kind(const struct hy_config *c, const char *name);
+
 /* The rules of section run, as given there, into c->run and the resolved section; needs c->data,
  * c->train and c->eval. */
 int hy_config_read_rules(const struct hy_value *given, struct hy_value *section,

@@ -73,6 +73,7 @@ static int can_share(const struct hy_tensor *a, const struct hy_tensor *b)
 static void append_backward(struct hy_graph *g, struct hy_op *forward)
 {
     const struct hy_op_kind *kind = forward->kind;
+    g->section = forward->section;
     struct hy_tensor *dout[HY_MAX_OUTPUTS] = {0};
     int arrives = 0;
     for (int i = 0; i < forward->outputs; i++) {
@@ -126,6 +127,7 @@ int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
     }
     for (int i = g->forward_ops - 1; i >= 0 && !g->err.code; i--)
         append_backward(g, g->ops[i]);
+    g->section = 0;
     if (g->err.code && e)
         *e = g->err;
     return g->err.code;

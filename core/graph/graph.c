@@ -280,6 +280,7 @@ struct hy_op *hy_graph_append(struct hy_graph *g, const struct hy_op_kind *kind,
     op->kind = kind;
     op->pass = pass;
     op->graph = g;
+    op->section = g->section;
     g->ops[g->op_count++] = op;
     return op;
 }

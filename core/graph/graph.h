@@ -118,6 +118,7 @@ struct hy_op {
     struct hy_tensor *scratch;
     const struct hy_cuda_kind *cuda; /* on a device: the kind's twin */
     int replaced;                    /* a forward op whose backward computes its outputs: not run */
+    int section;                     /* the graph's when it was recorded */
     double seconds;                  /* time spent, when the graph is timed */
     int64_t calls;
 };
@@ -130,6 +131,7 @@ struct hy_graph {
     int position;                   /* HY_CACHED: tokens already in the cache before this run */
     int dry;                        /* plan without allocating: for estimates; cannot run */
     int timed;                      /* measure seconds per op */
+    int section; /* of the model, that ops are recorded for: for costs by section; 0 at first */
     /* Borrowed; where slabs and activations lie, NULL: the CPU. Set before anything is built. */
     struct hy_device *device;
     int eager;                /* on a device: launch op by op, replay nothing */
@@ -247,7 +249,8 @@ int hy_graph_wait(const struct hy_graph *g, struct hy_err *e);
 /* Copies a replica's rows of t (a parameter, an input's or kept output's data or gradient), without
  * gaps, once all runs before are done. */
 int hy_graph_read(const struct hy_tensor *t, int replica, void *out, struct hy_err *e);
-/* Sums the costs of all ops. */
+/* Sums the costs of all ops; of those of a section. */
 struct hy_cost hy_graph_cost(const struct hy_graph *g);
+struct hy_cost hy_graph_section_cost(const struct hy_graph *g, int section);
 
 #endif

@@ -272,17 +272,29 @@ void hy_graph_run(struct hy_graph *g, const unsigned char *active)
     }
 }
 
+static void add_cost(const struct hy_op *op, struct hy_cost *sum)
+{
+    struct hy_cost cost = {0};
+    if (op->replaced || !op->kind->cost)
+        return;
+    op->kind->cost(op, &cost);
+    sum->flops += cost.flops;
+    sum->bytes += cost.bytes;
+}
+
 struct hy_cost hy_graph_cost(const struct hy_graph *g)
 {
     struct hy_cost sum = {0};
-    for (int i = 0; i < g->op_count; i++) {
-        const struct hy_op *op = g->ops[i];
-        struct hy_cost cost = {0};
-        if (op->replaced || !op->kind->cost)
-            continue;
-        op->kind->cost(op, &cost);
-        sum.flops += cost.flops;
-        sum.bytes += cost.bytes;
-    }
+    for (int i = 0; i < g->op_count; i++)
+        add_cost(g->ops[i], &sum);
+    return sum;
+}
+
+struct hy_cost hy_graph_section_cost(const struct hy_graph *g, int section)
+{
+    struct hy_cost sum = {0};
+    for (int i = 0; i < g->op_count; i++)
+        if (g->ops[i]->section == section)
+            add_cost(g->ops[i], &sum);
     return sum;
 }

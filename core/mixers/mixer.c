@@ -16,10 +16,34 @@ const struct hy_variant *hy_variant_find(const char *name)
     return NULL;
 }
 
+/* The projections that branches of a layer may share. */
+static const char *const projections[] = {"q_proj.weight", "k_proj.weight", "v_proj.weight",
+                                          "o_proj.weight"};
+enum { PROJECTIONS = sizeof projections / sizeof *projections };
+
+int hy_mixer_shares_all(const struct hy_mixer *m)
+{
+    return *m->shared == (1u << PROJECTIONS) - 1;
+}
+
+/* Its bit where the layer's branches have that parameter in common, else 0. */
+static unsigned sharing(const struct hy_mixer *m, const char *name)
+{
+    for (int i = 0; m->shared && i < PROJECTIONS; i++)
+        if (!strcmp(name, projections[i]))
+            return 1u << i;
+    return 0;
+}
+
 static struct hy_entry parameter(const struct hy_mixer *m, const char *name)
 {
+    const unsigned shared = sharing(m, name);
+    const char *branch = shared || !m->branch ? "" : m->branch;
     struct hy_entry entry = {0};
-    snprintf(entry.name, sizeof entry.name, "model.layers.%d.attn.%s", m->layer, name);
+    if (shared)
+        *m->shared |= shared;
+    snprintf(entry.name, sizeof entry.name, "%smodel.layers.%d.attn.%s%s%s",
+             m->prefix ? m->prefix : "", m->layer, branch, *branch ? "." : "", name);
     return entry;
 }
 
@@ -43,7 +67,7 @@ struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, in
                                         const int64_t *dims, struct hy_init init, int decays)
 {
     struct hy_entry entry = {0};
-    snprintf(entry.name, sizeof entry.name, "model.%s", name);
+    snprintf(entry.name, sizeof entry.name, "%smodel.%s", m->prefix ? m->prefix : "", name);
     return shaped(m, entry, rank, dims, init, decays);
 }
 
@@ -65,12 +89,41 @@ static struct hy_tensor *weights(struct hy_mixer *m, const struct hy_tensor *x, 
     return hy_graph_params(m->graph, count, entries);
 }
 
+/* How many of the specs, from the first, are shared, and how many parts they make up. They lie in
+ * parameters of their own, so that no part may hold both sorts. */
+static int count_shared(struct hy_mixer *m, int count, const struct hy_projection *specs,
+                        int part_count, const int64_t *parts, int *shared_parts)
+{
+    int64_t width = 0;
+    int shared = 0;
+    *shared_parts = 0;
+    for (; shared < count; shared++) {
+        char name[HY_NAME_SIZE];
+        snprintf(name, sizeof name, "%s.weight", specs[shared].name);
+        if (!sharing(m, name))
+            break;
+        width += specs[shared].width;
+    }
+    for (; *shared_parts < part_count && width > 0; ++*shared_parts)
+        width -= parts[*shared_parts];
+    if (width)
+        hy_graph_fail(m->graph, "%s cannot be shared: it is projected together with %s",
+                      specs[shared - 1].name, specs[shared].name);
+    return shared;
+}
+
 void hy_mixer_project_parts(struct hy_mixer *m, struct hy_tensor *x, int count,
                             const struct hy_projection *specs, int part_count, const int64_t *parts,
                             struct hy_tensor **outs)
 {
-    hy_graph_split(m->graph, hy_linear(m->graph, x, weights(m, x, count, specs)), part_count, parts,
-                   outs);
+    int first, shared = count_shared(m, count, specs, part_count, parts, &first);
+    if (shared)
+        hy_graph_split(m->graph, hy_linear(m->graph, x, weights(m, x, shared, specs)), first, parts,
+                       outs);
+    if (shared < count)
+        hy_graph_split(m->graph,
+                       hy_linear(m->graph, x, weights(m, x, count - shared, specs + shared)),
+                       part_count - first, parts + first, outs + first);
 }
 
 void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
@@ -160,6 +213,7 @@ struct hy_tensor *hy_mixer_state(struct hy_mixer *m, const char *name, int64_t r
     if (m->graph->shape.mode != HY_CACHED)
         return NULL;
     struct hy_entry entry = {.rank = 2, .dims = {rows_per_sequence * m->graph->shape.batch, cols}};
-    snprintf(entry.name, sizeof entry.name, "layers.%d.%s", m->layer, name);
+    snprintf(entry.name, sizeof entry.name, "layers.%d.%s%s%s", m->layer,
+             m->branch ? m->branch : "", m->branch ? "." : "", name);
     return hy_graph_state(m->graph, &entry);
 }

@@ -14,6 +14,8 @@
 /* A parameter of this layer under its public name, e.g. "q_proj.weight": found or made. */
 struct hy_tensor *hy_mixer_param(struct hy_mixer *m, const char *name, int rank,
                                  const int64_t *dims, struct hy_init init, int decays);
+/* Of a layer whose branches share projections: whether it has asked for all of them so far. */
+int hy_mixer_shares_all(const struct hy_mixer *m);
 /* A parameter that all layers share, e.g. "lower_bounds" of the model. */
 struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, int rank,
                                         const int64_t *dims, struct hy_init init, int decays);

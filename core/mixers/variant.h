@@ -16,6 +16,13 @@ struct hy_mixer {
     int d_model, heads;
     int layer, layers; /* its index among all layers, and how many there are */
     double norm_eps, init_std;
+    const char *prefix; /* of the names of all the model's parameters; NULL: none */
+    /* Beside other mixers: what its parameters' and states' names have in front of them; NULL: it
+     * is alone. */
+    const char *branch;
+    /* q_proj, k_proj, v_proj and o_proj belong to the layer, not to the branch: which of them it
+     * has asked for, a bit each, goes here. NULL: they are its own. */
+    unsigned *shared;
 };
 
 struct hy_variant {

@@ -22,18 +22,19 @@ static int check_depth(int layers, struct hy_err *e)
     return hy_fail(e, HY_E_USAGE, "%d layers: a model has 1 to %d", layers, HY_MAX_LAYERS);
 }
 
-static void fill(struct hy_layout *l, char kind, int layers)
+static void fill(struct hy_layout *l, int kind, int layers)
 {
     memset(l, 0, sizeof *l);
     memset(l->kinds, kind, (size_t)layers);
     l->layers = layers;
 }
 
-static void count(struct hy_layout *l)
+int hy_layout_count(const struct hy_layout *l, int kind)
 {
+    int count = 0;
     for (int i = 0; i < l->layers; i++)
-        l->full += l->kinds[i] == 'F';
-    l->linear = l->layers - l->full;
+        count += l->kinds[i] == kind;
+    return count;
 }
 
 /* The n of "n:1", 0 where ratio is something else. */
@@ -53,8 +54,7 @@ int hy_layout_from_ratio(const char *ratio, enum hy_placement placement, int lay
         return HY_E_USAGE;
     struct hy_layout l;
     if (!strcmp(ratio, "pure") || !strcmp(ratio, "full")) {
-        fill(&l, *ratio == 'p' ? 'L' : 'F', layers);
-        count(&l);
+        fill(&l, *ratio == 'p' ? HY_LINEAR : HY_FULL, layers);
         *out = l;
         return HY_OK;
     }
@@ -69,7 +69,7 @@ int hy_layout_from_ratio(const char *ratio, enum hy_placement placement, int lay
     if (period > layers)
         return hy_fail(e, HY_E_USAGE, "ratio %s needs at least %ld layers, the model has %d", ratio,
                        period, layers);
-    fill(&l, 'L', layers);
+    fill(&l, HY_LINEAR, layers);
     const int full = (int)(layers / period);
     for (int i = 0; i < full; i++) {
         int at = (int)((i + 1) * period - 1);
@@ -79,9 +79,8 @@ int hy_layout_from_ratio(const char *ratio, enum hy_placement placement, int lay
             at = (layers - full) / 2 + i;
         else if (placement == HY_PLACE_LAST)
             at = layers - full + i;
-        l.kinds[at] = 'F';
+        l.kinds[at] = HY_FULL;
     }
-    count(&l);
     *out = l;
     return HY_OK;
 }
@@ -92,17 +91,16 @@ int hy_layout_from_list(const int *full_layers, int n, int layers, struct hy_lay
     if (check_depth(layers, e))
         return HY_E_USAGE;
     struct hy_layout l;
-    fill(&l, 'L', layers);
+    fill(&l, HY_LINEAR, layers);
     for (int i = 0; i < n; i++) {
         const int at = full_layers[i];
         if (at < 0 || at >= layers)
             return hy_fail(e, HY_E_USAGE, "full layer %d: the model's layers are 0 to %d", at,
                            layers - 1);
-        if (l.kinds[at] == 'F')
+        if (l.kinds[at] == HY_FULL)
             return hy_fail(e, HY_E_USAGE, "full layer %d is listed twice", at);
-        l.kinds[at] = 'F';
+        l.kinds[at] = HY_FULL;
     }
-    count(&l);
     *out = l;
     return HY_OK;
 }

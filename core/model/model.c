@@ -12,24 +12,35 @@
 #include "core/ops/products/linear.h"
 #include "core/ops/rmsnorm.h"
 #include "core/ops/silu.h"
+#include "core/ops/sum.h"
 
-const struct hy_variant *hy_model_variant(const struct hy_model_spec *spec, int layer)
+const char hy_norms_choices[] = "pre|post|sandwich";
+
+const struct hy_kind *hy_model_kind(const struct hy_model_spec *spec, int layer)
 {
-    return spec->layout.kinds[layer] == 'F' ? spec->full : spec->linear;
+    return &spec->kinds[spec->layout.kinds[layer]];
 }
 
 struct hy_mixer hy_model_mixer(const struct hy_model_spec *spec, int layer, struct hy_graph *g)
 {
     return (struct hy_mixer){
         .graph = g,
-        .options = spec->layout.kinds[layer] == 'F' ? spec->full_options : spec->linear_options,
         .d_model = spec->d_model,
         .heads = spec->heads,
         .layer = layer,
         .layers = spec->layers,
         .norm_eps = spec->norm_eps,
         .init_std = spec->init_std,
+        .prefix = spec->prefix,
     };
+}
+
+struct hy_layout_text hy_model_layout_text(const struct hy_kind *kinds, const struct hy_layout *l)
+{
+    struct hy_layout_text out = {{0}};
+    for (int i = 0; i < l->layers; i++)
+        out.text[i] = kinds[l->kinds[i]].letter;
+    return out;
 }
 
 int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t context)
@@ -37,7 +48,7 @@ int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t contex
     int64_t sum = 0;
     for (int i = 0; i < spec->layers; i++) {
         const struct hy_mixer m = hy_model_mixer(spec, i, NULL);
-        sum += hy_model_variant(spec, i)->state_elements(&m, context);
+        sum += hy_kind_state_elements(hy_model_kind(spec, i), &m, context);
     }
     return sum;
 }
@@ -51,7 +62,7 @@ static struct hy_entry matrix(const struct hy_model_spec *spec, const char *name
         .init = {.law = HY_INIT_NORMAL, .b = spec->init_std},
         .decays = 1,
     };
-    snprintf(entry.name, sizeof entry.name, "%s", name);
+    snprintf(entry.name, sizeof entry.name, "%s%s", spec->prefix ? spec->prefix : "", name);
     return entry;
 }
 
@@ -63,7 +74,7 @@ static struct hy_tensor *norm_weight(const struct hy_model_spec *spec, struct hy
         .dims = {spec->d_model},
         .init = {.law = HY_INIT_CONSTANT, .a = 1},
     };
-    snprintf(entry.name, sizeof entry.name, "%s", name);
+    snprintf(entry.name, sizeof entry.name, "%s%s", spec->prefix ? spec->prefix : "", name);
     return hy_graph_param(g, &entry);
 }
 
@@ -134,6 +145,66 @@ static struct hy_tensor *readout(const struct hy_model_spec *spec, struct hy_gra
     return x;
 }
 
+/* The layers under construction: the residual stream x, and what the block before is still to add
+ * to it, so that the addition is fused with the norm that follows. */
+struct stack {
+    const struct hy_model_spec *spec;
+    struct hy_graph *graph;
+    int layer;
+    struct hy_tensor *x, *delta; /* delta: NULL where nothing is to be added */
+};
+
+static void add_delta(struct stack *s)
+{
+    if (s->delta)
+        s->x = hy_sum(s->graph, 2, (struct hy_tensor *[]){s->x, s->delta}, 1);
+    s->delta = NULL;
+}
+
+/* RMSNorm of the stream with weight w. */
+static struct hy_tensor *normed(struct stack *s, struct hy_tensor *w)
+{
+    struct hy_tensor *y = s->delta
+                              ? hy_add_norm(s->graph, s->x, s->delta, w, s->spec->norm_eps, &s->x)
+                              : hy_rmsnorm(s->graph, s->x, w, s->spec->norm_eps);
+    s->delta = NULL;
+    return y;
+}
+
+/* What a mixer or an MLP reads; which: "attn", "mlp". */
+static struct hy_tensor *enter(struct stack *s, const char *which)
+{
+    char name[HY_NAME_SIZE];
+    if (s->spec->norms == HY_NORMS_POST) {
+        add_delta(s);
+        return s->x;
+    }
+    snprintf(name, sizeof name, "%s_norm", which);
+    return normed(s, layer_norm_weight(s->spec, s->graph, s->layer, name));
+}
+
+/* What it gives goes into the stream. */
+static void leave(struct stack *s, const char *which, struct hy_tensor *y)
+{
+    char name[HY_NAME_SIZE];
+    snprintf(name, sizeof name, "%s_post_norm", which);
+    if (s->spec->norms != HY_NORMS_PRE)
+        y = hy_rmsnorm(s->graph, y, layer_norm_weight(s->spec, s->graph, s->layer, name),
+                       s->spec->norm_eps);
+    s->delta = y;
+}
+
+static void build_layer(struct stack *s)
+{
+    const struct hy_kind *kind = hy_model_kind(s->spec, s->layer);
+    if (kind->branch_count) {
+        struct hy_mixer m = hy_model_mixer(s->spec, s->layer, s->graph);
+        leave(s, "attn", hy_kind_build(kind, &m, enter(s, "attn")));
+    }
+    if (s->spec->mlp && kind->has_mlp)
+        leave(s, "mlp", mlp(s->spec, s->graph, s->layer, enter(s, "mlp")));
+}
+
 void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
                     struct hy_model_ends *ends)
 {
@@ -143,36 +214,24 @@ void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_
     const struct hy_entry head = matrix(spec, "lm_head.weight", spec->vocab, spec->d_model);
     *ends = (struct hy_model_ends){.tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1)};
 
-    /* The residual stream x, and what the block before is still to add to it: the addition is fused
-     * with the norm that follows. */
-    struct hy_tensor *x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));
-    struct hy_tensor *delta = NULL, *normed;
-    for (int i = 0; i < spec->layers; i++) {
-        struct hy_mixer m = hy_model_mixer(spec, i, g);
-        struct hy_tensor *w = layer_norm_weight(spec, g, i, "attn_norm");
-        if (delta)
-            normed = hy_add_norm(g, x, delta, w, spec->norm_eps, &x);
-        else
-            normed = hy_rmsnorm(g, x, w, spec->norm_eps);
-        const struct hy_variant *mixer = hy_model_variant(spec, i);
-        delta = mixer->build(&m, normed);
-        if (spec->mlp && !mixer->no_mlp) {
-            w = layer_norm_weight(spec, g, i, "mlp_norm");
-            delta = mlp(spec, g, i, hy_add_norm(g, x, delta, w, spec->norm_eps, &x));
-        }
+    struct stack s = {.spec = spec, .graph = g};
+    s.x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));
+    for (s.layer = 0; s.layer < spec->layers; s.layer++) {
+        g->section = s.layer + 1;
+        build_layer(&s);
     }
-    normed =
-        hy_add_norm(g, x, delta, norm_weight(spec, g, "model.norm.weight"), spec->norm_eps, &x);
+    g->section = 0;
+    struct hy_tensor *y = normed(&s, norm_weight(spec, g, "model.norm.weight"));
     if (spec->readout)
-        normed = readout(spec, g, normed);
-    struct hy_tensor *w = hy_graph_param(g, &head);
+        y = readout(spec, g, y);
+    struct hy_tensor *w = hy_graph_param(g, spec->tied ? &table : &head);
     if (max_labels > 0) {
         ends->labels = hy_graph_input(g, "labels", HY_INT32, rows, 1);
-        ends->nll = hy_head_loss(g, normed, w, ends->labels, max_labels, &ends->hit);
+        ends->nll = hy_head_loss(g, y, w, ends->labels, max_labels, &ends->hit);
         hy_graph_keep(ends->nll);
         hy_graph_keep(ends->hit);
     } else {
-        ends->logits = hy_linear(g, normed, w);
+        ends->logits = hy_linear(g, y, w);
         hy_graph_keep(ends->logits);
     }
 }

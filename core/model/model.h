@@ -1,32 +1,48 @@
-/* model.h - a language model of pre-norm blocks: x += mixer(norm x); x += MLP(norm x).
+/* model.h - a language model of blocks: x += mixer(norm x); x += MLP(norm x).
  *
- * Embedding, layers, final RMSNorm, untied head; the MLP is down(silu(gate x) * up x). Parameters
- * carry the names of the public reference's state dict (flash-linear-attention):
+ * Embedding, layers of any kinds, final RMSNorm, head; the MLP is down(silu(gate x) * up x).
+ * Parameters carry the names of the public reference's state dict (flash-linear-attention):
  * model.embeddings.weight, model.layers.{i}.{attn_norm, attn.*, mlp_norm, mlp.{gate,up,down}_proj},
- * model.norm, lm_head. A readout, which the reference does not have, is model.readout.{0,1}.{norm,
- * proj} and model.readout.norm. */
+ * model.norm, lm_head. What the reference does not have: model.layers.{i}.{attn,mlp}_post_norm, and
+ * of a readout model.readout.{0,1}.{norm, proj} and model.readout.norm. */
 #ifndef HY_MODEL_MODEL_H
 #define HY_MODEL_MODEL_H
 
 #include "core/graph/graph.h"
-#include "core/model/layout.h"
-#include "core/mixers/variant.h"
+#include "core/model/kind.h"
+
+/* Where a block's RMSNorms stand. */
+enum hy_norms {
+    HY_NORMS_PRE,     /* x += f(norm x) */
+    HY_NORMS_POST,    /* x += norm f(x): OLMo 2, arXiv 2501.00656 */
+    HY_NORMS_SANDWICH /* x += norm f(norm x): Gemma 2, arXiv 2408.00118 */
+};
+extern const char hy_norms_choices[]; /* "pre|post|sandwich": for the option table */
 
 struct hy_model_spec {
+    const char
+        *prefix; /* of all parameters' names, so that two models fit in a graph; NULL: none */
     int d_model, layers, heads, mlp, vocab; /* mlp: hidden width, 0: no MLP */
     /* Logits of all positions come from the last token's state: the output row of position t is
      * MLP(last + sinusoid(t)), two layers as wide as the model. In a cached graph that is the last
      * token so far. See hy_task.uses_readout. */
     int readout;
     double norm_eps, init_std;
-    const struct hy_variant *linear, *full; /* NULL where the layout has no such layer */
-    const struct hy_value *linear_options, *full_options;
+    enum hy_norms norms;
+    int tied; /* the head is the embedding */
+    int kind_count;
+    struct hy_kind kinds[HY_MAX_KINDS]; /* by the layout's indices */
     struct hy_layout layout;
 };
 
-/* The mixer context of a layer, and its variant. */
+/* The mixer context of a layer, options and branch apart, and its kind. */
 struct hy_mixer hy_model_mixer(const struct hy_model_spec *spec, int layer, struct hy_graph *g);
-const struct hy_variant *hy_model_variant(const struct hy_model_spec *spec, int layer);
+const struct hy_kind *hy_model_kind(const struct hy_model_spec *spec, int layer);
+/* The layout as people read it: a letter per layer, "LLLF". */
+struct hy_layout_text {
+    char text[HY_MAX_LAYERS + 1];
+};
+struct hy_layout_text hy_model_layout_text(const struct hy_kind *kinds, const struct hy_layout *l);
 
 /* Elements that the declared states of all layers have for one sequence of `context` tokens. */
 int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t context);

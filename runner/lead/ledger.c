@@ -79,19 +79,22 @@ static int register_run(struct hy_ledger *l, int64_t sweep, int index, struct hy
     const struct hy_plan_run *planned = &l->plan->runs[index];
     const struct hy_config *config = &planned->config;
     struct run *run = &l->runs[index];
-    char ratio[32], *json = hy_value_to_json(config->tree, 0);
+    const struct hy_layout_text layout = hy_config_layout(config);
+    const int full = hy_config_full_layers(config);
+    char variant[128], ratio[32], *json = hy_value_to_json(config->tree, 0);
     if (!json)
         return hy_fail_memory(e);
+    hy_config_variant(config, variant, sizeof variant);
     hy_config_ratio(config, ratio, sizeof ratio);
     const struct hy_run_facts facts = {
         .key = planned->key,
         .title = planned->title,
-        .variant = hy_config_variant(config)->name,
+        .variant = variant,
         .ratio = ratio,
         .placement = hy_config_placement(config),
-        .layout = config->mixer.layout.kinds,
-        .linear_layers = config->mixer.layout.linear,
-        .full_layers = config->mixer.layout.full,
+        .layout = layout.text,
+        .linear_layers = config->model.layers - full,
+        .full_layers = full,
         .d_model = config->model.d_model,
         .layers = config->model.layers,
         .heads = config->model.heads,

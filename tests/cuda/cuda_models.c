@@ -114,7 +114,7 @@ static void open_trainer(struct hy_trainer *t, const struct subject *s, int firs
                                    .precision = device ? self.precision : HY_PRECISION_FLOAT32};
     struct hy_err e;
     if (hy_trainer_init(t, &s->spec, &shape, device, BATCH * extent->tokens, 0, &e))
-        stop(s->spec.linear->name, &e);
+        stop(s->spec.kinds[HY_LINEAR].branches[0].variant->name, &e);
     for (int r = 0; r < replicas; r++)
         if (hy_slab_draw(&t->params, r, 100 + (uint64_t)(first + r), &e))
             stop("drawing", &e);
@@ -259,7 +259,7 @@ static struct hy_graph *open_graph(const struct subject *s, struct hy_slab *para
     hy_model_build(&s->spec, g, 0, ends);
     if ((!params->data && hy_slab_allocate(params, &e)) || (cache && hy_slab_allocate(cache, &e)) ||
         hy_graph_plan(g, &e))
-        stop(s->spec.linear->name, &e);
+        stop(s->spec.kinds[HY_LINEAR].branches[0].variant->name, &e);
     return g;
 }
 

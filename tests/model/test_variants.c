@@ -203,7 +203,7 @@ static void widths_that_do_not_fit_are_refused(void **state)
         const struct hy_variant *v = hy_variant_find(bad[i].variant);
         kit_init(&k, v, bad[i].options, v->full ? "F" : "L", 1);
         const struct hy_mixer m = hy_model_mixer(&k.spec, 0, NULL);
-        assert_int_equal(v->check(&m, &e), HY_E_USAGE);
+        assert_int_equal(hy_kind_check(hy_model_kind(&k.spec, 0), &m, &e), HY_E_USAGE);
         if (!strstr(e.text, bad[i].says))
             fail_msg("%s %s says: %s", v->name, bad[i].options, e.text);
         kit_release(&k);

@@ -163,7 +163,7 @@ static void a_full_model_is_one_run_under_every_variant_ratio_and_placement(void
     assert_string_equal(bare.runs[0].key, p.runs[0].key);
     struct hy_plan softmax = plan_of(BASE "mixer: {variant: softmax, ratio: \"3:1\"}\n");
     assert_string_equal(softmax.runs[0].key, p.runs[0].key);
-    assert_string_equal(softmax.runs[0].config.mixer.layout.kinds, "FFFF");
+    assert_string_equal(hy_config_layout(&softmax.runs[0].config).text, "FFFF");
     hy_plan_release(&softmax);
     hy_plan_release(&bare);
     hy_plan_release(&p);
@@ -175,7 +175,7 @@ static void a_pure_model_has_no_placement_and_no_full_mixer(void **state)
     struct hy_plan p = plan_of(BASE "mixer: {variant: gla, ratio: pure}\n"
                                     "matrix: {mixer.placement: [interleave, first]}\n");
     assert_int_equal(p.count, 1);
-    assert_null(p.runs[0].config.mixer.full);
+    assert_int_equal(p.runs[0].config.layers.kinds[HY_FULL].branch_count, 0);
     hy_plan_release(&p);
 }
 
@@ -256,8 +256,10 @@ static void options_of_an_included_variant_are_dropped_where_the_default_rules(v
                                    "  train.seed: [1]\n"
                                    "  include: [{full.variant: gated_softmax}]\n");
     assert_int_equal(p.count, 2);
-    assert_string_equal(p.runs[0].config.mixer.full->name, "softmax");
-    assert_string_equal(p.runs[1].config.mixer.full->name, "gated_softmax");
+    assert_string_equal(p.runs[0].config.layers.kinds[HY_FULL].branches[0].variant->name,
+                        "softmax");
+    assert_string_equal(p.runs[1].config.layers.kinds[HY_FULL].branches[0].variant->name,
+                        "gated_softmax");
     hy_plan_release(&p);
     p = plan_of(BASE "mixer: {ratio: full, window: 8}\n"
                      "matrix:\n"
@@ -279,7 +281,7 @@ static void set_values_win_over_file_and_matrix(void **state)
     assert_float_equal(p.runs[0].config.train.lr, 0.5, 0);
     assert_int_equal(p.runs[0].config.train.steps, 7);
     assert_int_equal(p.runs[0].config.eval.context_count, 2);
-    assert_string_equal(p.runs[0].config.mixer.layout.kinds, "LLLF");
+    assert_string_equal(hy_config_layout(&p.runs[0].config).text, "LLLF");
     hy_plan_release(&p);
 }
 

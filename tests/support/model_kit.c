@@ -27,8 +27,9 @@ void kit_init(struct kit *k, const struct hy_variant *v, const char *options, co
 
 void kit_release(struct kit *k)
 {
-    if (k->spec.full_options != k->options)
-        hy_value_free((struct hy_value *)k->spec.full_options);
+    const struct hy_value *full = k->spec.kinds[HY_FULL].branches[0].options;
+    if (full != k->options)
+        hy_value_free((struct hy_value *)full);
     hy_value_free(k->options);
     hy_adamw_release(&k->optimizer);
     hy_slab_release(&k->grads);

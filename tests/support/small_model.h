@@ -27,13 +27,13 @@ static inline struct hy_model_spec small_model(const struct hy_variant *v, const
         .vocab = SMALL_VOCAB,
         .norm_eps = 1e-6,
         .init_std = .2, /* large, so that every path matters */
-        .linear = v,
-        .full = small_model_full(v),
-        .linear_options = linear_options,
-        .full_options = full_options,
+        .kind_count = HY_FURTHER,
+        .kinds = {hy_kind_of(HY_LINEAR, v, linear_options),
+                  hy_kind_of(HY_FULL, small_model_full(v), full_options)},
         .layout = {.layers = (int)strlen(layout)},
     };
-    strcpy(spec.layout.kinds, layout);
+    for (int i = 0; i < spec.layers; i++)
+        spec.layout.kinds[i] = layout[i] == 'F' ? HY_FULL : HY_LINEAR;
     return spec;
 }
 
