@@ -136,6 +136,8 @@ struct hy_layout_text hy_config_layout(const struct hy_config *c);
 struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab);
 /* The shape of a training step. */
 struct hy_shape hy_config_step_shape(const struct hy_config *c);
+/* The depth of a model that does not say. */
+int hy_config_default_layers(void);
 /* Tokens that a step trains on. */
 int64_t hy_config_step_tokens(const struct hy_config *c);
 /* The largest of eval.contexts. */

@@ -1,6 +1,8 @@
 /* Section model: the shape of the model. */
 #include "core/config/read.h"
 
+#include <string.h>
+
 const struct hy_option hy_model_options[] = {
     {"d_model", HY_OPT_INT, .def = 128, .min = 1, .max = 65536, .help = "width of the model"},
     {"layers", HY_OPT_INT, .def = 4, .min = 1, .max = HY_MAX_LAYERS, .help = "blocks"},
@@ -48,4 +50,12 @@ int hy_config_read_model(const struct hy_value *tree, struct hy_config *c, struc
         return HY_OK;
     c->model.mlp = (c->model.d_model * 8 / 3 + 255) / 256 * 256;
     return hy_value_set(s, "mlp", hy_value_int(c->model.mlp), e);
+}
+
+int hy_config_default_layers(void)
+{
+    const struct hy_option *o = hy_model_options;
+    while (strcmp(o->key, "layers") != 0)
+        o++;
+    return (int)o->def;
 }

@@ -6,6 +6,7 @@
 
 #include "core/base/log.h"
 #include "core/config/config.h"
+#include "runner/plan/layouts.h"
 
 static int fail_at(struct hy_mark mark, const char *what, const char *key, struct hy_err *e)
 {
@@ -296,10 +297,52 @@ static int check_size(const struct expansion *x, size_t cells, struct hy_err *e)
     return fail_at(x->matrix->mark, text, "matrix", e);
 }
 
+/* ---- All layouts ---- */
+
+static const char layouts_axis[] = "layers.list";
+
+/* The model's depth in all cells. */
+static int find_depth(const struct hy_value *document, const struct hy_value *sets, int *out,
+                      struct hy_err *e)
+{
+    const struct hy_value *axis = hy_value_get(hy_value_get(document, "matrix"), "model.layers");
+    const struct hy_value *set = hy_value_get(sets, "model.layers");
+    const struct hy_value *given = set ? set : hy_value_at(document, "model.layers");
+    if (axis && !set)
+        return fail_at(axis->mark, "cannot vary beside all layouts of one depth", "model.layers",
+                       e);
+    if (given && (given->type != HY_V_INT || given->integer < 1 || given->integer > HY_MAX_LAYERS))
+        return fail_at(given->mark, "is no number of layers", "model.layers", e);
+    *out = given ? (int)given->integer : hy_config_default_layers();
+    return HY_OK;
+}
+
+/* *out: a copy of the matrix, in which an axis of all layouts is written out. */
+static int write_out_layouts(const struct hy_value *document, const struct hy_value *sets,
+                             struct hy_value **out, struct hy_err *e)
+{
+    struct hy_value *matrix = hy_value_copy(hy_value_get(document, "matrix")), *list = NULL;
+    const struct hy_value *axis = hy_value_get(matrix, layouts_axis);
+    int depth = 0, rc = matrix ? HY_OK : hy_fail_memory(e);
+    if (!rc && axis && axis->type == HY_V_MAP) {
+        rc = find_depth(document, sets, &depth, e);
+        if (!rc)
+            rc = hy_layouts_enumerate(axis, depth, HY_MAX_CELLS, &list, e);
+        if (!rc)
+            rc = hy_value_set(matrix, layouts_axis, list, e);
+    }
+    if (rc)
+        hy_value_free(matrix);
+    else
+        *out = matrix;
+    return rc;
+}
+
 int hy_matrix_expand(const struct hy_value *document, const struct hy_value *sets,
                      struct hy_sweep *out, struct hy_err *e)
 {
     const struct hy_value *matrix = hy_value_get(document, "matrix"), *include;
+    struct hy_value *written_out = NULL;
     struct expansion x = {.sets = sets};
     struct hy_value *base = hy_value_copy(document);
     size_t product = 0;
@@ -313,6 +356,9 @@ int hy_matrix_expand(const struct hy_value *document, const struct hy_value *set
         rc = fail_at(matrix->mark, "must be a map from dotted paths to lists", "matrix", e);
         goto out;
     }
+    if (matrix && (rc = write_out_layouts(document, sets, &written_out, e)))
+        goto out;
+    matrix = written_out;
     x.base = base;
     x.matrix = matrix;
     if ((rc = count_product(matrix, &product, e)) ||
@@ -341,6 +387,7 @@ int hy_matrix_expand(const struct hy_value *document, const struct hy_value *set
         rc = drop_foreign_options(out, "full", e);
 out:
     free(x.used);
+    hy_value_free(written_out);
     hy_value_free(base);
     return rc;
 }

@@ -10,9 +10,9 @@
 /* What hy_config_title already says. */
 static int is_in_title(const char *axis)
 {
-    static const char *const said[] = {"mixer.variant", "mixer.ratio", "mixer.placement",
-                                       "mixer.layers",  "train.lr",    "train.seed",
-                                       "name"};
+    static const char *const said[] = {"mixer.variant", "mixer.ratio",    "mixer.placement",
+                                       "mixer.layers",  "layers.pattern", "layers.list",
+                                       "train.lr",      "train.seed",     "name"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (!strcmp(axis, said[i]))
             return 1;
@@ -96,6 +96,27 @@ static int resolve(const struct hy_value *cell, struct hy_value *known, struct h
     return rc;
 }
 
+/* Refuses a kind of section kinds that no run's layers use: a name was probably misspelt. */
+static int check_kinds(const struct hy_sweep *sweep, const struct hy_plan *p, struct hy_err *e)
+{
+    const struct hy_value *kinds = hy_value_get(sweep->cells[0], "kinds");
+    for (size_t i = 0; kinds && i < kinds->count; i++) {
+        char path[64];
+        int used = 0;
+        snprintf(path, sizeof path, "kinds.%s", kinds->keys[i]);
+        for (int run = 0; !used && run < p->count; run++)
+            used = hy_value_at(p->runs[run].config.tree, path) != NULL;
+        if (!used) {
+            hy_fail(e, HY_E_USAGE,
+                    "no layer of any run is of kind %s: name it in layers.pattern "
+                    "or layers.list, or leave it out",
+                    kinds->keys[i]);
+            return hy_mark_wrap(kinds->key_marks[i], e);
+        }
+    }
+    return HY_OK;
+}
+
 int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e)
 {
     struct hy_plan p = {.combinations = sweep->cell_count};
@@ -124,6 +145,8 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
         else
             release_run(run);
     }
+    if (!rc)
+        rc = check_kinds(sweep, &p, e);
 out:
     hy_value_free(known);
     hy_keys_release(&keys);

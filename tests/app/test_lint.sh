@@ -29,7 +29,7 @@ includes() {
         may["core/config"] = "core/base core/graph core/mixers/variant.h core/model core/tasks core/config"
         may["core/trial"] = may["core/config"] " core/ops/products/gemm.h core/trial"
         may["variants"] = "core/base core/graph core/ops core/mixers"
-        may["runner"] = "core/base core/config core/mixers/variant.h core/ops/products/gemm.h " \
+        may["runner"] = "core/base core/config core/mixers/variant.h core/model/kind.h core/ops/products/gemm.h " \
                         "core/tasks/task.h core/trial db runner"
         may["db"] = "core/base db"
         may["report"] = "core/base db report"
