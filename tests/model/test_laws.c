@@ -1,5 +1,5 @@
-/* Laws that hold for every variant: each test loops over the registry, pure and mixed with softmax.
- */
+/* Laws that hold for every variant and for every composition: each test loops over the registry,
+ * pure and mixed with softmax, and over the models of sweeps/hybrids. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,9 +14,9 @@
 enum { TOKENS = 150, BATCH = 2, CONTEXT = 160 }; /* TOKENS: two chunks and a ragged third */
 
 struct subject {
-    const struct hy_variant *variant;
-    const char *options; /* JSON, NULL: the defaults */
-    const char *layout;
+    const struct hy_variant *variant; /* NULL: the model is that of a sweep file */
+    const char *options;              /* JSON, NULL: the defaults */
+    const char *layout;               /* or the sweep file */
     enum hy_precision precision;
 };
 
@@ -47,6 +47,8 @@ static void for_all(void (*law)(const struct subject *))
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         law(&(struct subject){hy_variant_find(others[i].variant), others[i].options, "LL",
                               HY_PRECISION_FLOAT32});
+    for (const char *const *sweep = kit_sweeps(); *sweep; sweep++)
+        law(&(struct subject){NULL, NULL, *sweep, HY_PRECISION_FLOAT32});
 }
 
 /* Likewise in bf16, where this machine has it. */
@@ -59,9 +61,24 @@ static void for_all_bf16(void (*law)(const struct subject *))
         law(&(struct subject){hy_variants[i], NULL, "LF", HY_PRECISION_BF16});
 }
 
+static void for_all_bf16_and_sweeps(void (*law)(const struct subject *))
+{
+    for_all_bf16(law);
+    for (const char *const *sweep = kit_sweeps(); *sweep; sweep++)
+        law(&(struct subject){NULL, NULL, *sweep, HY_PRECISION_BF16});
+}
+
+static const char *name_of(const struct subject *s)
+{
+    return s->variant ? s->variant->name : "sweep";
+}
+
 static void open_kit(struct kit *k, const struct subject *s, int replicas)
 {
-    kit_init(k, s->variant, s->options, s->layout, replicas);
+    if (s->variant)
+        kit_init(k, s->variant, s->options, s->layout, replicas);
+    else
+        kit_init_sweep(k, s->layout, replicas);
     k->precision = s->precision;
 }
 
@@ -102,7 +119,7 @@ static void check_close(const float *a, const float *b, int64_t count, double to
         worst = d > worst || isnan(d) ? d : worst;
     }
     if (!(worst <= tolerance))
-        fail_msg("%s %s %s %s: %s differs by %g", s->variant->name, s->options ? s->options : "",
+        fail_msg("%s %s %s %s: %s differs by %g", name_of(s), s->options ? s->options : "",
                  s->layout, hy_precision_name(s->precision), law, worst);
 }
 
@@ -139,6 +156,7 @@ static void continues(const struct subject *s, const int *pieces, const char *la
     struct kit k;
     open_kit(&k, s, 1);
     float *whole = parallel_logits(&k);
+    const double tolerance = 5e-5 * k.spec.layers; /* differences add up */
     struct hy_slab cache;
     hy_slab_init(&cache, 1);
     struct hy_graph *g = NULL;
@@ -156,7 +174,7 @@ static void continues(const struct subject *s, const int *pieces, const char *la
         for (int b = 0; b < BATCH; b++)
             check_close(logits + (int64_t)b * n * SMALL_VOCAB,
                         whole + ((int64_t)b * TOKENS + at) * SMALL_VOCAB, (int64_t)n * SMALL_VOCAB,
-                        1e-4, s, law);
+                        tolerance, s, law);
     }
     hy_graph_free(g);
     hy_slab_release(&cache);
@@ -265,7 +283,7 @@ static void learns(const struct subject *s)
     double losses[LEARNING_STEPS];
     learn(s, losses);
     if (!(losses[LEARNING_STEPS - 1] < .5 * losses[0]))
-        fail_msg("%s %s %s: the loss on one batch went from %g to %g only", s->variant->name,
+        fail_msg("%s %s %s: the loss on one batch went from %g to %g only", name_of(s),
                  s->options ? s->options : "", s->layout, losses[0], losses[LEARNING_STEPS - 1]);
 }
 
@@ -286,7 +304,7 @@ static void learns_like_float32(const struct subject *s)
     for (int i = 0; i < LEARNING_STEPS; i++)
         worst = fmax(worst, isnan(losses[i]) ? INFINITY : fabs(losses[i] - wanted[i]));
     if (!(worst < .22))
-        fail_msg("%s: losses in bf16 and float32 differ by %g", s->variant->name, worst);
+        fail_msg("%s %s: losses in bf16 and float32 differ by %g", name_of(s), s->layout, worst);
 }
 
 /* In the l2 norm: single elements can move more where a norm enlarges small numbers. The bound is
@@ -308,7 +326,7 @@ static void computes_like_float32(const struct subject *s)
         size += pow((double)wanted[i], 2);
     }
     if (!(sqrt(apart / size) < .12))
-        fail_msg("%s: logits in bf16 and float32 differ by %g", s->variant->name,
+        fail_msg("%s %s: logits in bf16 and float32 differ by %g", name_of(s), s->layout,
                  sqrt(apart / size));
     free(wanted);
     free(logits);
@@ -320,11 +338,11 @@ static void computes_like_float32(const struct subject *s)
         (void)state;                      \
         for_all(name);                    \
     }
-#define BF16_LAW(name)                         \
+#define BF16_LAW(name, for_subjects)           \
     static void test_bf16_##name(void **state) \
     {                                          \
         (void)state;                           \
-        for_all_bf16(name);                    \
+        for_subjects(name);                    \
     }
 LAW(sees_no_future)
 LAW(cut_in_two)
@@ -333,10 +351,10 @@ LAW(prefills_and_decodes)
 LAW(declares_its_cache)
 LAW(gang_equals_solo)
 LAW(learns)
-BF16_LAW(sees_no_future)
-BF16_LAW(computes_like_float32)
-BF16_LAW(gang_equals_solo)
-BF16_LAW(learns_like_float32)
+BF16_LAW(sees_no_future, for_all_bf16_and_sweeps)
+BF16_LAW(computes_like_float32, for_all_bf16)
+BF16_LAW(gang_equals_solo, for_all_bf16_and_sweeps)
+BF16_LAW(learns_like_float32, for_all_bf16)
 
 int main(void)
 {

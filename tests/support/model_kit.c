@@ -1,10 +1,17 @@
 #include "tests/support/model_kit.h"
 
-#include <stdarg.h>
+#include <dirent.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
+
+#include "runner/plan/sweep.h"
+
+enum { MOST_SWEEPS = 64, PATH_SIZE = 4096 };
 
 void kit_init(struct kit *k, const struct hy_variant *v, const char *options, const char *layout,
               int replicas)
@@ -25,8 +32,63 @@ void kit_init(struct kit *k, const struct hy_variant *v, const char *options, co
     hy_slab_init(&k->params, replicas);
 }
 
+void kit_init_sweep(struct kit *k, const char *path, int replicas)
+{
+    static const char *const sizes[] = {"model.d_model=32", "model.heads=2", "model.mlp=24"};
+    char full[PATH_SIZE];
+    struct hy_sweep sweep;
+    struct hy_err e = {0};
+    memset(k, 0, sizeof *k);
+    snprintf(full, sizeof full, "%s/%s", getenv("HYLAS_SOURCE"), path);
+    k->config = calloc(1, sizeof *k->config);
+    assert_non_null(k->config);
+    if (hy_sweep_load(full, sizes, 3, &sweep, &e) ||
+        hy_config_resolve(sweep.cells[0], k->config, &e))
+        fail_msg("%s", e.text);
+    hy_sweep_release(&sweep);
+    k->spec = hy_config_model(k->config, SMALL_VOCAB);
+    k->spec.init_std = .2;
+    hy_slab_init(&k->params, replicas);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+const char *const *kit_sweeps(void)
+{
+    static char paths[MOST_SWEEPS][PATH_SIZE];
+    static const char *list[MOST_SWEEPS + 1];
+    int count = 0;
+    if (list[0])
+        return list;
+    snprintf(paths[count++], PATH_SIZE, "tests/support/gated.yaml");
+    char folder[PATH_SIZE];
+    snprintf(folder, sizeof folder, "%s/sweeps/hybrids", getenv("HYLAS_SOURCE"));
+    DIR *entries = opendir(folder);
+    assert_non_null(entries);
+    for (struct dirent *entry; (entry = readdir(entries)) && count < MOST_SWEEPS;)
+        if (strstr(entry->d_name, ".yaml"))
+            snprintf(paths[count++], PATH_SIZE, "sweeps/hybrids/%s", entry->d_name);
+    closedir(entries);
+    assert_true(count > 10); /* the folder was found */
+    qsort(paths, (size_t)count, sizeof *paths, by_name);
+    for (int i = 0; i < count; i++)
+        list[i] = paths[i];
+    return list;
+}
+
 void kit_release(struct kit *k)
 {
+    if (k->config) {
+        hy_config_release(k->config);
+        free(k->config);
+        hy_adamw_release(&k->optimizer);
+        hy_slab_release(&k->grads);
+        hy_slab_release(&k->params);
+        return;
+    }
     const struct hy_value *full = k->spec.kinds[HY_FULL].branches[0].options;
     if (full != k->options)
         hy_value_free((struct hy_value *)full);
