@@ -125,7 +125,7 @@ static struct hy_tensor *leaf(struct run *r, const char *name, int64_t cols)
 static struct hy_tensor *build_attention(struct run *r)
 {
     const struct hy_attention s = {r->heads,       r->heads, r->key_width,
-                                   r->value_width, r->scale, number(r, "window")};
+                                   r->value_width, r->scale, number(r, "window"), 0};
     return hy_attention(r->graph, r->q, r->k, r->v, &s, NULL, NULL);
 }
 

@@ -1,7 +1,5 @@
 /* gated_softmax.c - full attention whose heads' outputs pass a gate (arXiv 2505.06708).
  *   o_t = sigmoid(g_t) * sum_{s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s,  g = W x */
-#include <string.h>
-
 #include "core/mixers/mixer.h"
 
 static const struct hy_option gated_softmax_options[] = {
@@ -13,10 +11,7 @@ static const struct hy_option gated_softmax_options[] = {
 
 static struct hy_tensor *gated_softmax_build(struct hy_mixer *m, struct hy_tensor *x)
 {
-    const int by_head = !strcmp(hy_get_string(m->options, "gate"), "headwise");
-    struct hy_tensor *gate;
-    struct hy_tensor *o = hy_mixer_attention(m, x, 0, by_head ? m->heads : m->d_model, &gate);
-    return hy_mixer_linear(m, hy_gated(m->graph, o, gate, HY_GATE_SIGMOID), "o_proj", m->d_model);
+    return hy_mixer_attention(m, x, 0, hy_get_string(m->options, "gate"));
 }
 
 const struct hy_variant hy_variant_gated_softmax = {

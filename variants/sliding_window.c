@@ -6,13 +6,14 @@ static const struct hy_option sliding_window_options[] = {
     {"window", HY_OPT_INT, .def = 64, .min = 1, .max = 1 << 20,
      .help = "tokens that a query sees, its own included"},
     HY_OPTIONS_ATTENTION,
+    HY_OPTION_OUTPUT_GATE,
     {0},
 };
 
 static struct hy_tensor *sliding_window_build(struct hy_mixer *m, struct hy_tensor *x)
 {
     const int window = (int)hy_get_int(m->options, "window");
-    return hy_mixer_linear(m, hy_mixer_attention(m, x, window, 0, NULL), "o_proj", m->d_model);
+    return hy_mixer_attention(m, x, window, hy_get_string_or(m->options, "gate", "none"));
 }
 
 static int64_t sliding_window_state(const struct hy_mixer *m, int64_t context)

@@ -2,11 +2,11 @@
  *   o_t = sum_{s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s */
 #include "core/mixers/mixer.h"
 
-static const struct hy_option softmax_options[] = {HY_OPTIONS_ATTENTION, {0}};
+static const struct hy_option softmax_options[] = {HY_OPTIONS_ATTENTION, HY_OPTION_OUTPUT_GATE, {0}};
 
 static struct hy_tensor *softmax_build(struct hy_mixer *m, struct hy_tensor *x)
 {
-    return hy_mixer_linear(m, hy_mixer_attention(m, x, 0, 0, NULL), "o_proj", m->d_model);
+    return hy_mixer_attention(m, x, 0, hy_get_string_or(m->options, "gate", "none"));
 }
 
 const struct hy_variant hy_variant_softmax = {

@@ -174,13 +174,23 @@ int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
     {"rope_base", HY_OPT_REAL, .def = 1e4, .min = 0, .max = 1e9,                                 \
      .help = "base of the rotary position's wavelengths; 0: no positions"},                      \
     {"qk_norm", HY_OPT_BOOL, .def = 0, .max = 1,                                                 \
-     .help = "RMSNorm of each head's queries and keys before the rotation"}
+     .help = "RMSNorm of each head's queries and keys before the rotation"},                     \
+    {"rotary", HY_OPT_REAL, .quiet = 1, .def = 1, .min = 0.001, .max = 1,                        \
+     .help = "share of a head's channels that rotary positions turn, the first ones"},           \
+    {"softcap", HY_OPT_REAL, .quiet = 1, .def = 0, .min = 0, .max = 1e6,                         \
+     .help = "scores become softcap * tanh(score / softcap); 0: they stay as they are"},         \
+    {"sinks", HY_OPT_BOOL, .quiet = 1, .max = 1,                                                 \
+     .help = "a learned logit per head that takes attention without giving a value"}
+#define HY_OPTION_OUTPUT_GATE                                                                    \
+    {"gate", HY_OPT_CHOICE, .quiet = 1, .text = "none",                                          \
+     .choices = "none|headwise|elementwise",                                                     \
+     .help = "a sigmoid gate for each head, or for each element of its output"}
 /* clang-format on */
 
-/* From the layer's input to the heads' outputs [rows, d_model]. window: 0: none. gates > 0: *gate
- * is [rows, gates], g_proj of the input. */
+/* From the layer's input to o_proj's output. window: 0: none. gate: "none", "headwise" or
+ * "elementwise" (arXiv 2505.06708). */
 struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
-                                     int64_t gates, struct hy_tensor **gate);
+                                     const char *gate);
 int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e);
 /* Elements of `positions` keys and values, and of the convolution. */
 int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions);

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "core/mixers/mixer.h"
+#include "core/ops/constant.h"
 #include "core/ops/rmsnorm.h"
+#include "core/ops/sigmoid.h"
+#include "core/ops/skip.h"
 #include "core/ops/sum.h"
 
 const char hy_combine_choices[] = "sum|mean|gate";
@@ -113,12 +116,27 @@ static struct hy_tensor *own_param(const struct hy_mixer *layer, const char *bra
                           0);
 }
 
+static double minus_one(int64_t k, double unused)
+{
+    (void)k, (void)unused;
+    return -1;
+}
+
+/* b + s (a - b). */
+static struct hy_tensor *gate(const struct hy_mixer *layer, struct hy_tensor *a,
+                              struct hy_tensor *b)
+{
+    struct hy_graph *g = layer->graph;
+    struct hy_tensor *s = hy_sigmoid_of(g, own_param(layer, "gate", "logit", 1, 0), 1);
+    return hy_skip(g, b, hy_skip(g, a, b, hy_constant(g, 1, 1, minus_one, 0)), s);
+}
+
 static struct hy_tensor *combine(const struct hy_kind *k, const struct hy_mixer *layer,
                                  struct hy_tensor **a)
 {
     struct hy_graph *g = layer->graph;
     if (k->combine == HY_COMBINE_GATE)
-        return hy_graph_fail(g, "gate");
+        return gate(layer, a[0], a[1]);
     if (k->combine == HY_COMBINE_SUM)
         return hy_sum(g, k->branch_count, a, 1);
     for (int i = 0; i < k->branch_count; i++)

@@ -182,6 +182,18 @@ static int64_t seen(const struct block *b, int64_t i)
     return hy_min(hy_lanes_up(b->position + (i + 1) * STRIP), b->keys) - b->first;
 }
 
+static hy_real capped(hy_real score, hy_real cap)
+{
+    return cap * (2 * hy_sigmoid(2 * score / cap) - 1);
+}
+
+static void cap_scores(hy_real *p, int64_t n, hy_real cap)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+        p[j] = capped(p[j], cap);
+}
+
 /* Scores of the i-th strip, -infinity where a query does not look. */
 static void score(const struct hy_attention *a, const struct space *s, const struct block *b,
                   int64_t i)
@@ -193,6 +205,8 @@ static void score(const struct hy_attention *a, const struct space *s, const str
                  p, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld) {
         const int64_t high = b->position + i * STRIP + row + 1 - b->first;
+        if (a->cap > 0)
+            cap_scores(p, n, (hy_real)a->cap);
         for (int64_t j = high; j < n; j++)
             p[j] = -INFINITY;
         for (int64_t j = 0; a->window && j < high - a->window; j++)
@@ -274,7 +288,8 @@ static void attend_once(const struct hy_op *op, int r, int64_t batch, const stru
 #pragma omp simd reduction(+ : dot)
             for (int64_t c = 0; c < a->key_width; c++)
                 dot += qh[c] * k[c];
-            s->p[h * s->ld + j] = (hy_real)a->scale * dot;
+            dot *= (hy_real)a->scale;
+            s->p[h * s->ld + j] = a->cap > 0 ? capped(dot, (hy_real)a->cap) : dot;
         }
     }
     for (int64_t h = 0; h < a->heads; h++) {
@@ -333,9 +348,44 @@ static void attention_forward(const struct hy_op *op, int r)
         append(op, r);
 }
 
-/* The i-th strip: P = e^(score - lse), dP = dO V', dS = P (dP - sum P dP) in the place of dP. */
+/* Scores become P = e^(score - lse), dP becomes dS = P (dP - sum P dP + dlse). */
+static void differentiate_row(hy_real *p, hy_real *dp, int64_t n, hy_real lse, hy_real dlse)
+{
+    hy_real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) {
+        p[j] = hy_exp(p[j] - lse);
+        sum += p[j] * dp[j];
+    }
+    sum -= dlse;
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++)
+        dp[j] = p[j] * (dp[j] - sum);
+}
+
+/* The same of capped scores, whose slope is 1 - (score / cap)^2; masked ones are beyond the cap. */
+static void differentiate_capped_row(hy_real *p, hy_real *dp, int64_t n, hy_real lse, hy_real dlse,
+                                     hy_real cap)
+{
+    hy_real sum = 0;
+    for (int64_t j = 0; j < n; j++)
+        sum += hy_exp(p[j] - lse) * dp[j];
+    sum -= dlse;
+    for (int64_t j = 0; j < n; j++) {
+        const hy_real share = p[j] < -cap ? 1 : p[j] / cap;
+        p[j] = hy_exp(p[j] - lse);
+        dp[j] = p[j] * (dp[j] - sum) * (1 - share * share);
+    }
+}
+
+/* What backward knows of a query: log sum exp of its scores, and the gradient of that. */
+struct query {
+    hy_real lse, dlse;
+};
+
+/* The i-th strip: P in the place of scores, dS in that of dP = dO V'. */
 static void differentiate_strip(const struct hy_attention *a, const struct space *s,
-                                const struct block *b, int64_t i, const hy_real *lse)
+                                const struct block *b, int64_t i, const struct query *queries)
 {
     const int64_t n = whole_vectors(seen(b, i));
     const struct hy_left d_o = {s->d_o + i * STRIP * s->value_width, s->value_width, 1};
@@ -344,16 +394,11 @@ static void differentiate_strip(const struct hy_attention *a, const struct space
     hy_micro_mul(s->precision, STRIP, n, s->value_width, d_o, s->v_turned + b->first, s->ld, NULL,
                  NULL, dp, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld, dp += s->ld) {
-        const hy_real shift = lse[i * STRIP + row];
-        hy_real sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < n; j++) {
-            p[j] = hy_exp(p[j] - shift);
-            sum += p[j] * dp[j];
-        }
-#pragma omp simd
-        for (int64_t j = 0; j < n; j++)
-            dp[j] = p[j] * (dp[j] - sum);
+        const struct query *query = &queries[i * STRIP + row];
+        if (a->cap > 0)
+            differentiate_capped_row(p, dp, n, query->lse, query->dlse, (hy_real)a->cap);
+        else
+            differentiate_row(p, dp, n, query->lse, query->dlse);
     }
 }
 
@@ -373,10 +418,10 @@ static void add_by_key(const struct space *s, const struct block *b, const hy_re
 }
 
 static void backward_block(const struct hy_attention *a, const struct space *s,
-                           const struct block *b, const hy_real *lse)
+                           const struct block *b, const struct query *queries)
 {
     for (int64_t i = 0; i < b->strips; i++) {
-        differentiate_strip(a, s, b, i, lse);
+        differentiate_strip(a, s, b, i, queries);
         hy_micro_mul(s->precision, STRIP, s->key_width, seen(b, i),
                      (struct hy_left){s->dp + i * STRIP * s->ld, s->ld, 1},
                      s->k + b->first * s->key_width, s->key_width, NULL, NULL,
@@ -390,19 +435,21 @@ static void backward_head(const struct hy_op *op, int r, int64_t batch, int64_t 
                           const struct space *s)
 {
     const struct hy_attention *a = op->attr;
-    const struct hy_tensor *q = op->in[0], *d_o = op->dout[0], *lse = op->out[1], *dq = op->din[0];
+    const struct hy_tensor *q = op->in[0], *d_o = op->dout[0], *dq = op->din[0];
+    const struct hy_tensor *lse = op->out[1], *dlse = op->dout[1];
     for (int64_t from = 0; from < op->graph->shape.tokens; from += BLOCK) {
         const struct block b = block_at(op, from, BLOCK);
         const int64_t row = batch * op->graph->shape.tokens + from;
-        const hy_real *shift = head_of(lse, r, row, h, 1);
-        hy_real shifts[BLOCK] = {0};
-        for (int64_t i = 0; i < b.count; i++)
-            shifts[i] = shift[i * lse->ld];
+        struct query queries[BLOCK] = {{0}};
+        for (int64_t i = 0; i < b.count; i++) {
+            queries[i].lse = *head_of(lse, r, row + i, h, 1);
+            queries[i].dlse = dlse ? *head_of(dlse, r, row + i, h, 1) : 0;
+        }
         pack(head_of(q, r, row, h, a->key_width), q->ld, b.count, a->key_width, (hy_real)a->scale,
              b.strips * STRIP, s->key_width, s->q);
         pack(head_of(d_o, r, row, h, a->value_width), d_o->ld, b.count, a->value_width, 1,
              b.strips * STRIP, s->value_width, s->d_o);
-        backward_block(a, s, &b, shifts);
+        backward_block(a, s, &b, queries);
         if (dq)
             unpack(s->dq, s->key_width, (hy_real)a->scale, b.count, a->key_width, hy_adds(op, 0),
                    head_of(dq, r, row, h, a->key_width), dq->ld);
@@ -461,6 +508,7 @@ static int attention_example(struct hy_graph *g, int index)
     static const struct hy_attention cases[] = {
         {.heads = 2, .kv_heads = 2, .key_width = 3, .value_width = 4, .scale = 0.5},
         {.heads = 4, .kv_heads = 2, .key_width = 3, .value_width = 2, .scale = 1, .window = 3},
+        {.heads = 2, .kv_heads = 1, .key_width = 3, .value_width = 4, .scale = 1, .cap = 2},
     };
     if (index >= (int)(sizeof cases / sizeof *cases))
         return 0;
@@ -505,19 +553,29 @@ static int fits(struct hy_graph *g, struct hy_tensor *const in[5], const struct 
                        hy_has_shape(g, "attention", "the cache of values", in[4], kept, values)));
 }
 
+struct hy_tensor *hy_attention_lse(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
+                                   struct hy_tensor *v, const struct hy_attention *s,
+                                   struct hy_tensor *cache_k, struct hy_tensor *cache_v,
+                                   struct hy_tensor **lse)
+{
+    struct hy_tensor *in[] = {q, k, v, cache_k, cache_v};
+    *lse = NULL;
+    if (!q || !k || !v || !cache_k != !cache_v || !fits(g, in, s))
+        return NULL;
+    struct hy_tensor *out[] = {hy_graph_tensor(g, q->rows, (int64_t)s->heads * s->value_width),
+                               hy_graph_tensor(g, q->rows, s->heads)};
+    if (!out[1] || !hy_graph_op(g, &hy_op_attention, 5, in, 2, out, s, sizeof *s))
+        return NULL;
+    *lse = out[1];
+    return out[0];
+}
+
 struct hy_tensor *hy_attention(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
                                struct hy_tensor *v, const struct hy_attention *s,
                                struct hy_tensor *cache_k, struct hy_tensor *cache_v)
 {
-    struct hy_tensor *in[] = {q, k, v, cache_k, cache_v};
-    if (!q || !k || !v || !cache_k != !cache_v || !fits(g, in, s))
-        return NULL;
-    struct hy_tensor *out[] = {
-        hy_graph_tensor(g, q->rows, (int64_t)s->heads * s->value_width),
-        hy_graph_tensor(g, q->rows, s->heads), /* log sum exp of each query's scores */
-    };
-    if (!out[1] || !hy_graph_op(g, &hy_op_attention, 5, in, 2, out, s, sizeof *s))
-        return NULL;
-    out[1]->differentiable = 0; /* for backward alone */
-    return out[0];
+    struct hy_tensor *lse, *o = hy_attention_lse(g, q, k, v, s, cache_k, cache_v, &lse);
+    if (lse)
+        lse->differentiable = 0; /* for backward alone */
+    return o;
 }

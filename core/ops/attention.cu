@@ -23,9 +23,10 @@ struct plan {
     const int *position;
     int k, v, kp, vp, lk, lv;
     int tile, ls; /* queries and keys of a tile; floats between rows of scores */
-    float scale;
+    float scale, cap; /* cap 0: none */
     struct hy_span in[CACHE_V + 1], o, lse;
-    struct hy_span d_o, dq, dk, dv, delta; /* backward; delta: sum P dP of each query and head */
+    struct hy_span d_o, dq, dk, dv, dlse; /* backward */
+    struct hy_span delta;                 /* sum P dP - dlse of each query and head */
     struct hy_span work;                   /* a row for each block; no data: shared memory */
 };
 
@@ -118,6 +119,16 @@ __device__ static inline int64_t first_key(const struct plan &p, int64_t query)
     return key / p.tile * p.tile;
 }
 
+/* A tile's scores are capped. All threads or none. */
+__device__ static inline void cap_scores(const struct plan &p, const struct space &s)
+{
+    if (!(p.cap > 0))
+        return;
+    EACH(p.tile, p.tile, i, j)
+    s.p[i * p.ls + j] = p.cap * tanhf(s.p[i * p.ls + j] / p.cap);
+    __syncthreads();
+}
+
 /* A tile's scores become exponentials; o so far and the sums are brought to the new maximum. A warp
  * takes a row. */
 __device__ static inline void soften(const struct plan &p, const struct space &s, int64_t query,
@@ -169,6 +180,7 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) forward(struct plan
         hy_tile_mul<TENSOR, false, true>(
             {p.tile, p.tile, p.kp, s.q, s.k, p.lk, p.lk, s.p, p.ls, false, NULL});
         __syncthreads();
+        cap_scores(p, s);
         soften(p, s, query, key);
         __syncthreads();
         hy_tile_mul<TENSOR, false, false>(
@@ -208,8 +220,9 @@ __device__ static inline void differentiate(const struct plan &p, const struct s
     {
         float *at = s.p + i * p.ls + j, *d = s.dp + i * p.ls + j;
         const bool seen = query + i < p.tokens && sees(p, query + i, key + j);
+        const float share = p.cap > 0 ? *at / p.cap : 0;
         *at = seen ? expf(*at - s.max[i]) : 0;
-        *d = seen ? *at * (*d - s.sum[i]) : 0;
+        *d = seen ? *at * (*d - s.sum[i]) * (1 - share * share) : 0;
     }
 }
 
@@ -224,7 +237,10 @@ __device__ static inline void load_queries(const struct plan &p, const struct sp
         const int64_t row = sequence * p.tokens + first + i;
         const bool live = first + i < p.tokens;
         s.max[i] = live ? hy_row(p.lse, row)[head] : 0;
-        s.sum[i] = live && has_delta ? hy_row(p.delta, row)[head] : 0;
+        s.sum[i] = !live                 ? 0
+                   : has_delta           ? hy_row(p.delta, row)[head]
+                   : p.dlse.data != NULL ? -hy_row(p.dlse, row)[head]
+                                         : 0;
     }
 }
 
@@ -238,6 +254,7 @@ __device__ static inline void rescore(const struct plan &p, const struct space &
     hy_tile_mul<TENSOR, false, true>(
         {p.tile, p.tile, p.vp, s.o, s.v, p.lv, p.lv, s.dp, p.ls, false, NULL});
     __syncthreads();
+    cap_scores(p, s);
 }
 
 /* The queries' sums of P dP grow by those over a tile of keys; a warp takes a row. */
@@ -369,6 +386,7 @@ static struct plan plan_of(const struct hy_op *op, int64_t *used)
     p.lk = hy_tile_ld(p.kp);
     p.lv = hy_tile_ld(p.vp);
     p.scale = (float)a->scale;
+    p.cap = (float)a->cap;
     for (int i = Q; i <= CACHE_V; i++)
         p.in[i] = hy_span_of(op->in[i]);
     p.o = hy_span_of(op->out[O]);
@@ -382,6 +400,7 @@ static struct plan plan_of(const struct hy_op *op, int64_t *used)
     }
     if (op->pass == HY_BACKWARD) {
         p.d_o = hy_span_of(op->dout[O]);
+        p.dlse = hy_span_of(op->dout[LSE]);
         p.dq = hy_span_din(op, Q);
         p.dk = hy_span_din(op, K);
         p.dv = hy_span_din(op, V);

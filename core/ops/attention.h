@@ -11,6 +11,7 @@ struct hy_attention {
     int key_width, value_width;
     double scale;
     int window; /* 0: none */
+    double cap; /* scores become cap * tanh(score / cap) (Gemma 2, arXiv 2408.00118); 0: none */
 };
 
 /* q [rows, heads * key_width], k [rows, kv_heads * key_width], v [rows, kv_heads * value_width];
@@ -21,5 +22,12 @@ struct hy_attention {
 struct hy_tensor *hy_attention(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
                                struct hy_tensor *v, const struct hy_attention *s,
                                struct hy_tensor *cache_k, struct hy_tensor *cache_v);
+
+/* The same; *lse: [rows, heads], log sum_s exp of each query's scores, from which gradients flow
+ * back as well. */
+struct hy_tensor *hy_attention_lse(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
+                                   struct hy_tensor *v, const struct hy_attention *s,
+                                   struct hy_tensor *cache_k, struct hy_tensor *cache_v,
+                                   struct hy_tensor **lse);
 
 #endif

@@ -63,8 +63,8 @@ static void rotate(const struct hy_op *op, int r, const struct hy_rows *x, const
             hy_row_fetch(x, b * shape->tokens + t);
             hy_row_fetch(y, b * shape->tokens + t);
             for (int64_t h = 0; h < s->heads; h++) {
-                const hy_real *from = hy_row(x, b * shape->tokens + t) + h * 2 * half;
-                hy_real *to = hy_row(y, b * shape->tokens + t) + h * 2 * half;
+                const hy_real *from = hy_row(x, b * shape->tokens + t) + h * s->width;
+                hy_real *to = hy_row(y, b * shape->tokens + t) + h * s->width;
 #pragma omp simd
                 for (int64_t i = 0; i < half; i++) {
                     const hy_real c = a.c[i], sine = sign * a.s[i];
@@ -73,6 +73,8 @@ static void rotate(const struct hy_op *op, int r, const struct hy_rows *x, const
                     to[i] = (y->add ? to[i] : 0) + first;
                     to[half + i] = (y->add ? to[half + i] : 0) + second;
                 }
+                for (int64_t i = 2 * half; i < s->width; i++)
+                    to[i] = (y->add ? to[i] : 0) + from[i];
             }
         }
         angles_turn(&a, half);
@@ -100,10 +102,10 @@ static int rope_example(struct hy_graph *g, int index)
 {
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     struct hy_tensor *views[2];
-    if (index > 0)
+    if (index > 1)
         return 0;
     hy_graph_split(g, hy_graph_leaf(g, "x", rows, 15, -1, 1), 2, (int64_t[]){3, 12}, views);
-    hy_rope(g, views[1], 2, 100);
+    hy_rope_part(g, views[1], 2, index ? 2 : 6, 100);
     return 1;
 }
 
@@ -116,16 +118,22 @@ const struct hy_op_kind hy_op_rope = {
     .example = rope_example,
 };
 
-struct hy_tensor *hy_rope(struct hy_graph *g, struct hy_tensor *x, int heads, double base)
+struct hy_tensor *hy_rope_part(struct hy_graph *g, struct hy_tensor *x, int heads, int64_t rotated,
+                               double base)
 {
     if (!x)
         return NULL;
-    if (heads < 1 || x->cols % (2 * heads))
-        return hy_graph_fail(g, "rope: %lld columns do not divide into %d heads of even width",
-                             (long long)x->cols, heads);
+    if (heads < 1 || x->cols % heads || rotated < 2 || rotated % 2 || rotated > x->cols / heads)
+        return hy_graph_fail(g, "rope: %lld columns are no %d heads with %lld rotated channels",
+                             (long long)x->cols, heads, (long long)rotated);
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     if (!hy_has_shape(g, "rope", "x", x, rows, x->cols))
         return NULL;
-    const struct hy_rope_attr s = {heads, x->cols / (2 * heads), base};
+    const struct hy_rope_attr s = {heads, x->cols / heads, rotated / 2, base};
     return hy_record(g, &hy_op_rope, 1, &x, x->rows, x->cols, &s, sizeof s);
+}
+
+struct hy_tensor *hy_rope(struct hy_graph *g, struct hy_tensor *x, int heads, double base)
+{
+    return hy_rope_part(g, x, heads, x && heads > 0 ? x->cols / heads : 0, base);
 }

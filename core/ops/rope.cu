@@ -15,16 +15,26 @@ __global__ static void rotate(struct hy_rope_attr s, const int *position, int64_
 {
     const int64_t first = (int64_t)blockIdx.y * SEQUENCES;
     const int64_t end = first + SEQUENCES < batch ? first + SEQUENCES : batch;
-    HY_EACH(tokens, s.half, t, i)
+    /* Channels that stay as they are follow those that turn. */
+    HY_EACH(tokens, s.width - s.half, t, i)
     {
+        if (i >= s.half) {
+            for (int64_t b = first; b < end; b++)
+                for (int64_t h = 0; h < s.heads; h++) {
+                    const int64_t c = h * s.width + s.half + i;
+                    float *to = hy_row(y, b * tokens + t) + c;
+                    *to = (y.add ? *to : 0) + hy_row(x, b * tokens + t)[c];
+                }
+            continue;
+        }
         const double frequency = pow(s.base, -(double)i / (double)s.half);
         double sine, cosine;
         sincos((double)(*position + t) * frequency, &sine, &cosine);
         const float c = (float)cosine, turn = sign * (float)sine;
         for (int64_t b = first; b < end; b++)
             for (int64_t h = 0; h < s.heads; h++) {
-                const float *from = hy_row(x, b * tokens + t) + 2 * h * s.half + i;
-                float *to = hy_row(y, b * tokens + t) + 2 * h * s.half + i;
+                const float *from = hy_row(x, b * tokens + t) + h * s.width + i;
+                float *to = hy_row(y, b * tokens + t) + h * s.width + i;
                 const float a = from[0], o = from[s.half];
                 to[0] = (y.add ? to[0] : 0) + (a * c - o * turn);
                 to[s.half] = (y.add ? to[s.half] : 0) + (o * c + a * turn);
@@ -37,7 +47,7 @@ static void launch(const struct hy_op *op, const struct hy_launch *at, const str
 {
     const struct hy_rope_attr s = *(const struct hy_rope_attr *)op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    struct hy_walk walk = hy_walk_of(at, shape->tokens, s.half);
+    struct hy_walk walk = hy_walk_of(at, shape->tokens, s.width - s.half);
     walk.grid.y = (unsigned)((shape->batch + SEQUENCES - 1) / SEQUENCES);
     hy_start(at, walk.grid, walk.block, 0, rotate, s, at->position, shape->batch, shape->tokens, x,
              y, sign);

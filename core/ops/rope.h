@@ -7,5 +7,9 @@
 
 /* x [rows, heads * width], width even. The position of token t is t + the graph's position. */
 struct hy_tensor *hy_rope(struct hy_graph *g, struct hy_tensor *x, int heads, double base);
+/* Rotates the first `rotated` channels of each head alone, as if they were the head (GPT-NeoX,
+ * arXiv 2204.06745); rotated even. */
+struct hy_tensor *hy_rope_part(struct hy_graph *g, struct hy_tensor *x, int heads, int64_t rotated,
+                               double base);
 
 #endif

@@ -207,7 +207,8 @@ static void many_chunks(struct hy_graph *g, int64_t width)
 static void attention(struct hy_graph *g, int64_t width)
 {
     const int heads = width > 100 ? 1 : 2;
-    const struct hy_attention s = {heads, 1, (int)width, (int)width, 1 / sqrt((double)width), 70};
+    const struct hy_attention s = {heads, 1, (int)width, (int)width, 1 / sqrt((double)width),
+                                   70,    0};
     struct hy_tensor *qkv[3];
     hy_graph_split(g, leaf(g, "qkv", (heads + 2) * width), 3,
                    (int64_t[]){heads * width, width, width}, qkv);

@@ -16,7 +16,8 @@ struct hy_l2norm_attr {
 
 struct hy_rope_attr {
     int heads;
-    int64_t half; /* of a head's width */
+    int64_t width; /* of a head */
+    int64_t half;  /* of its rotated channels, the first ones */
     double base;
 };
 
