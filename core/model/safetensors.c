@@ -21,10 +21,8 @@ static const char metadata_key[] = "__metadata__";
 static const struct {
     const char *name;
     size_t width;
-} dtypes[] = {[HY_ST_F32] = {"F32", 4},
-              [HY_ST_F64] = {"F64", 8},
-              [HY_ST_I32] = {"I32", 4},
-              [HY_ST_I64] = {"I64", 8}};
+} dtypes[] = {[HY_ST_F32] = {"F32", 4}, [HY_ST_F64] = {"F64", 8}, [HY_ST_I32] = {"I32", 4},
+              [HY_ST_I64] = {"I64", 8}, [HY_ST_F16] = {"F16", 2}, [HY_ST_BF16] = {"BF16", 2}};
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
 
 int64_t hy_st_count(const struct hy_st_tensor *t)
@@ -68,8 +66,9 @@ static int parse_dtype(const char *path, const char *name, const char *text,
             return HY_OK;
         }
     }
-    return hy_fail(e, HY_E_USAGE, "%s: tensor %s has dtype %s; F32, F64, I32 and I64 can be read",
-                   path, name, text ? text : "of no known form");
+    return hy_fail(e, HY_E_USAGE,
+                   "%s: tensor %s has dtype %s; F32, F64, F16, BF16, I32 and I64 can be read", path,
+                   name, text ? text : "of no known form");
 }
 
 /* limit: bytes of data in the file; with it no product of dims can overflow. */

@@ -14,7 +14,7 @@
 
 enum { HY_ST_MAX_RANK = 8 };
 
-enum hy_st_dtype { HY_ST_F32, HY_ST_F64, HY_ST_I32, HY_ST_I64 };
+enum hy_st_dtype { HY_ST_F32, HY_ST_F64, HY_ST_I32, HY_ST_I64, HY_ST_F16, HY_ST_BF16 };
 
 struct hy_st_tensor {
     const char *name;
