@@ -48,6 +48,7 @@ struct hy_run_facts {
     int64_t seed;
     double lr;
     const char *config; /* canonical JSON */
+    const char *source; /* key of the run that it starts from, or NULL */
 };
 /* Finds or adds the run with that key and joins it to the sweep. *status: what it was before
  * ("pending" when new). A run that is `running` in the database when its writer is gone is
@@ -62,7 +63,8 @@ int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int ra
                        struct hy_err *e);
 /* Any row; progress replaces the run's last one, end is left to hy_store_end_run. */
 int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, struct hy_err *e);
-/* The attempt ends: done, diverged, failed, timeout or interrupted, with a reason (may be NULL). */
+/* The attempt ends: done, diverged, failed, timeout or interrupted, with a reason (may be NULL).
+ * Also pending, of a run that waits, and why. */
 int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const char *reason,
                      struct hy_err *e);
 /* For whom a write was lost before it came here: as if it had failed here, with that error. */

@@ -47,8 +47,16 @@ SELECT
     coalesce((SELECT text FROM facts WHERE run = run.id AND name = 'host'), run.host) AS host,
     (SELECT text FROM facts WHERE run = run.id AND name = 'device') AS device,
     (SELECT text FROM facts WHERE run = run.id AND name = 'version') AS version,
-    run.config
+    run.config,
+    (SELECT id FROM run AS other WHERE other.key = run.source) AS source,
+    (SELECT group_concat(json_extract(stage.value, '$.name'), ' ')
+     FROM json_each(run.config, '$.stages') AS stage) AS stages,
+    json_extract(run.config, '$.kinds') AS kinds
 FROM run;
+
+-- What each layer of a run is, and what was counted and measured of it.
+CREATE VIEW layers AS
+SELECT run, layer, kind, variant, metric, value FROM layer;
 
 CREATE VIEW history AS
 SELECT point.run, point.step, metric.name, point.value
@@ -91,6 +99,12 @@ WITH member AS (
         run.*,
         json_patch(
             json_remove(config, '$.name', '$.run', '$.eval.every', '$.train.seed', '$.train.lr',
+                '$.init.source.name', '$.init.source.run', '$.init.source.eval.every',
+                -- What a source takes from its run.
+                '$.init.follows',
+                iif(json_extract(config, '$.init.follows.seed'), '$.init.source.train.seed',
+                    '$.name'),
+                iif(json_extract(config, '$.init.follows.lr'), '$.init.source.train.lr', '$.name'),
                 CASE ratio WHEN 'pure' THEN '$.mixer.placement' ELSE '$.name' END,
                 iif(json_type(config, '$.model.match.solved.mlp') IS NULL, '$.name', '$.model.mlp'),
                 iif(json_type(config, '$.model.match.solved.d_model') IS NULL, '$.name',

@@ -15,8 +15,8 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
     [DROP_UNPLANNED] = "DELETE FROM run WHERE status = 'pending' AND NOT EXISTS "
                        "(SELECT 1 FROM sweep_run WHERE run = run.id)",
     [ADD_RUN] = "INSERT INTO run (key, title, variant, ratio, placement, layout, linear_layers, "
-                "full_layers, d_model, layers, heads, seed, lr, config) "
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) "
+                "full_layers, d_model, layers, heads, seed, lr, config, source) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) "
                 "ON CONFLICT (key) DO NOTHING",
     [FIND_RUN] = "SELECT id, status FROM run WHERE key = ?1",
     [LINK_RUN] = "INSERT INTO sweep_run (sweep, run) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -28,7 +28,9 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
                       "SELECT id, attempts, status, host, rank, started FROM run WHERE id = ?1",
     [DROP_FACTS] = "DELETE FROM facts WHERE run = ?1",
     [DROP_SCORES] = "DELETE FROM score WHERE run = ?1",
-    [END_RUN] = "UPDATE run SET status = ?2, reason = ?3, ended = ?4 WHERE id = ?1",
+    [DROP_LAYERS] = "DELETE FROM layer WHERE run = ?1",
+    [END_RUN] = "UPDATE run SET status = ?2, reason = ?3, "
+                "ended = iif(?2 = 'pending', NULL, ?4) WHERE id = ?1",
     [END_ATTEMPT] = "UPDATE attempt SET status = ?2, reason = ?3, ended = ?4 "
                     "WHERE run = ?1 AND status = 'running'",
     [ADD_METRIC] = "INSERT INTO metric (name) SELECT ?1 WHERE NOT EXISTS "
@@ -39,6 +41,9 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
                   "SELECT ?1, ?2, id, ?4 FROM metric WHERE name = ?3 "
                   "ON CONFLICT DO UPDATE SET value = excluded.value",
     [ADD_SCORE] = "INSERT INTO score (run, task, split, slice, metric, value) "
+                  "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                  "ON CONFLICT DO UPDATE SET value = excluded.value",
+    [ADD_LAYER] = "INSERT INTO layer (run, layer, kind, variant, metric, value) "
                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
                   "ON CONFLICT DO UPDATE SET value = excluded.value",
     [ADD_FACT] = "INSERT INTO facts (run, name, value, text) VALUES (?1, ?2, ?3, ?4) "
@@ -180,10 +185,10 @@ int hy_store_add_run(struct hy_store *s, int64_t sweep, const struct hy_run_fact
 {
     int64_t id = 0;
     char found[16] = "";
-    int rc = change(s, ADD_RUN, e, "ttttttiiiiiirt", f->key, f->title, f->variant, f->ratio,
+    int rc = change(s, ADD_RUN, e, "ttttttiiiiiirtt", f->key, f->title, f->variant, f->ratio,
                     f->placement, f->layout, (int64_t)f->linear_layers, (int64_t)f->full_layers,
                     (int64_t)f->d_model, (int64_t)f->layers, (int64_t)f->heads, f->seed, f->lr,
-                    f->config);
+                    f->config, f->source);
     if (!rc)
         rc = find(s, FIND_RUN, f->key, &id, found, e);
     if (!rc)
@@ -203,6 +208,8 @@ int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int ra
         rc = change(s, BEGIN_ATTEMPT, e, "i", run);
     if (!rc)
         rc = change(s, DROP_FACTS, e, "i", run);
+    if (!rc)
+        rc = change(s, DROP_LAYERS, e, "i", run);
     return rc ? rc : change(s, DROP_SCORES, e, "i", run);
 }
 
@@ -225,6 +232,9 @@ int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, stru
         return add_point(s, run, row, e);
     case HY_ROW_SLICE:
         return change(s, ADD_SCORE, e, "ittttr", run, row->task, row->split, row->slice, row->name,
+                      row->value);
+    case HY_ROW_LAYER:
+        return change(s, ADD_LAYER, e, "iitttr", run, row->step, row->task, row->split, row->name,
                       row->value);
     case HY_ROW_FACT:
         return change(s, ADD_FACT, e, "itrt", run, row->name, row->text ? NAN : row->value,

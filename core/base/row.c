@@ -31,6 +31,7 @@ static const struct kind {
     [HY_ROW_FACT] = {"fact", NAME | VALUE | TEXT},
     [HY_ROW_PROGRESS] = {"progress", STEP | STEPS | VALUE},
     [HY_ROW_END] = {"end", NAME | TEXT},
+    [HY_ROW_LAYER] = {"layer", STEP | TASK | SPLIT | NAME | VALUE},
 };
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds, STRING_COUNT = 5 };
 

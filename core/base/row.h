@@ -4,10 +4,12 @@
  * the pipe, the ranks and a log file:
  *     {"row":"history","step":100,"name":"train.loss","value":2.71}
  *     {"row":"slice","task":"mqar","split":"test","slice":"pairs=8","name":"accuracy","value":0.97}
+ *     {"row":"layer","step":3,"task":"full","split":"softmax","name":"params","value":16384}
  *     {"row":"fact","name":"params","value":115008}
  *     {"row":"fact","name":"host","text":"n01"}
  *     {"row":"progress","step":100,"steps":2000,"value":17231.0}       value: tokens per second
  *     {"row":"end","name":"done"}        or paused, diverged, interrupted; text: the reason
+ * Of a layer step is its number from 0, task its kind, split that kind's mixer.
  * A value that is not finite is written as null and read back as NaN. Of several runs in one
  * process each has a number; a row of any but the first ends with it: ,"member":2} */
 #ifndef HY_BASE_ROW_H
@@ -18,15 +20,22 @@
 #include "core/base/buf.h"
 #include "core/base/err.h"
 
-enum hy_row_type { HY_ROW_HISTORY, HY_ROW_SLICE, HY_ROW_FACT, HY_ROW_PROGRESS, HY_ROW_END };
+enum hy_row_type {
+    HY_ROW_HISTORY,
+    HY_ROW_SLICE,
+    HY_ROW_FACT,
+    HY_ROW_PROGRESS,
+    HY_ROW_END,
+    HY_ROW_LAYER
+};
 
 /* Unused fields are 0 or NULL. Strings are borrowed for the call that gets the row. */
 struct hy_row {
     enum hy_row_type type;
     int member; /* of the gang that the run trains in */
     int64_t step, steps;
-    const char *name;                 /* HISTORY, FACT, END; SLICE: the metric */
-    const char *task, *split, *slice; /* SLICE */
+    const char *name;                 /* HISTORY, FACT, END; SLICE, LAYER: the metric */
+    const char *task, *split, *slice; /* SLICE; LAYER: kind and mixer, no slice */
     const char *text;                 /* FACT with a text value, END's reason */
     double value;
 };
