@@ -18,6 +18,8 @@ static void print_row(void *context, const struct hy_row *row)
     char *end = context; /* name of the end row */
     char line[160];
     switch (row->type) {
+    case HY_ROW_LAYER:
+        break; /* hylas plan and the database have them */
     case HY_ROW_HISTORY:
         printf("step %-8lld %-24s %.6g\n", (long long)row->step, row->name, row->value);
         break;

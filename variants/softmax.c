@@ -2,7 +2,8 @@
  *   o_t = sum_{s<=t} softmax_s(q_t' k_s / sqrt(d_head)) v_s */
 #include "core/mixers/mixer.h"
 
-static const struct hy_option softmax_options[] = {HY_OPTIONS_ATTENTION, HY_OPTION_OUTPUT_GATE, {0}};
+static const struct hy_option softmax_options[] = {
+    HY_OPTIONS_ATTENTION, HY_OPTION_OUTPUT_GATE, {0}};
 
 static struct hy_tensor *softmax_build(struct hy_mixer *m, struct hy_tensor *x)
 {

@@ -8,7 +8,7 @@
 
 static int check_sections(const struct hy_value *tree, struct hy_err *e)
 {
-    const char *names[16] = {"name"};
+    const char *names[24] = {"name"};
     size_t count = 1;
     for (const struct hy_section *s = hy_sections; s->name; s++)
         names[count++] = s->name;
@@ -73,6 +73,8 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
         rc = hy_config_read_eval(tree, &c, e);
     if (!rc)
         rc = hy_config_read_run(tree, &c, e);
+    if (!rc)
+        rc = hy_config_read_init(tree, &c, e);
     if (rc)
         hy_config_release(&c);
     else
@@ -127,6 +129,10 @@ void hy_config_release(struct hy_config *c)
     free(c->name);
     free(c->run.device);
     hy_value_free(c->layers.options);
+    if (c->init.source)
+        hy_config_release(c->init.source);
+    free(c->init.source);
+    free(c->init.folder);
     for (int i = 0; i < c->data.train_count; i++)
         hy_value_free(c->data.train[i].options);
     for (int i = 0; i < c->data.eval_count; i++)

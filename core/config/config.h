@@ -62,6 +62,13 @@ struct hy_config {
         struct hy_layout layout;
         struct hy_value *options; /* a list that owns the options of all branches */
     } layers;
+    /* Where the weights come from, unless they are drawn. */
+    struct {
+        struct hy_config *source;   /* owned: the run whose final weights are taken; NULL: none */
+        char *folder;               /* owned: or a folder of config.json and model.safetensors */
+        int strict;                 /* all of them must fit */
+        const struct hy_value *map; /* in the tree, or NULL: as in struct hy_weights_order */
+    } init;
     struct {
         struct hy_source train[HY_MAX_SOURCES], eval[HY_MAX_SOURCES];
         int train_count, eval_count;
@@ -102,10 +109,14 @@ struct hy_config {
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 void hy_config_release(struct hy_config *c);
 
+/* The section init of a sweep file names settings that are laid over the rest of the file: those of
+ * the source run. The canonical tree holds that run's own in place of them (init.source). */
+
 /* The run's key: hash of the canonical configuration without what does not change its results
  * (name, section run but for run.stop, eval.every unless run.stop looks at it), the layout in place
- * of ratio and placement, weights as shares, the corpora's content in place of their paths, and the
- * engine revision. known: NULL, or a map that remembers the hashes of corpora from call to call. */
+ * of ratio and placement, weights as shares, the corpora's content in place of their paths, the key
+ * of its source, and the engine revision. known: NULL, or a map that remembers the hashes of
+ * corpora from call to call. */
 int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY_HASH_TEXT],
                   struct hy_err *e);
 

@@ -1,5 +1,5 @@
 /* What identifies a run: its key, and the names that people give it. */
-#include "core/config/config.h"
+#include "core/config/read.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -262,6 +262,8 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
         rc = sources_identity(c->data.eval, c->data.eval_count, 0, known, &eval, e);
     if (!rc)
         rc = hy_value_set(map, "evaluated", eval, e);
+    if (!rc)
+        rc = hy_config_add_init(c, known, map, e);
     return rc ? rc : add_stop(c, map, e);
 }
 
@@ -286,15 +288,24 @@ int hy_config_key(const struct hy_config *c, struct hy_value *known, char key[HY
     return rc;
 }
 
-int hy_config_gang_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
+/* What members of a gang may differ in, of the run and of its sources. */
+static void remove_own(struct hy_value *tree)
 {
     static const char *const own[] = {"seed", "lr", "weight_decay"};
+    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
+    struct hy_value *source = (struct hy_value *)hy_value_at(tree, "init.source");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        hy_value_remove(train, own[i]);
+    if (source)
+        remove_own(source);
+}
+
+int hy_config_gang_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
+{
     struct hy_value *tree = hy_value_copy(c->tree);
     if (!tree)
         return hy_fail_memory(e);
-    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        hy_value_remove(train, own[i]);
+    remove_own(tree);
     const int rc = hash_json(tree, key, e);
     hy_value_free(tree);
     return rc;

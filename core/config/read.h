@@ -26,7 +26,7 @@ int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy
 
 /* The rows of the sections, each in the section's file; data has none. */
 extern const struct hy_option hy_model_options[], hy_mixer_options[], hy_full_options[],
-    hy_layers_options[], hy_train_options[], hy_eval_options[], hy_run_options[];
+    hy_layers_options[], hy_init_options[], hy_train_options[], hy_eval_options[], hy_run_options[];
 
 /* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
  * that the caller reads itself, or NULL. */
@@ -42,6 +42,12 @@ int hy_config_read_run(const struct hy_value *tree, struct hy_config *c, struct 
 
 /* Sections mixer, full, kinds and layers into c->layers and c->tree. */
 int hy_config_read_layers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+
+/* Section init into c->init and c->tree; needs the rest of the settings. */
+int hy_config_read_init(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* What of a run's identity its weights' origin is; nothing is added where they are drawn. */
+int hy_config_add_init(const struct hy_config *c, struct hy_value *known, struct hy_value *map,
+                       struct hy_err *e);
 
 /* A map that names a variant and has its options, with keys of its own: sections mixer and full, a
  * kind, a branch. */

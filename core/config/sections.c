@@ -10,6 +10,8 @@ const struct hy_section hy_sections[] = {
     {"kinds", NULL,
      "further kinds of layers, by name: {variant, its options} or {parallel: [...]}"},
     {"layers", hy_layers_options, "the kind of each layer, in place of mixer.ratio"},
+    {"init", hy_init_options,
+     "where the weights come from: from (settings of another run, or a folder), map, strict"},
     {"data", NULL,
      "lists of tasks: train {task, weight, its options}, eval {task, seq_len, its options}"},
     {"train", hy_train_options, "optimizer and batches"},

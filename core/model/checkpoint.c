@@ -120,11 +120,17 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
     snprintf(best, sizeof best, "%.17g", trained->best);
     snprintf(stale, sizeof stale, "%d", trained->stale);
     const struct hy_st_pair pairs[] = {
-        {"format", "pt"},   {"key", key},
-        {"step", step},     {"seconds", seconds},
-        {"judged", judged}, {"best", best},
-        {"stale", stale},   {"history", trained->history.data ? trained->history.data : ""},
-        {"checksum", sum},  {"state_checksum", state},
+        {"format", "pt"},
+        {"key", key},
+        {"step", step},
+        {"seconds", seconds},
+        {"judged", judged},
+        {"best", best},
+        {"stale", stale},
+        {"complete", trained->complete ? "1" : "0"},
+        {"history", trained->history.data ? trained->history.data : ""},
+        {"checksum", sum},
+        {"state_checksum", state},
     };
     const size_t pair_count = sizeof pairs / sizeof *pairs;
     rc = hy_buf_failed(&trained->history) ? hy_fail_memory(e)
@@ -233,4 +239,16 @@ out:
     hy_st_release(&file);
     free(memory);
     return rc;
+}
+
+int hy_checkpoint_is_complete(const char *path)
+{
+    struct hy_st_file file = {0};
+    struct hy_err ignored;
+    if (hy_st_read(path, &file, &ignored))
+        return 0;
+    const char *complete = hy_st_value(&file, "complete");
+    const int is = complete && !strcmp(complete, "1") && !check_state(&file, path, &ignored);
+    hy_st_release(&file);
+    return is;
 }

@@ -19,6 +19,7 @@ struct hy_trained {
     int64_t judged;
     double best;
     int stale;
+    int complete;          /* it has taken its last step */
     struct hy_buf history; /* rows (core/base/row.h) that tell how it went so far; owned */
 };
 
@@ -32,5 +33,8 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
  * damaged, or belongs to another run or model, is HY_E_USAGE. */
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e);
+
+/* Whether path is a checkpoint whose run was complete. */
+int hy_checkpoint_is_complete(const char *path);
 
 #endif

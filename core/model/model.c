@@ -43,6 +43,18 @@ struct hy_layout_text hy_model_layout_text(const struct hy_kind *kinds, const st
     return out;
 }
 
+int64_t hy_model_layer_params(const struct hy_slab *params, const struct hy_model_spec *spec,
+                              int layer)
+{
+    char prefix[HY_NAME_SIZE];
+    int64_t count = 0;
+    snprintf(prefix, sizeof prefix, "%smodel.layers.%d.", spec->prefix ? spec->prefix : "", layer);
+    for (int i = 0; i < params->entry_count; i++)
+        if (!strncmp(params->entries[i].name, prefix, strlen(prefix)))
+            count += params->entries[i].count;
+    return count;
+}
+
 int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t context)
 {
     int64_t sum = 0;

@@ -44,6 +44,10 @@ struct hy_layout_text {
 };
 struct hy_layout_text hy_model_layout_text(const struct hy_kind *kinds, const struct hy_layout *l);
 
+/* Elements of a layer's own parameters. */
+int64_t hy_model_layer_params(const struct hy_slab *params, const struct hy_model_spec *spec,
+                              int layer);
+
 /* Elements that the declared states of all layers have for one sequence of `context` tokens. */
 int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t context);
 

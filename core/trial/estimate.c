@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/config/read.h"
+#include "core/model/weights.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
 
@@ -80,6 +81,29 @@ static double evaluation_flops(struct hy_engine *x, const struct hy_config *c)
     return flops[HY_SPLIT_VALID] * (double)(validations + 1) + flops[HY_SPLIT_TEST];
 }
 
+/* Weights that do not fit are found before anything is trained. */
+static int check_weights(const struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
+{
+    const struct hy_weights_order order = {.map = c->init.map, .strict = c->init.strict};
+    const struct hy_config *source = c->init.source;
+    struct hy_weights_report report = {0};
+    struct hy_weights weights = {0};
+    struct hy_engine from;
+    if (!source && !c->init.folder)
+        return HY_OK;
+    int rc = source ? hy_engine_init(&from, &source, 1, NULL, 1, e)
+                    : hy_weights_open(c->init.folder, &weights, e);
+    if (!rc && source)
+        rc = hy_weights_plan(&from.trainer.params, &weights, e);
+    if (!rc)
+        rc = hy_weights_check(&weights, &order, &x->trainer.params, &report, e);
+    hy_weights_report_release(&report);
+    hy_weights_close(&weights);
+    if (source)
+        hy_engine_release(&from);
+    return rc ? hy_mark_wrap(hy_value_get(c->tree, "init")->mark, e) : HY_OK;
+}
+
 int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, struct hy_err *e)
 {
     if (hy_is_noop(config)) {
@@ -95,6 +119,8 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
         rc = check_device(&x, config->run.gang, device, e);
     if (!rc)
         rc = check_cache(&x, config, e);
+    if (!rc)
+        rc = check_weights(&x, config, e);
     if (rc)
         goto out;
     const double tokens = (double)hy_config_step_tokens(config);

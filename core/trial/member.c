@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/model/weights.h"
 #include "core/ops/products/gemm.h"
 
 enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
@@ -82,6 +83,38 @@ void hy_member_progress(struct hy_member *m, int force)
                                       .value = m->train_seconds > 0 ? done / m->train_seconds : 0});
 }
 
+/* What the layers are: parameters, FLOPs and the caches that they take. */
+static void introduce_layers(const struct hy_member *m, const struct hy_engine *x)
+{
+    const struct hy_model_spec *spec = &x->spec;
+    const double tokens = (double)hy_config_step_tokens(m->order.config);
+    const int context = hy_config_longest_context(m->order.config);
+    for (int i = 0; i < spec->layers; i++) {
+        const struct hy_kind *kind = hy_model_kind(spec, i);
+        const struct hy_mixer layer = hy_model_mixer(spec, i, NULL);
+        char variant[128];
+        hy_kind_title(kind, variant, sizeof variant);
+        const struct {
+            const char *name;
+            double value;
+        } metrics[] = {
+            {"params", (double)hy_model_layer_params(&x->trainer.params, spec, i)},
+            {"state_bytes",
+             (double)hy_kind_state_elements(kind, &layer, 1) * (double)sizeof(hy_real)},
+            {"cache_bytes",
+             (double)hy_kind_state_elements(kind, &layer, context) * (double)sizeof(hy_real)},
+            {"flops_per_token", hy_graph_section_cost(x->trainer.graph, i + 1).flops / tokens},
+        };
+        for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
+            hy_member_emit(m, (struct hy_row){.type = HY_ROW_LAYER,
+                                              .step = i,
+                                              .task = kind->name,
+                                              .split = variant,
+                                              .name = metrics[k].name,
+                                              .value = metrics[k].value});
+    }
+}
+
 void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
 {
     const struct hy_config *c = m->order.config;
@@ -108,6 +141,7 @@ void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
     hy_member_fact(m, "state_bytes",
                    (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
     hy_member_fact(m, "flops_per_token", x->trainer.cost.flops / (double)hy_config_step_tokens(c));
+    introduce_layers(m, x);
 }
 
 void hy_member_sum_up(const struct hy_member *m, const struct hy_engine *x,
@@ -137,6 +171,54 @@ void hy_member_end(struct hy_member *m, const char *status, const char *reason)
     hy_member_fact(m, "wall_s", m->seconds);
     hy_member_emit(m, (struct hy_row){.type = HY_ROW_END, .name = status, .text = reason});
     m->ended = 1;
+}
+
+/* ---- Weights ---- */
+
+/* The first of many names, with how many there are. */
+static void tell_names(const struct hy_member *m, const char *fact, int count,
+                       const struct hy_buf *names)
+{
+    enum { MOST = 2000 };
+    char text[MOST + 64];
+    if (names->size > MOST)
+        snprintf(text, sizeof text, "%d: %.*s ...", count, MOST, names->data);
+    else
+        snprintf(text, sizeof text, "%d%s%s", count, count ? ": " : "",
+                 names->data ? names->data : "");
+    hy_member_text(m, fact, text);
+}
+
+static int take_weights(const struct hy_member *m, struct hy_slab *params, struct hy_err *e)
+{
+    const struct hy_config *c = m->order.config;
+    const struct hy_weights_order order = {.map = c->init.map, .strict = c->init.strict};
+    const char *path = c->init.folder ? c->init.folder : m->order.source;
+    struct hy_weights weights;
+    struct hy_weights_report report = {0};
+    if (!path)
+        return hy_fail(e, HY_E_USAGE,
+                       "the run starts from another one's weights, which nobody has "
+                       "given: train it with hylas run");
+    int rc = hy_weights_open(path, &weights, e);
+    if (rc)
+        return rc;
+    rc = hy_weights_take(&weights, &order, params, m->replica, &report, e);
+    if (!rc) {
+        hy_member_fact(m, "init_taken", report.taken);
+        tell_names(m, "init_initialised", report.initialised, &report.initialised_names);
+        tell_names(m, "init_unused", report.unused, &report.unused_names);
+    }
+    hy_weights_report_release(&report);
+    hy_weights_close(&weights);
+    return rc;
+}
+
+int hy_member_begin(const struct hy_member *m, struct hy_slab *params, struct hy_err *e)
+{
+    const struct hy_config *c = m->order.config;
+    const int rc = hy_slab_draw(params, m->replica, (uint64_t)c->train.seed, e);
+    return rc || (!c->init.source && !c->init.folder) ? rc : take_weights(m, params, e);
 }
 
 /* ---- Checkpoints ---- */

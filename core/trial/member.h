@@ -46,6 +46,9 @@ void hy_member_end(struct hy_member *m, const char *status, const char *reason);
 int hy_member_save(const struct hy_member *m, const struct hy_trainer *t, struct hy_err *e);
 int hy_member_resume(struct hy_member *m, struct hy_trainer *t, struct hy_err *e);
 
+/* Fills its replica: drawn, then taken from where the configuration says; tells what was. */
+int hy_member_begin(const struct hy_member *m, struct hy_slab *params, struct hy_err *e);
+
 /* Notes what became of the step that follows trained.step. 0: it diverged, and the run has ended.
  */
 int hy_member_settle(struct hy_member *m, struct hy_outcome out);

@@ -289,7 +289,8 @@ static int finish(struct gang *g, struct hy_err *e)
         if (!g->chosen[r])
             continue;
         hy_member_sum_up(m, &g->engine, &g->valid[r], &g->test[r]);
-        if (g->config->run.keep_checkpoint)
+        m->trained.complete = 1;
+        if (g->config->run.keep_checkpoint || m->order.keep)
             rc = hy_member_save(m, &g->engine.trainer, e);
         if (!rc)
             end(g, r, "done", *m->reason ? m->reason : NULL);
@@ -381,8 +382,8 @@ static int start(struct gang *g, struct hy_err *e)
         struct hy_member *m = &g->members[r];
         if (note.code)
             hy_member_text(m, "device_refused", note.text);
-        rc = hy_slab_draw(&g->engine.trainer.params, r, (uint64_t)m->order.config->train.seed, e);
         hy_member_introduce(m, &g->engine);
+        rc = hy_member_begin(m, &g->engine.trainer.params, e);
         if (!rc)
             rc = hy_member_resume(m, &g->engine.trainer, e);
         hy_member_progress(m, 1);
@@ -435,4 +436,9 @@ int hy_trial_run(const struct hy_trial_order *orders, int count, const struct hy
     hy_engine_release(&g.engine);
     hy_device_close(g.device);
     return rc;
+}
+
+int hy_trial_is_final(const char *checkpoint)
+{
+    return hy_checkpoint_is_complete(checkpoint);
 }

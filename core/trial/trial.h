@@ -30,7 +30,14 @@ struct hy_trial_order {
     const char *checkpoint;
     /* Below train.steps: after so many steps checkpoint and end as "paused". 0: never. */
     int64_t until;
+    /* The checkpoint of the run whose final weights it starts from, where the configuration has a
+     * source; borrowed. */
+    const char *source;
+    int keep; /* its final weights are wanted: the checkpoint holds them before it ends as done */
 };
+
+/* Whether a file is the checkpoint of a run at its end: what other runs may start from. */
+int hy_trial_is_final(const char *checkpoint);
 
 /* Runs `count` runs that have one hy_config_gang_key() to their ends, in one graph. What each
  * reports does not depend on the others: on the CPU to the bit, times apart, which are its share of

@@ -221,8 +221,11 @@ int hy_coordinator_step(struct hy_coordinator *c, struct hy_err *e)
         c->shown = now;
         hy_progress_show(&p);
     }
-    if (hy_ledger_is_settled(c->ledger) && !c->left)
+    if (hy_ledger_is_settled(c->ledger) && !c->left) {
+        if (!rc)
+            rc = hy_ledger_note_held(c->ledger, e);
         send_home(c);
+    }
     return rc;
 }
 

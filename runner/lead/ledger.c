@@ -22,6 +22,7 @@ struct run {
     int gang;        /* members of the gang that it last began in */
     int alone;       /* it failed in a gang: not to take others along once more */
     char status[16]; /* last known to the store */
+    int awaiting;    /* runs that are not finished and start from its weights */
     double score;    /* the last one that its rule of halving looks at; NaN: none */
 };
 
@@ -101,15 +102,60 @@ static int register_run(struct hy_ledger *l, int64_t sweep, int index, struct hy
         .seed = config->train.seed,
         .lr = config->train.lr,
         .config = json,
+        .source = planned->source < 0 ? NULL : l->plan->runs[planned->source].key,
     };
     int rc = hy_store_add_run(l->store, sweep, &facts, &run->id, run->status, e);
     free(json);
-    int is_on_rung = 0;
-    if (!rc)
-        rc = hy_rungs_restore(l->halving, index, l->store, run->id, run->status, &is_on_rung, e);
-    if (!rc && (is_final(run->status) || is_on_rung))
-        hy_queue_end(l->queue, index, run->status);
     return rc;
+}
+
+/* Whether some run that is not finished starts from this one's weights. */
+static int is_awaited(const struct hy_ledger *l, int index)
+{
+    return l->runs[index].awaiting > 0;
+}
+
+/* The final weights of a run are there. */
+static int has_weights(const struct hy_ledger *l, int index)
+{
+    char *path = hy_checkpoints_path(l->checkpoints, l->plan->runs[index].key);
+    const int has = path && hy_trial_is_final(path);
+    free(path);
+    return has;
+}
+
+/* Counts, for every source, the runs that still want its weights. A source that such a run makes
+ * wanted anew is itself unfinished, so sources come last. */
+static void count_awaiting(struct hy_ledger *l)
+{
+    for (int i = 0; i < l->plan->count; i++) {
+        const int source = l->plan->runs[i].source;
+        if (source >= 0 && !is_final(l->runs[i].status))
+            l->runs[source].awaiting++;
+    }
+}
+
+/* What an earlier program left of a run. A source whose weights are wanted and gone is trained
+ * again, and so is its own source if need be. */
+static int restore_run(struct hy_ledger *l, int index, struct hy_err *e)
+{
+    struct run *run = &l->runs[index];
+    int is_on_rung = 0;
+    const int rc =
+        hy_rungs_restore(l->halving, index, l->store, run->id, run->status, &is_on_rung, e);
+    if (rc || (!is_final(run->status) && !is_on_rung))
+        return rc;
+    if (is_awaited(l, index) && !strcmp(run->status, "done") && !has_weights(l, index)) {
+        const int source = l->plan->runs[index].source;
+        hy_info("%s: is trained again, since others start from its weights, which are gone",
+                l->plan->runs[index].title);
+        strcpy(run->status, "pending");
+        if (source >= 0)
+            l->runs[source].awaiting++;
+    } else {
+        hy_queue_end(l->queue, index, run->status);
+    }
+    return HY_OK;
 }
 
 int hy_ledger_new(const struct hy_assignment *a, int ranks, struct hy_ledger **out,
@@ -136,6 +182,18 @@ int hy_ledger_new(const struct hy_assignment *a, int ranks, struct hy_ledger **o
         rc = hy_fail_memory(e);
     for (int i = 0; !rc && i < l->plan->count; i++)
         rc = register_run(l, a->sweep, i, e);
+    if (!rc)
+        count_awaiting(l);
+    /* Dependants stand before their sources, whose fate follows from theirs. */
+    for (int i = 0; !rc && i < l->plan->count; i++)
+        if (l->plan->runs[i].source >= 0 || !l->plan->runs[i].dependants)
+            rc = restore_run(l, i, e);
+    for (int i = 0; !rc && i < l->plan->count; i++)
+        if (l->plan->runs[i].source < 0 && l->plan->runs[i].dependants)
+            rc = restore_run(l, i, e);
+    for (int i = 0; !rc && i < l->plan->count; i++)
+        if (is_awaited(l, i) && hy_queue_waits(l->queue, i))
+            hy_queue_hurry(l->queue, i);
     if (!rc) {
         promote(l, -1);
         rescue(l);
@@ -174,15 +232,21 @@ int hy_ledger_next(struct hy_ledger *l)
 static int make_order(const struct hy_ledger *l, int index, struct hy_value **out, struct hy_err *e)
 {
     const struct hy_plan_run *planned = &l->plan->runs[index];
-    char *path = hy_checkpoints_path(l->checkpoints, planned->key);
+    char *path = hy_checkpoints_path(l->checkpoints, planned->key), *source = NULL;
+    if (planned->source >= 0)
+        source = hy_checkpoints_path(l->checkpoints, l->plan->runs[planned->source].key);
     const struct hy_order order = {
         .run = index,
         .config = planned->config.tree,
         .key = planned->key,
         .checkpoint = path,
         .until = hy_halving_until(l->halving, index),
+        .source = source,
+        .keep = is_awaited(l, index),
     };
-    const int rc = path ? hy_order_make(&order, out, e) : hy_fail_memory(e);
+    const int rc =
+        path && (source || planned->source < 0) ? hy_order_make(&order, out, e) : hy_fail_memory(e);
+    free(source);
     free(path);
     return rc;
 }
@@ -324,8 +388,12 @@ static int take_end(struct hy_ledger *l, int index, const char *status, const ch
                     struct hy_err *e)
 {
     struct run *run = &l->runs[index];
-    if (is_final(status))
+    const int source = l->plan->runs[index].source;
+    if (is_final(status)) {
         l->results[l->result_count++] = index;
+        if (source >= 0)
+            l->runs[source].awaiting--;
+    }
     const int failed = !strcmp(status, "failed");
     /* Which of a gang is to blame is not known: each gets the same attempt by itself. */
     if (failed && run->gang > 1) {
@@ -380,11 +448,15 @@ int hy_ledger_is_settled(const struct hy_ledger *l)
     return !p.running && (!p.waiting || l->closed);
 }
 
+/* Its own, unless others want it, and that of its source, if it was the last that did. */
 static void drop_checkpoint(const struct hy_ledger *l, int index)
 {
     const struct hy_plan_run *planned = &l->plan->runs[index];
-    if (!planned->config.run.keep_checkpoint)
+    if (!planned->config.run.keep_checkpoint && !is_awaited(l, index))
         hy_checkpoints_drop(l->checkpoints, planned->key);
+    if (planned->source >= 0 && !is_awaited(l, planned->source) &&
+        is_final(l->runs[planned->source].status))
+        drop_checkpoint(l, planned->source);
 }
 
 void hy_ledger_clean_up(const struct hy_ledger *l)
@@ -417,6 +489,23 @@ struct hy_progress hy_ledger_progress(const struct hy_ledger *l)
     return p;
 }
 
+/* Runs that are still held say in the database which source they wait for. */
+int hy_ledger_note_held(struct hy_ledger *l, struct hy_err *e)
+{
+    int rc = HY_OK;
+    for (int i = 0; !rc && i < l->plan->count; i++) {
+        char reason[512];
+        if (!hy_queue_is_held(l->queue, i))
+            continue;
+        const struct run *source = &l->runs[l->plan->runs[i].source];
+        snprintf(reason, sizeof reason, "its source, run %lld (%.300s), is %s",
+                 (long long)source->id, l->plan->runs[l->plan->runs[i].source].title,
+                 source->status);
+        rc = hy_store_end_run(l->store, l->runs[i].id, "pending", reason, e);
+    }
+    return rc;
+}
+
 int hy_ledger_result(const struct hy_ledger *l, struct hy_err *e)
 {
     const struct hy_progress p = hy_ledger_progress(l);
@@ -426,6 +515,11 @@ int hy_ledger_result(const struct hy_ledger *l, struct hy_err *e)
         return hy_fail(e, HY_E_INTERRUPTED,
                        "interrupted: %d of %d runs are left; run the same command again to go on",
                        failed, total);
+    if (p.held)
+        return hy_fail(e, HY_E_RUN,
+                       "%d of %d runs are done, %d pruned, %d diverged, %d failed, and %d wait for "
+                       "sources among these; run the same command again to go on",
+                       done, total, p.pruned, diverged, failed - p.held, p.held);
     if (failed || diverged)
         return hy_fail(e, HY_E_RUN, "%d of %d runs are done, %d pruned, %d diverged, %d failed",
                        done, total, p.pruned, diverged, failed);

@@ -50,6 +50,8 @@ void hy_ledger_close(struct hy_ledger *l);
 int hy_ledger_is_closed(const struct hy_ledger *l);
 /* Nothing runs, and nothing is left to give away. */
 int hy_ledger_is_settled(const struct hy_ledger *l);
+/* Once it is settled: notes of runs that wait for a source why they do. */
+int hy_ledger_note_held(struct hy_ledger *l, struct hy_err *e);
 /* Once it is settled: drops the checkpoints that nobody will go on from. */
 void hy_ledger_clean_up(const struct hy_ledger *l);
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 struct hy_progress {
-    int total, waiting, running;
+    int total, waiting, held, running;  /* held: their source is not done */
     int done, pruned, diverged, failed; /* done, diverged: by earlier sweeps too */
     double eta;                         /* seconds, below 0: unknown */
 };

@@ -6,7 +6,7 @@
 #include "core/base/clock.h"
 #include "runner/plan/schedule.h"
 
-enum state { WAITING, RUNNING, ENDED };
+enum state { WAITING, HELD, RUNNING, ENDED };
 
 struct entry {
     enum state state;
@@ -15,6 +15,8 @@ struct entry {
     int slot;       /* RUNNING: in `running` */
     int hurries;    /* stands in `ahead`, be it that it has begun meanwhile */
     double started; /* RUNNING */
+    /* Runs of one source are a list: the source's first one, and the next of the same. -1: none */
+    int dependant, sibling;
 };
 
 struct hy_queue {
@@ -33,6 +35,49 @@ struct hy_queue {
 static double planned(const struct hy_queue *r, int run)
 {
     return r->plan->runs[run].seconds;
+}
+
+/* Takes a run out of what it counted as. */
+static void leave_state(struct hy_queue *r, int run)
+{
+    struct entry *entry = &r->entries[run];
+    if (entry->state == WAITING) {
+        r->count.waiting--;
+        r->waiting_s -= planned(r, run);
+    } else if (entry->state == HELD) {
+        r->count.held--;
+        r->waiting_s -= planned(r, run);
+    } else if (entry->state == RUNNING) {
+        const int last = r->running[--r->count.running];
+        r->running[entry->slot] = last;
+        r->entries[last].slot = entry->slot;
+    } else if (entry->tally) {
+        --*entry->tally;
+    }
+}
+
+static void hold(struct hy_queue *r, int run)
+{
+    leave_state(r, run);
+    r->entries[run].state = HELD;
+    r->count.held++;
+    r->waiting_s += planned(r, run);
+}
+
+/* Holds the runs that have a source. */
+static void join_dependants(struct hy_queue *r)
+{
+    const struct hy_plan *plan = r->plan;
+    for (int i = 0; i < plan->count; i++)
+        r->entries[i].dependant = r->entries[i].sibling = -1;
+    for (int i = plan->count - 1; i >= 0; i--) {
+        const int source = plan->runs[i].source;
+        if (source < 0)
+            continue;
+        r->entries[i].sibling = r->entries[source].dependant;
+        r->entries[source].dependant = i;
+        hold(r, i);
+    }
 }
 
 int hy_queue_new(const struct hy_plan *plan, struct hy_queue **out, struct hy_err *e)
@@ -61,6 +106,7 @@ int hy_queue_new(const struct hy_plan *plan, struct hy_queue **out, struct hy_er
     for (int i = 0; i < plan->count; i++)
         r->entries[r->order[i]].place = i;
     r->count = (struct hy_progress){.total = plan->count, .waiting = plan->count};
+    join_dependants(r);
     *out = r;
     return HY_OK;
 }
@@ -74,22 +120,6 @@ void hy_queue_free(struct hy_queue *r)
     free(r->order);
     free(r->entries);
     free(r);
-}
-
-/* Takes a run out of what it counted as. */
-static void leave_state(struct hy_queue *r, int run)
-{
-    struct entry *entry = &r->entries[run];
-    if (entry->state == WAITING) {
-        r->count.waiting--;
-        r->waiting_s -= planned(r, run);
-    } else if (entry->state == RUNNING) {
-        const int last = r->running[--r->count.running];
-        r->running[entry->slot] = last;
-        r->entries[last].slot = entry->slot;
-    } else if (entry->tally) {
-        --*entry->tally;
-    }
 }
 
 void hy_queue_wait(struct hy_queue *r, int run)
@@ -147,6 +177,9 @@ void hy_queue_end(struct hy_queue *r, int run, const char *status)
     entry->tally = tally_of(&r->count, status);
     if (entry->tally)
         ++*entry->tally;
+    for (int i = entry->dependant; i >= 0 && !strcmp(status, "done"); i = r->entries[i].sibling)
+        if (r->entries[i].state == HELD)
+            hy_queue_wait(r, i);
 }
 
 int hy_queue_next(struct hy_queue *r)
@@ -166,6 +199,11 @@ int hy_queue_next(struct hy_queue *r)
 int hy_queue_waits(const struct hy_queue *r, int run)
 {
     return r->entries[run].state == WAITING;
+}
+
+int hy_queue_is_held(const struct hy_queue *r, int run)
+{
+    return r->entries[run].state == HELD;
 }
 
 int hy_queue_is_empty(const struct hy_queue *r)

@@ -117,39 +117,97 @@ static int check_kinds(const struct hy_sweep *sweep, const struct hy_plan *p, st
     return HY_OK;
 }
 
+/* Adds a run unless its key is there. Takes config; *index: where it stands. */
+static int add_run(struct hy_plan *p, struct hy_keys *keys, const struct hy_sweep *sweep,
+                   struct hy_value *known, struct hy_config *config, int *index, struct hy_err *e)
+{
+    struct hy_plan_run run = {.config = *config, .source = -1};
+    int rc = hy_config_key(&run.config, known, run.key, e);
+    const int twin = rc ? -1 : hy_keys_put(keys, run.key, p->count);
+    *index = twin < 0 ? p->count : twin;
+    if (!rc && twin < 0 && !(run.title = make_title(&run.config, sweep)))
+        rc = hy_fail_memory(e);
+    if (rc || twin >= 0)
+        release_run(&run);
+    else
+        p->runs[p->count++] = run;
+    return rc;
+}
+
+static int add_cells(struct hy_plan *p, const struct hy_sweep *sweep, struct hy_value *known,
+                     struct hy_err *e)
+{
+    struct hy_keys keys = {0};
+    p->runs = calloc(sweep->cell_count, sizeof *p->runs);
+    int rc = p->runs ? hy_keys_init(&keys, sweep->cell_count, e) : hy_fail_memory(e);
+    for (size_t i = 0; !rc && i < sweep->cell_count; i++) {
+        struct hy_config config;
+        int index;
+        rc = resolve(sweep->cells[i], known, &config, e);
+        if (!rc)
+            rc = add_run(p, &keys, sweep, known, &config, &index, e);
+    }
+    hy_keys_release(&keys);
+    return rc;
+}
+
+/* Sources of sources included. */
+static size_t count_sources(const struct hy_plan *p)
+{
+    size_t count = 0;
+    for (int i = 0; i < p->count; i++)
+        for (const struct hy_config *c = p->runs[i].config.init.source; c; c = c->init.source)
+            count++;
+    return count;
+}
+
+/* Adds the sources of all runs, those of sources too, and joins the runs to them. */
+static int add_sources(struct hy_plan *p, const struct hy_sweep *sweep, struct hy_value *known,
+                       struct hy_err *e)
+{
+    const size_t sources = count_sources(p);
+    struct hy_keys keys = {0};
+    if (!sources)
+        return HY_OK;
+    struct hy_plan_run *runs = realloc(p->runs, ((size_t)p->count + sources) * sizeof *runs);
+    if (!runs)
+        return hy_fail_memory(e);
+    p->runs = runs;
+    int rc = hy_keys_init(&keys, (size_t)p->count + sources, e);
+    for (int i = 0; !rc && i < p->count; i++)
+        hy_keys_put(&keys, p->runs[i].key, i);
+    for (int i = 0; !rc && i < p->count; i++) {
+        struct hy_config config;
+        int source;
+        if (!p->runs[i].config.init.source)
+            continue;
+        rc = hy_config_resolve(p->runs[i].config.init.source->tree, &config, e);
+        if (!rc)
+            rc = add_run(p, &keys, sweep, known, &config, &source, e);
+        if (rc)
+            break;
+        p->runs[i].source = source;
+        p->runs[source].dependants++;
+        p->runs[source].config.run.halving = (struct hy_halving_rule){0};
+    }
+    hy_keys_release(&keys);
+    return rc;
+}
+
 int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e)
 {
     struct hy_plan p = {.combinations = sweep->cell_count};
-    struct hy_keys keys = {0};
-    struct hy_value *known = hy_value_map();
-    int rc = HY_OK;
-    if (!sweep->cell_count) {
-        rc = hy_fail(e, HY_E_USAGE, "sweep %s has no runs: everything is excluded", sweep->name);
-        goto out;
-    }
-    p.runs = calloc(sweep->cell_count, sizeof *p.runs);
-    rc = p.runs && known ? hy_keys_init(&keys, sweep->cell_count, e) : hy_fail_memory(e);
-    for (size_t i = 0; !rc && i < sweep->cell_count; i++) {
-        struct hy_plan_run *run = &p.runs[p.count];
-        rc = resolve(sweep->cells[i], known, &run->config, e);
-        if (!rc)
-            rc = hy_config_key(&run->config, known, run->key, e);
-        if (!rc && hy_keys_put(&keys, run->key, p.count) >= 0) {
-            release_run(run);
-            continue;
-        }
-        if (!rc && !(run->title = make_title(&run->config, sweep)))
-            rc = hy_fail_memory(e);
-        if (!rc)
-            p.count++;
-        else
-            release_run(run);
-    }
+    struct hy_value *known;
+    if (!sweep->cell_count)
+        return hy_fail(e, HY_E_USAGE, "sweep %s has no runs: everything is excluded", sweep->name);
+    if (!(known = hy_value_map()))
+        return hy_fail_memory(e);
+    int rc = add_cells(&p, sweep, known, e);
     if (!rc)
         rc = check_kinds(sweep, &p, e);
-out:
+    if (!rc)
+        rc = add_sources(&p, sweep, known, e);
     hy_value_free(known);
-    hy_keys_release(&keys);
     if (rc)
         hy_plan_release(&p);
     else

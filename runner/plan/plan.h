@@ -12,15 +12,18 @@ struct hy_plan_run {
     char *title; /* hy_config_title, and what else the matrix varies */
     struct hy_estimate estimate;
     double seconds; /* expected; 0 before hy_plan_time */
+    int source;     /* index of the run whose final weights it starts from; -1: none */
+    int dependants; /* runs whose source it is */
 };
 
 struct hy_plan {
-    struct hy_plan_run *runs; /* in the order of the sweep */
+    struct hy_plan_run *runs; /* in the order of the sweep; then sources that it does not name */
     int count;
     size_t combinations; /* cells of the matrix; the rest repeat a run under another name */
 };
 
-/* Checks every cell and keeps one run per key. e names file, line and column. */
+/* Checks every cell and keeps one run per key, and the source runs of these, which are shared. A
+ * source takes no part in successive halving. e names file, line and column. */
 int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_err *e);
 void hy_plan_release(struct hy_plan *p);
 

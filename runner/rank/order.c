@@ -12,6 +12,10 @@ int hy_order_make(const struct hy_order *order, struct hy_value **out, struct hy
         rc = hy_value_set(v, "key", hy_value_string(order->key), e);
     if (!rc && order->until)
         rc = hy_value_set(v, "until", hy_value_int(order->until), e);
+    if (!rc && order->source)
+        rc = hy_value_set(v, "source", hy_value_string(order->source), e);
+    if (!rc && order->keep)
+        rc = hy_value_set(v, "keep", hy_value_bool(1), e);
     if (rc)
         hy_value_free(v);
     else
@@ -33,6 +37,8 @@ static int is_order(const struct hy_value *v)
         {"checkpoint", 1 << HY_V_STRING},
         {"key", 1 << HY_V_STRING | 1 << HY_V_NULL},
         {"until", 1 << HY_V_INT | 1 << HY_V_NULL},
+        {"source", 1 << HY_V_STRING | 1 << HY_V_NULL},
+        {"keep", 1 << HY_V_BOOL | 1 << HY_V_NULL},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const struct hy_value *field = hy_value_at(v, fields[i].path);

@@ -119,8 +119,14 @@ static int read_order(const struct hy_value *order, struct hy_config *config,
         return rc;
     const struct hy_value *until = hy_value_get(order, "until");
     const struct hy_value *key = hy_value_get(order, "key");
+    const struct hy_value *source = hy_value_get(order, "source");
     *out = (struct hy_trial_order){
-        .config = config, .key = key ? key->string : NULL, .until = until ? until->integer : 0};
+        .config = config,
+        .key = key ? key->string : NULL,
+        .until = until ? until->integer : 0,
+        .source = source ? source->string : NULL,
+        .keep = hy_value_get(order, "keep") != NULL,
+    };
     return HY_OK;
 }
 

@@ -36,7 +36,9 @@ static void public_views_keep_their_columns(void **state)
         {"results", "run key sweep name status variant ratio placement layout linear_layers "
                     "full_layers d_model layers heads params seed lr ppl_valid ppl_test bpb_test "
                     "recall_valid recall_test cache_bytes state_bytes train_bytes peak_rss_bytes "
-                    "flops_per_token tokens tokens_per_s wall_s host device version config"},
+                    "flops_per_token tokens tokens_per_s wall_s host device version config source "
+                    "stages kinds"},
+        {"layers", "run layer kind variant metric value"},
         {"history", "run step name value"},
         {"slices", "run task split slice metric value"},
         {"progress", "run name status reason attempts host rank started ended step steps "

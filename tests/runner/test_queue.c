@@ -24,7 +24,9 @@ static void a_key_keeps_its_first_number(void **state)
 }
 
 /* Three runs, of 1, 3 and 2 seconds. */
-static struct hy_plan_run runs[3] = {{.seconds = 1}, {.seconds = 3}, {.seconds = 2}};
+static struct hy_plan_run runs[3] = {{.seconds = 1, .source = -1},
+                                      {.seconds = 3, .source = -1},
+                                      {.seconds = 2, .source = -1}};
 static const struct hy_plan plan = {.runs = runs, .count = 3};
 
 static struct hy_queue *open_queue(void)
