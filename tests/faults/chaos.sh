@@ -1,6 +1,7 @@
 #!/bin/bash
 # Kills at random moments of whatever is there, over repeated sweeps: no finished result is lost, or
-# trained again, or wrong, and nothing is stuck.
+# trained again, or wrong, and nothing is stuck. In every other sweep runs start from the weights of
+# others.
 #
 #   HYLAS=build/hylas tests/faults/chaos.sh [KILLS [SEED]]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -10,6 +11,7 @@ RANDOM=$((seed & 0x7fff))
 echo "$kills kills, seed $seed"
 
 sed -i 's/steps: 6000/steps: 2000/; s/retries: 0/retries: 100, watchdog: 3/' sweep.yaml
+cp sweep.yaml alone.yaml
 declare -A struck # how often which signal met what
 sweeps=0 starts=0 done_kills=0
 
@@ -75,6 +77,9 @@ start() # DB STRIKES
 while ((done_kills < kills)); do
     sweeps=$((sweeps + 1))
     db=$sweeps.db
+    cp alone.yaml sweep.yaml
+    runs=4 reference=reference.db
+    ((sweeps % 2)) || with_sources
     for ((round = 0; round < 3; round++)); do
         [ ! -s $db ] || (($(count $db done) < runs)) || break
         kinds=(launch launch recovering plain)

@@ -68,6 +68,15 @@ matrix:
   train.seed: [0, 1]
 END_OF_SWEEP
 runs=4
+reference=reference.db # of an uninterrupted sweep
+
+# The four runs start from the weights of two more, one for each seed.
+with_sources()
+{
+    echo 'init: {from: {mixer.ratio: full, train.steps: 2000}}' >>sweep.yaml
+    sed -i 's/ratio: pure/ratio: pure, expand_k: 1, expand_v: 1/' sweep.yaml
+    runs=6 reference=sources.db
+}
 
 # Ranks that go on when one of them dies, and notice soon. RANKS: how many.
 recovering()
@@ -166,8 +175,9 @@ contents() # DB
     local columns
     columns=$(ask "$1" "SELECT group_concat('quote(' || name || ')', '||'',''||')
         FROM pragma_table_info('results') WHERE name NOT IN
-        ('run', 'peak_rss_bytes', 'tokens_per_s', 'wall_s', 'host', 'config')")
-    ask "$1" "SELECT $columns FROM results ORDER BY key;
+        ('run', 'source', 'peak_rss_bytes', 'tokens_per_s', 'wall_s', 'host', 'config')")
+    ask "$1" "SELECT $columns, (SELECT key FROM results AS s WHERE s.run = r.source)
+            FROM results AS r ORDER BY key;
         SELECT key, step, history.name, quote(value) FROM history JOIN results USING (run)
             ORDER BY 1, 2, 3;
         SELECT key, task, split, slice, metric, quote(value) FROM slices JOIN results USING (run)
@@ -176,9 +186,9 @@ contents() # DB
 # What an uninterrupted sweep says, trained once per drill.
 reference()
 {
-    [ -f reference.db ] || "$hylas" run sweep.yaml -o reference.db >/dev/null 2>&1 ||
+    [ -f $reference ] || "$hylas" run sweep.yaml -o $reference >/dev/null 2>&1 ||
         fail "the uninterrupted sweep failed"
-    contents reference.db
+    contents $reference
 }
 # The finished runs and when they were, to see later that none was trained again.
 finished() # DB
