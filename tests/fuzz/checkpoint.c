@@ -1,9 +1,11 @@
-/* A checkpoint with any damage: refused without a trace, or as it was saved. */
+/* A checkpoint, or weights of any origin, with any damage: refused without a trace, or as it was
+ * saved. */
 #include <string.h>
 
 #include "core/base/hash.h"
 #include "core/model/checkpoint.h"
 #include "core/model/safetensors.h"
+#include "core/model/weights.h"
 #include "tests/fuzz/fuzz.h"
 
 static struct hy_slab params;
@@ -26,13 +28,31 @@ static void read_through(const struct hy_st_file *file)
     char sum[HY_HASH_TEXT];
     for (size_t i = 0; i < file->tensor_count; i++) {
         const struct hy_st_tensor *t = &file->tensors[i];
-        const size_t width = t->dtype == HY_ST_F32 || t->dtype == HY_ST_I32 ? 4 : 8;
+        const int half = t->dtype == HY_ST_F16 || t->dtype == HY_ST_BF16;
+        const size_t width = half ? 2 : t->dtype == HY_ST_F32 || t->dtype == HY_ST_I32 ? 4 : 8;
         hy_hash_bytes(t->data, (size_t)hy_st_count(t) * width, sum);
         fuzz_require(hy_st_find(file, t->name) != NULL, "a tensor is found by its name");
     }
     for (size_t i = 0; i < file->pair_count; i++)
         fuzz_require(hy_st_value(file, file->pairs[i].key) == file->pairs[i].value,
                      "keys of metadata are unique");
+}
+
+/* Weights of any origin: taken as a whole or not at all. */
+static void take(const char *path)
+{
+    static const hy_real before = 7;
+    const struct hy_weights_order order = {0};
+    struct hy_weights_report report = {0};
+    struct hy_weights weights;
+    struct hy_err e = {0};
+    if (hy_weights_open(path, &weights, &e))
+        return;
+    params.data[0] = before;
+    if (hy_weights_take(&weights, &order, &params, 0, &report, &e))
+        fuzz_require(e.text[0] && params.data[0] == before, "what is refused leaves no trace");
+    hy_weights_report_release(&report);
+    hy_weights_close(&weights);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -53,5 +73,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_require(e.text[0] && trained.step == -1 && params.data[0] == before,
                      "what is refused leaves no trace");
     hy_buf_release(&trained.history);
+    take(path);
     return 0;
 }
