@@ -34,7 +34,10 @@ void kit_init(struct kit *k, const struct hy_variant *v, const char *options, co
 
 void kit_init_sweep(struct kit *k, const char *path, int replicas)
 {
-    static const char *const sizes[] = {"model.d_model=32", "model.heads=2", "model.mlp=24"};
+    static const char *const sizes[] = {
+        "model.d_model=32",      "model.heads=2",
+        "model.mlp=24",          "train.seq_len=40",
+        "eval.contexts=[40,64]", "data.train=[{task: mqar, vocab: 64, pairs: [4], examples: 8}]"};
     char full[PATH_SIZE];
     struct hy_sweep sweep;
     struct hy_err e = {0};
@@ -42,7 +45,7 @@ void kit_init_sweep(struct kit *k, const char *path, int replicas)
     snprintf(full, sizeof full, "%s/%s", getenv("HYLAS_SOURCE"), path);
     k->config = calloc(1, sizeof *k->config);
     assert_non_null(k->config);
-    if (hy_sweep_load(full, sizes, 3, &sweep, &e) ||
+    if (hy_sweep_load(full, sizes, sizeof sizes / sizeof *sizes, &sweep, &e) ||
         hy_config_resolve(sweep.cells[0], k->config, &e))
         fail_msg("%s", e.text);
     hy_sweep_release(&sweep);

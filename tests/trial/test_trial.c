@@ -14,6 +14,7 @@
 #include "core/trial/engine.h"
 #include "core/trial/trial.h"
 #include "tests/support/config.h"
+#include "tests/support/model_kit.h"
 
 enum { STEPS = 24 };
 
@@ -122,28 +123,25 @@ static void test_equal_runs_are_bit_equal(void **state)
     hy_config_release(&c);
 }
 
-static void resumed_equals_uninterrupted(enum hy_precision precision)
+/* In one go, and in pieces that end at stops. */
+static void resumed_equals_uninterrupted(const struct hy_config *c, const int64_t *stops, int count)
 {
-    struct hy_config c;
-    configure(&c, "gated_deltanet", 1e-2);
-    c.train.precision = precision;
     struct record whole = {0}, pieces = {0};
-    run(&c, &whole, NULL);
-    const int64_t stops[] = {7, 10, 15}; /* 10: during an evaluation */
-    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+    run(c, &whole, NULL);
+    for (int i = 0; i < count; i++) {
         pieces.stop = 0;
         pieces.stop_at = stops[i];
-        run(&c, &pieces, checkpoint);
+        run(c, &pieces, checkpoint);
         assert_string_equal(pieces.end, "interrupted");
         assert_int_equal(access(checkpoint, F_OK), 0);
     }
     pieces.stop = 0;
     pieces.stop_at = 0;
-    run(&c, &pieces, checkpoint);
+    run(c, &pieces, checkpoint);
     assert_string_equal(pieces.end, "done");
     assert_int_equal(access(checkpoint, F_OK), 0); /* its owner's, who has the result now */
     unlink(checkpoint);
-    /* Evaluations that the stop cut off at 10 are done once; the rest is the same text. */
+    /* Evaluations that a stop cut off are done once; the rest is the same text. */
     const char *last = strstr(whole.rows.data, "\"split\":\"test\"");
     const char *same = strstr(pieces.rows.data, "\"split\":\"test\"");
     assert_non_null(last);
@@ -151,13 +149,38 @@ static void resumed_equals_uninterrupted(enum hy_precision precision)
     assert_string_equal(last, same);
     hy_buf_release(&whole.rows);
     hy_buf_release(&pieces.rows);
+}
+
+static void resumed_in_precision(enum hy_precision precision)
+{
+    static const int64_t stops[] = {7, 10, 15}; /* 10: during an evaluation */
+    struct hy_config c;
+    configure(&c, "gated_deltanet", 1e-2);
+    c.train.precision = precision;
+    resumed_equals_uninterrupted(&c, stops, 3);
     hy_config_release(&c);
+}
+
+/* Layers of every kind that a sweep of the project has. */
+static void test_resumed_compositions_equal_uninterrupted(void **state)
+{
+    (void)state;
+    static const int64_t stops[] = {3};
+    for (const char *const *path = kit_sweeps(); *path; path++) {
+        struct kit k;
+        kit_init_sweep(&k, *path, 1);
+        k.config->train.steps = 5;
+        k.config->train.batch = 2;
+        k.config->eval.every = 2;
+        resumed_equals_uninterrupted(k.config, stops, 1);
+        kit_release(&k);
+    }
 }
 
 static void test_resumed_equals_uninterrupted(void **state)
 {
     (void)state;
-    resumed_equals_uninterrupted(HY_PRECISION_FLOAT32);
+    resumed_in_precision(HY_PRECISION_FLOAT32);
 }
 
 static void test_resumed_equals_uninterrupted_in_bf16(void **state)
@@ -166,7 +189,7 @@ static void test_resumed_equals_uninterrupted_in_bf16(void **state)
     (void)state;
     if (hy_gemm_check(HY_PRECISION_BF16, &e))
         skip();
-    resumed_equals_uninterrupted(HY_PRECISION_BF16);
+    resumed_in_precision(HY_PRECISION_BF16);
 }
 
 /* What a run says of its memory and of decoding. */
@@ -379,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_equal_runs_are_bit_equal),
         cmocka_unit_test(test_resumed_equals_uninterrupted),
         cmocka_unit_test(test_resumed_equals_uninterrupted_in_bf16),
+        cmocka_unit_test(test_resumed_compositions_equal_uninterrupted),
         cmocka_unit_test(test_memory_adds_up_and_decoding_is_timed_at_each_context),
         cmocka_unit_test(test_divergence_is_a_result),
         cmocka_unit_test(test_a_damaged_checkpoint_costs_only_time),
