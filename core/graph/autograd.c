@@ -30,7 +30,7 @@ static struct hy_tensor *make_grad(struct hy_graph *g, struct hy_tensor *t)
         struct hy_tensor *base = make_grad(g, t->base);
         t->grad = base ? hy_graph_view(g, base, t->offset, t->cols) : NULL;
     } else if (t->slab) {
-        t->grad = hy_graph_in_slab(g, g->grads, t->name, t->offset, t->rows, t->cols);
+        t->grad = hy_graph_in_slab(g, g->grads, t->name, 0, t->rows, t->cols);
     } else {
         t->grad = hy_graph_tensor(g, t->rows, t->cols);
         if (t->grad)
@@ -112,6 +112,33 @@ static void append_backward(struct hy_graph *g, struct hy_op *forward)
             forward->in[i]->consumers--;
 }
 
+static int has_gradient(const struct hy_graph *g, const struct hy_entry *entry)
+{
+    for (int i = 0; i < g->tensor_count; i++) {
+        const struct hy_tensor *t = g->tensors[i];
+        if (t->slab == g->params && t->grad && t->offset <= entry->offset &&
+            entry->offset < t->offset + t->rows * t->cols)
+            return 1;
+    }
+    return 0;
+}
+
+/* Gives the parameters' gradients their places, in the parameters' order whatever the order in
+ * which they were made. */
+static void place_gradients(struct hy_graph *g)
+{
+    if (!g->grads)
+        return;
+    for (int i = 0; i < g->params->entry_count && !g->err.code; i++)
+        if (has_gradient(g, &g->params->entries[i]))
+            hy_slab_add(g->grads, &g->params->entries[i], &g->err);
+    for (int i = 0; i < g->tensor_count && !g->err.code; i++) {
+        const struct hy_tensor *t = g->tensors[i];
+        if (t->slab == g->params && t->grad)
+            t->grad->offset = g->grads->entries[hy_slab_find(g->grads, t->name)].offset;
+    }
+}
+
 int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
                       struct hy_tensor *const *dy, struct hy_err *e)
 {
@@ -127,6 +154,7 @@ int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
     }
     for (int i = g->forward_ops - 1; i >= 0 && !g->err.code; i--)
         append_backward(g, g->ops[i]);
+    place_gradients(g);
     g->section = 0;
     if (g->err.code && e)
         *e = g->err;

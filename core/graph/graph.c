@@ -228,12 +228,14 @@ static int64_t entry_rows(const struct hy_entry *e)
     return e->rank > 1 ? e->dims[0] : 1;
 }
 
+/* *trained: one of the entries at least is. */
 static struct hy_tensor *from_slab(struct hy_graph *g, struct hy_slab *slab, int count,
-                                   const struct hy_entry *entries)
+                                   const struct hy_entry *entries, int *trained)
 {
     if (g->err.code)
         return NULL;
     int64_t first = 0, size = 0, rows = 0, cols = 0;
+    *trained = 0;
     for (int i = 0; i < count; i++) {
         const int at = hy_slab_add(slab, &entries[i], &g->err);
         if (at < 0)
@@ -247,6 +249,7 @@ static struct hy_tensor *from_slab(struct hy_graph *g, struct hy_slab *slab, int
         }
         size += e->count;
         rows += entry_rows(e);
+        *trained |= !e->frozen;
     }
     struct hy_tensor *t = find_in_slab(g, slab, first, size);
     return t ? t : hy_graph_in_slab(g, slab, entries[0].name, first, rows, cols);
@@ -254,9 +257,10 @@ static struct hy_tensor *from_slab(struct hy_graph *g, struct hy_slab *slab, int
 
 struct hy_tensor *hy_graph_params(struct hy_graph *g, int count, const struct hy_entry *entries)
 {
-    struct hy_tensor *t = from_slab(g, g->params, count, entries);
+    int trained;
+    struct hy_tensor *t = from_slab(g, g->params, count, entries, &trained);
     if (t)
-        t->differentiable = g->grads != NULL;
+        t->differentiable = g->grads && trained;
     return t;
 }
 
@@ -269,7 +273,8 @@ struct hy_tensor *hy_graph_state(struct hy_graph *g, const struct hy_entry *entr
 {
     if (!g->cache)
         return hy_graph_fail(g, "state %s in a graph without a cache", entry->name);
-    return from_slab(g, g->cache, 1, entry);
+    int trained;
+    return from_slab(g, g->cache, 1, entry, &trained);
 }
 
 struct hy_op *hy_graph_append(struct hy_graph *g, const struct hy_op_kind *kind, enum hy_pass pass)

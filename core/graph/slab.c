@@ -67,6 +67,7 @@ int hy_slab_add(struct hy_slab *s, const struct hy_entry *entry, struct hy_err *
     added->count = 1;
     for (int i = 0; i < entry->rank; i++)
         added->count *= entry->dims[i];
+    added->frozen = s->trains && !s->trains(s->context, entry);
     s->count += added->count;
     return s->entry_count++;
 }

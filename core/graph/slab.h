@@ -31,13 +31,17 @@ struct hy_entry {
     int64_t offset, count; /* elements within a replica */
     struct hy_init init;
     int decays; /* weight decay applies (matrices; not norms, biases, decay rates) */
+    int frozen; /* not trained: no gradient is wanted; the slab's filter decides */
 };
 
 struct hy_slab {
     int replicas;
     struct hy_entry *entries;
     int entry_count, entry_room;
-    int64_t count;            /* elements per replica */
+    int64_t count; /* elements per replica */
+    /* Which parameters are trained, asked as each is added; NULL: all. Set while open. */
+    int (*trains)(const void *context, const struct hy_entry *entry);
+    const void *context;      /* borrowed */
     struct hy_device *device; /* borrowed; where data lies. NULL: the CPU. Set while open. */
     hy_real *data;            /* NULL while open; the host may use it only where device is NULL */
 };

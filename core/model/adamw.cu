@@ -25,14 +25,28 @@ __device__ static double block_sum(double x)
     return sum;
 }
 
-/* parts[blockIdx.x]: sum of squares of every gridDim.x-th run of THREADS gradients. */
-__global__ static void square(struct hy_span grads, int64_t count, struct hy_span parts)
+/* Where element i of the moments belongs; its segment is not before `segment`. */
+__device__ static int64_t segment_of(struct hy_column segments, int64_t segment, int64_t i)
+{
+    while (i >= hy_at(segments, HY_SEGMENT_COLUMNS * segment + HY_SEGMENT_END))
+        segment++;
+    return segment;
+}
+
+/* parts[blockIdx.x]: sum of squares of every gridDim.x-th run of THREADS gradients; count: of the
+ * moments. */
+__global__ static void square(struct hy_span grads, int64_t count, struct hy_column segments,
+                              struct hy_span parts)
 {
     const float *g = hy_row(grads, 0);
     double sum = 0;
+    int64_t segment = 0;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
-         i += (int64_t)gridDim.x * THREADS)
-        sum += (double)g[i] * (double)g[i];
+         i += (int64_t)gridDim.x * THREADS) {
+        segment = segment_of(segments, segment, i);
+        const float slope = g[i + hy_at(segments, HY_SEGMENT_COLUMNS * segment + HY_SEGMENT_GRAD)];
+        sum += (double)slope * (double)slope;
+    }
     sum = block_sum(sum);
     if (!threadIdx.x)
         reinterpret_cast<double *>(hy_row(parts, 0))[blockIdx.x] = sum;
@@ -84,15 +98,16 @@ __global__ static void update(struct hy_span params, struct hy_span grads, struc
     int64_t segment = 0;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count;
          i += (int64_t)gridDim.x * THREADS) {
-        while (i >= hy_at(segments, 2 * segment))
-            segment++;
-        const float slope = g[i] * scale;
+        segment = segment_of(segments, segment, i);
+        const int64_t row = HY_SEGMENT_COLUMNS * segment;
+        const int64_t at = i + hy_at(segments, row + HY_SEGMENT_PARAM);
+        const float slope = g[i + hy_at(segments, row + HY_SEGMENT_GRAD)] * scale;
         const float mean = o.beta1 * first[i] + (1 - o.beta1) * slope;
         const float square = o.beta2 * second[i] + (1 - o.beta2) * slope * slope;
         first[i] = mean;
         second[i] = square;
-        w[i] = (hy_at(segments, 2 * segment + 1) ? keep : 1) * w[i] -
-               rate * mean / (sqrtf(square) * root + o.eps);
+        w[at] = (hy_at(segments, row + HY_SEGMENT_DECAYS) ? keep : 1) * w[at] -
+                rate * mean / (sqrtf(square) * root + o.eps);
     }
 }
 
@@ -121,11 +136,11 @@ static void adamw_forward(const struct hy_op *op, const struct hy_launch *at)
     const struct hy_span control = hy_span_of(op->in[HY_UPDATE_CONTROL]);
     const struct hy_column segments = hy_column_of(op->in[HY_UPDATE_SEGMENTS]);
     const struct rates rates = {(float)o->beta1, (float)o->beta2, (float)o->eps};
-    const int64_t count = attr->params->count;
+    const int64_t count = o->m.count;
     const dim3 own(1, 1, (unsigned)at->replicas);
     dim3 shared = hy_grid(at, count, EACH);
     shared.x = shared.x < PARTS ? shared.x : (unsigned)PARTS;
-    hy_start(at, shared, dim3(THREADS), 0, square, grads, count, parts);
+    hy_start(at, shared, dim3(THREADS), 0, square, grads, count, segments, parts);
     hy_start(at, own, dim3(THREADS), 0, judge, parts, shared.x, hy_span_of(op->in[HY_UPDATE_NLL]),
              hy_span_of(op->in[HY_UPDATE_WEIGHTS]), control, hy_span_of(op->out[0]));
     /* Enough in a thread to keep the memory busy, few enough to walk the segments. */

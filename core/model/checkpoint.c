@@ -8,47 +8,99 @@
 #include <xxhash.h>
 
 #include "core/base/hash.h"
+#include "core/model/groups.h"
+#include "core/model/model.h"
 #include "core/model/safetensors.h"
 
-/* The families of tensors in a file: the prefix of their names and where they lie in the host's
- * memory. */
+/* The families of tensors in a file: the prefix of their names, which of a slab's entries they are,
+ * and where these lie, one behind the other, in the host's memory. */
 struct family {
     const char *prefix;
-    hy_real *data;
+    struct hy_slab layout; /* entries alone; owned */
+    hy_real *data;         /* NULL: not there yet */
 };
-enum { FAMILIES = 3 };
+enum { FAMILIES = 3, NAME = HY_NAME_SIZE + 16 };
 
 static const char *const prefixes[FAMILIES] = {"", "optimizer.m.", "optimizer.v."};
 
-/* Reads a replica's families into `memory`, one behind the other. */
-static int read_families(struct family out[FAMILIES], const struct hy_slab *params,
-                         const struct hy_adamw *opt, int replica, hy_real *memory, struct hy_err *e)
+/* A teacher's parameters are its own run's; what was added for a stage is merged at its end. */
+static int is_kept(const struct hy_entry *entry, int complete)
 {
-    const struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
-    int rc = HY_OK;
-    for (int f = 0; f < FAMILIES && !rc; f++, memory += params->count) {
-        out[f] = (struct family){prefixes[f], memory};
-        rc = hy_slab_read(slabs[f], replica, memory, e);
+    return strncmp(entry->name, HY_TEACHER_PREFIX, strlen(HY_TEACHER_PREFIX)) != 0 &&
+           !(complete && hy_group_has("lora", entry->name));
+}
+
+static void release_families(struct family f[FAMILIES])
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        hy_slab_release(&f[i].layout);
+        free(f[i].data);
     }
-    return rc;
 }
 
-static int write_families(const struct family from[FAMILIES], struct hy_slab *params,
-                          struct hy_adamw *opt, int replica, struct hy_err *e)
+/* Lays the families out; complete: as of a run that has taken its last step. */
+static int lay_out(struct family f[FAMILIES], const struct hy_slab *const slabs[FAMILIES],
+                   int complete, struct hy_err *e)
 {
-    struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
     int rc = HY_OK;
-    for (int f = 0; f < FAMILIES && !rc; f++)
-        rc = hy_slab_write(slabs[f], replica, from[f].data, e);
+    for (int i = 0; i < FAMILIES; i++)
+        f[i] = (struct family){.prefix = prefixes[i], .layout.replicas = 1};
+    for (int i = 0; i < FAMILIES && !rc; i++) {
+        for (int k = 0; k < slabs[i]->entry_count && !rc; k++)
+            if (is_kept(&slabs[i]->entries[k], complete) &&
+                hy_slab_add(&f[i].layout, &slabs[i]->entries[k], e) < 0)
+                rc = e->code;
+        if (!rc && !(f[i].data = malloc((size_t)(f[i].layout.count + 1) * sizeof(hy_real))))
+            rc = hy_fail_memory(e);
+    }
+    if (rc)
+        release_families(f);
     return rc;
 }
 
-/* Hashes all three families, in the order of memory. */
-static void checksum(const struct family *f, size_t bytes, char text[HY_HASH_TEXT])
+/* Copies between a family and memory that holds all of a replica of its slab. */
+static void copy(struct family *f, const struct hy_slab *slab, hy_real *all, int into_slab)
+{
+    for (int i = 0, k = 0; i < f->layout.entry_count; i++) {
+        const struct hy_entry *own = &f->layout.entries[i];
+        while (strcmp(slab->entries[k].name, own->name) != 0)
+            k++;
+        hy_real *there = all + slab->entries[k].offset, *here = f->data + own->offset;
+        memcpy(into_slab ? there : here, into_slab ? here : there,
+               (size_t)own->count * sizeof *here);
+    }
+}
+
+static int collect(struct family *f, const struct hy_slab *slab, int replica, struct hy_err *e)
+{
+    hy_real *all = malloc((size_t)(slab->count + 1) * sizeof *all);
+    const int rc = all ? hy_slab_read(slab, replica, all, e) : hy_fail_memory(e);
+    if (!rc)
+        copy(f, slab, all, 0);
+    free(all);
+    return rc;
+}
+
+/* What the family does not have stays as it is. */
+static int spread(struct family *f, struct hy_slab *slab, int replica, struct hy_err *e)
+{
+    hy_real *all = malloc((size_t)(slab->count + 1) * sizeof *all);
+    int rc = all ? hy_slab_read(slab, replica, all, e) : hy_fail_memory(e);
+    if (!rc) {
+        copy(f, slab, all, 1);
+        rc = hy_slab_write(slab, replica, all, e);
+    }
+    free(all);
+    return rc;
+}
+
+/* Hashes all families, in their order. */
+static void checksum(const struct family *f, char text[HY_HASH_TEXT])
 {
     XXH128_hash_t hash = {0};
     for (int i = 0; i < FAMILIES; i++)
-        hash = XXH3_128bits_withSeed(f[i].data, bytes, hash.low64 ^ hash.high64);
+        hash = XXH3_128bits_withSeed(f[i].data, (size_t)f[i].layout.count * sizeof(hy_real),
+                                     hash.low64 ^ hash.high64);
     snprintf(text, HY_HASH_TEXT, "%016llx%016llx", (unsigned long long)hash.high64,
              (unsigned long long)hash.low64);
 }
@@ -68,53 +120,38 @@ static int state_sum(const struct hy_st_pair *pairs, size_t count, char text[HY_
     return rc;
 }
 
-static size_t family_bytes(const struct hy_slab *params)
+/* Entry i of a family as a tensor of the file; name: room for its name there. */
+static struct hy_st_tensor describe(const struct family *f, int i, char name[NAME])
 {
-    return (size_t)params->count * sizeof(hy_real);
-}
-
-/* Entry i as a tensor of the file, from the family whose data these are. */
-static struct hy_st_tensor describe(const struct hy_slab *params, int i, const char *name,
-                                    hy_real *family)
-{
-    const struct hy_entry *entry = &params->entries[i];
+    const struct hy_entry *entry = &f->layout.entries[i];
     struct hy_st_tensor t = {
         .name = name,
         .dtype = sizeof(hy_real) == 4 ? HY_ST_F32 : HY_ST_F64,
         .rank = entry->rank,
-        .data = family ? family + entry->offset : NULL,
+        .data = f->data + entry->offset,
     };
+    snprintf(name, NAME, "%s%s", f->prefix, entry->name);
     memcpy(t.dims, entry->dims, (size_t)entry->rank * sizeof *entry->dims);
     return t;
 }
 
-int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
-                       const struct hy_slab *params, const struct hy_adamw *opt, int replica,
-                       struct hy_err *e)
+/* Writes families that hold what is to be saved. */
+static int write_file(const char *path, const char *key, const struct hy_trained *trained,
+                      const struct family families[FAMILIES], struct hy_err *e)
 {
-    enum { NAME = HY_NAME_SIZE + 16 };
-    const int entries = params->entry_count, count = FAMILIES * entries;
-    struct family families[FAMILIES];
-    char state[HY_HASH_TEXT], step[32], seconds[32], judged[32], best[32], stale[16],
+    const int count = families[0].layout.entry_count + families[1].layout.entry_count +
+                      families[2].layout.entry_count;
+    char state[HY_HASH_TEXT], step[32], stage[16], seconds[32], judged[32], best[32], stale[16],
         sum[HY_HASH_TEXT];
-    struct hy_st_tensor *tensors = calloc((size_t)count, sizeof *tensors);
-    char(*names)[NAME] = calloc((size_t)count, sizeof *names);
-    hy_real *memory = malloc(FAMILIES * family_bytes(params));
-    int rc;
-    if (!tensors || !names || !memory) {
-        rc = hy_fail_memory(e);
-        goto out;
-    }
-    if ((rc = read_families(families, params, opt, replica, memory, e)))
-        goto out;
-    for (int f = 0, n = 0; f < FAMILIES; f++) {
-        for (int i = 0; i < entries; i++, n++) {
-            snprintf(names[n], NAME, "%s%s", families[f].prefix, params->entries[i].name);
-            tensors[n] = describe(params, i, names[n], families[f].data);
-        }
-    }
-    checksum(families, family_bytes(params), sum);
+    struct hy_st_tensor *tensors = calloc((size_t)count + 1, sizeof *tensors);
+    char(*names)[NAME] = calloc((size_t)count + 1, sizeof *names);
+    int rc = tensors && names ? HY_OK : hy_fail_memory(e);
+    for (int f = 0, n = 0; f < FAMILIES && !rc; f++)
+        for (int i = 0; i < families[f].layout.entry_count; i++, n++)
+            tensors[n] = describe(&families[f], i, names[n]);
+    checksum(families, sum);
     snprintf(step, sizeof step, "%" PRId64, trained->step);
+    snprintf(stage, sizeof stage, "%d", trained->stage);
     snprintf(seconds, sizeof seconds, "%.17g", trained->seconds);
     snprintf(judged, sizeof judged, "%" PRId64, trained->judged);
     snprintf(best, sizeof best, "%.17g", trained->best);
@@ -123,6 +160,7 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
         {"format", "pt"},
         {"key", key},
         {"step", step},
+        {"stage", stage},
         {"seconds", seconds},
         {"judged", judged},
         {"best", best},
@@ -133,36 +171,51 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
         {"state_checksum", state},
     };
     const size_t pair_count = sizeof pairs / sizeof *pairs;
-    rc = hy_buf_failed(&trained->history) ? hy_fail_memory(e)
-                                          : state_sum(pairs, pair_count, state, e);
+    if (!rc)
+        rc = hy_buf_failed(&trained->history) ? hy_fail_memory(e)
+                                              : state_sum(pairs, pair_count, state, e);
     if (!rc)
         rc = hy_st_write(path, tensors, (size_t)count, pairs, pair_count, e);
-out:
-    free(memory);
     free(names);
     free(tensors);
     return rc;
 }
 
-/* Finds an entry's tensor in the file and checks its type and shape. */
-static const struct hy_st_tensor *wanted(const struct hy_st_file *file, const char *path,
-                                         const struct hy_slab *params, int i, const char *prefix,
-                                         struct hy_err *e)
+int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
+                       const struct hy_slab *params, const struct hy_adamw *opt, int replica,
+                       struct hy_err *e)
 {
-    char name[HY_NAME_SIZE + 16];
-    snprintf(name, sizeof name, "%s%s", prefix, params->entries[i].name);
-    const struct hy_st_tensor want = describe(params, i, name, NULL);
-    const struct hy_st_tensor *t = hy_st_find(file, name);
-    if (!t || t->dtype != want.dtype || t->rank != want.rank ||
-        memcmp(t->dims, want.dims, (size_t)want.rank * sizeof *want.dims)) {
-        hy_fail(e, HY_E_USAGE, "%s: %s %s", path, name,
-                t ? "has another shape than the model's" : "is missing");
-        return NULL;
-    }
-    return t;
+    const struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
+    struct family families[FAMILIES];
+    int rc = lay_out(families, slabs, trained->complete, e);
+    if (rc)
+        return rc;
+    for (int f = 0; f < FAMILIES && !rc; f++)
+        rc = collect(&families[f], slabs[f], replica, e);
+    if (!rc)
+        rc = write_file(path, key, trained, families, e);
+    release_families(families);
+    return rc;
 }
 
-/* The tensors have a sum of their own. */
+/* Takes a family's tensors from a file that has each of them in its type and shape. */
+static int load_family(struct family *f, const struct hy_st_file *file, const char *path,
+                       struct hy_err *e)
+{
+    for (int i = 0; i < f->layout.entry_count; i++) {
+        char name[NAME];
+        const struct hy_entry *entry = &f->layout.entries[i];
+        const struct hy_st_tensor want = describe(f, i, name);
+        const struct hy_st_tensor *t = hy_st_find(file, name);
+        if (!t || t->dtype != want.dtype || t->rank != want.rank ||
+            memcmp(t->dims, want.dims, (size_t)want.rank * sizeof *want.dims))
+            return hy_fail(e, HY_E_USAGE, "%s: %s %s", path, name,
+                           t ? "has another shape than the model's" : "is missing");
+        memcpy(f->data + entry->offset, t->data, (size_t)entry->count * sizeof *f->data);
+    }
+    return HY_OK;
+}
+
 static int check_state(const struct hy_st_file *file, const char *path, struct hy_err *e)
 {
     const char *stored = hy_st_value(file, "state_checksum");
@@ -176,6 +229,58 @@ static int check_state(const struct hy_st_file *file, const char *path, struct h
                    sum, stored ? stored : "there");
 }
 
+static int check_owner(const struct hy_st_file *file, const char *path, const char *key,
+                       struct hy_err *e)
+{
+    const char *owner = hy_st_value(file, "key");
+    return owner && !strcmp(owner, key) && hy_st_value(file, "step") &&
+                   hy_st_value(file, "seconds") && hy_st_value(file, "checksum")
+               ? HY_OK
+               : hy_fail(e, HY_E_USAGE, "%s is no checkpoint of run %s", path, key);
+}
+
+static int is_complete(const struct hy_st_file *file)
+{
+    const char *complete = hy_st_value(file, "complete");
+    return complete && !strcmp(complete, "1");
+}
+
+static int stage_of(const struct hy_st_file *file)
+{
+    const char *stage = hy_st_value(file, "stage");
+    return stage ? (int)strtol(stage, NULL, 10) : 0;
+}
+
+/* Reads a file of that run into families that are laid out for the model. */
+static int load_families(struct family families[FAMILIES], const struct hy_st_file *file,
+                         const char *path, struct hy_err *e)
+{
+    char sum[HY_HASH_TEXT];
+    const char *stored = hy_st_value(file, "checksum");
+    for (int f = 0; f < FAMILIES; f++) {
+        const int rc = load_family(&families[f], file, path, e);
+        if (rc)
+            return rc;
+    }
+    checksum(families, sum);
+    return strcmp(sum, stored) ? hy_fail(e, HY_E_USAGE, "%s is damaged: its checksum is %s, not %s",
+                                         path, sum, stored)
+                               : HY_OK;
+}
+
+static void load_trained(const struct hy_st_file *file, struct hy_trained *out)
+{
+    /* Files of before there were rules for stopping lack the last three. */
+    const char *judged = hy_st_value(file, "judged"), *best = hy_st_value(file, "best");
+    const char *stale = hy_st_value(file, "stale");
+    out->step = strtoll(hy_st_value(file, "step"), NULL, 10);
+    out->seconds = strtod(hy_st_value(file, "seconds"), NULL);
+    out->stage = stage_of(file);
+    out->judged = judged ? strtoll(judged, NULL, 10) : out->step;
+    out->best = best ? strtod(best, NULL) : NAN;
+    out->stale = stale ? (int)strtol(stale, NULL, 10) : 0;
+}
+
 static int load_history(const struct hy_st_file *file, struct hy_buf *out, struct hy_err *e)
 {
     const char *text = hy_st_value(file, "history");
@@ -183,72 +288,65 @@ static int load_history(const struct hy_st_file *file, struct hy_buf *out, struc
     return hy_buf_failed(out) ? hy_fail_memory(e) : HY_OK;
 }
 
+static int load_file(const struct hy_st_file *file, const char *path, struct hy_trained *trained,
+                     struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e)
+{
+    struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
+    struct family families[FAMILIES];
+    struct hy_buf history = {0};
+    int rc = lay_out(families, (const struct hy_slab *const[]){params, &opt->m, &opt->v},
+                     is_complete(file), e);
+    if (rc)
+        return rc;
+    if (!(rc = load_families(families, file, path, e)) && !(rc = check_state(file, path, e)))
+        rc = load_history(file, &history, e);
+    for (int f = 0; f < FAMILIES && !rc; f++)
+        rc = spread(&families[f], slabs[f], replica, e);
+    if (!rc) {
+        hy_buf_release(&trained->history);
+        trained->history = history;
+        history = (struct hy_buf){0};
+        load_trained(file, trained);
+    }
+    hy_buf_release(&history);
+    release_families(families);
+    return rc;
+}
+
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e)
 {
-    const size_t bytes = family_bytes(params);
-    struct family loaded[FAMILIES];
-    struct hy_st_file file = {0};
-    struct hy_buf history = {0};
-    char sum[HY_HASH_TEXT];
-    hy_real *memory = malloc(FAMILIES * bytes);
-    int rc;
-    if (!memory)
-        return hy_fail_memory(e);
-    if ((rc = hy_st_read(path, &file, e)))
-        goto out;
-    const char *owner = hy_st_value(&file, "key"), *step = hy_st_value(&file, "step");
-    const char *seconds = hy_st_value(&file, "seconds"), *stored = hy_st_value(&file, "checksum");
-    if (!owner || !step || !seconds || !stored || strcmp(owner, key)) {
-        rc = hy_fail(e, HY_E_USAGE, "%s is no checkpoint of run %s", path, key);
-        goto out;
-    }
-    for (int f = 0; f < FAMILIES; f++) {
-        loaded[f] = (struct family){prefixes[f], memory + (size_t)f * (bytes / sizeof *memory)};
-        for (int i = 0; i < params->entry_count; i++) {
-            const struct hy_st_tensor *t = wanted(&file, path, params, i, prefixes[f], e);
-            if (!t) {
-                rc = HY_E_USAGE;
-                goto out;
-            }
-            const struct hy_entry *entry = &params->entries[i];
-            memcpy(loaded[f].data + entry->offset, t->data, (size_t)entry->count * sizeof *memory);
-        }
-    }
-    checksum(loaded, bytes, sum);
-    if (strcmp(sum, stored)) {
-        rc = hy_fail(e, HY_E_USAGE, "%s is damaged: its checksum is %s, not %s", path, sum, stored);
-        goto out;
-    }
-    if ((rc = check_state(&file, path, e)) || (rc = load_history(&file, &history, e)) ||
-        (rc = write_families(loaded, params, opt, replica, e)))
-        goto out;
-    hy_buf_release(&trained->history);
-    trained->history = history;
-    history = (struct hy_buf){0};
-    trained->step = strtoll(step, NULL, 10);
-    trained->seconds = strtod(seconds, NULL);
-    /* Files of before there were rules for stopping lack these. */
-    const char *judged = hy_st_value(&file, "judged"), *best = hy_st_value(&file, "best");
-    const char *stale = hy_st_value(&file, "stale");
-    trained->judged = judged ? strtoll(judged, NULL, 10) : trained->step;
-    trained->best = best ? strtod(best, NULL) : NAN;
-    trained->stale = stale ? (int)strtol(stale, NULL, 10) : 0;
-out:
-    hy_buf_release(&history);
+    struct hy_st_file file;
+    int rc = hy_st_read(path, &file, e);
+    if (rc)
+        return rc;
+    rc = check_owner(&file, path, key, e);
+    if (!rc)
+        rc = load_file(&file, path, trained, params, opt, replica, e);
     hy_st_release(&file);
-    free(memory);
     return rc;
+}
+
+int hy_checkpoint_stage(const char *path, const char *key)
+{
+    struct hy_st_file file;
+    struct hy_err ignored;
+    if (hy_st_read(path, &file, &ignored))
+        return 0;
+    const int stage = check_owner(&file, path, key, &ignored) || check_state(&file, path, &ignored)
+                          ? 0
+                          : stage_of(&file);
+    hy_st_release(&file);
+    return stage;
 }
 
 int hy_checkpoint_is_complete(const char *path)
 {
-    struct hy_st_file file = {0};
+    struct hy_st_file file;
     struct hy_err ignored;
     if (hy_st_read(path, &file, &ignored))
         return 0;
-    const char *complete = hy_st_value(&file, "complete");
-    const int is = complete && !strcmp(complete, "1") && !check_state(&file, path, &ignored);
+    const int is = is_complete(&file) && !check_state(&file, path, &ignored);
     hy_st_release(&file);
     return is;
 }

@@ -1,7 +1,8 @@
 /* checkpoint.h - the state of a training run in one safetensors file.
  *
  * Parameters stand under their public names, so that the file loads elsewhere as a state dict;
- * moments as optimizer.m.<name> and optimizer.v.<name>. A file holds one replica, so that a run may
+ * moments, of what is trained, as optimizer.m.<name> and optimizer.v.<name>. A teacher's are left
+ * out, and low-rank additions once the run is complete. A file holds one replica, so that a run may
  * go on in another gang or alone. Metadata: the fields of hy_trained, key (of the run), checksum
  * (of all tensors), state_checksum (of the metadata). A file appears as a whole or not at all
  * (written beside, synced, renamed). */
@@ -13,6 +14,7 @@
 
 struct hy_trained {
     int64_t step;   /* steps done */
+    int stage;      /* of training, in which the last of them was; from 0 */
     double seconds; /* of training, all attempts together */
     /* Evaluations during training: the last one's step; the best score that a rule for stopping
      * has seen (NaN: none) and how many evaluations have followed it. */
@@ -34,6 +36,8 @@ int hy_checkpoint_save(const char *path, const char *key, const struct hy_traine
 int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *trained,
                        struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e);
 
+/* The stage that a checkpoint of that run is in; 0 also where path is none. */
+int hy_checkpoint_stage(const char *path, const char *key);
 /* Whether path is a checkpoint whose run was complete. */
 int hy_checkpoint_is_complete(const char *path);
 

@@ -11,6 +11,9 @@
 #include "core/graph/graph.h"
 #include "core/model/kind.h"
 
+/* The prefix of the parameters of a frozen model that another one in the same graph learns from. */
+#define HY_TEACHER_PREFIX "teacher."
+
 /* Where a block's RMSNorms stand. */
 enum hy_norms {
     HY_NORMS_PRE,     /* x += f(norm x) */

@@ -5,20 +5,36 @@
 
 #include "core/graph/slab.h"
 
-struct hy_adamw {
-    double beta1, beta2, eps;
-    struct hy_slab m, v; /* first and second moments, as the parameters lie */
+/* A parameter that is trained, and where it, its gradient and its moments begin in a replica of
+ * their slabs. */
+struct hy_trained_entry {
+    int64_t param, grad, moment, count;
+    int decays;
 };
 
-/* The moments of params' layout, zero. Release with hy_adamw_release (also after a failure). */
-int hy_adamw_init(struct hy_adamw *o, const struct hy_slab *params, struct hy_err *e);
+struct hy_adamw {
+    double beta1, beta2, eps;
+    struct hy_slab m, v; /* first and second moments of what is trained, in the parameters' order */
+    struct hy_trained_entry *entries; /* [m.entry_count] */
+};
+
+/* Lays out the moments of those parameters that have a gradient and are not frozen. Release with
+ * hy_adamw_release (also after a failure). */
+int hy_adamw_plan(struct hy_adamw *o, const struct hy_slab *params, const struct hy_slab *grads,
+                  struct hy_err *e);
+int hy_adamw_allocate(struct hy_adamw *o, struct hy_err *e); /* once it is planned: zeros */
+/* Both. */
+int hy_adamw_init(struct hy_adamw *o, const struct hy_slab *params, const struct hy_slab *grads,
+                  struct hy_err *e);
 void hy_adamw_release(struct hy_adamw *o);
 
-/* The l2 norm of a replica's gradients: not finite when any of them is not. */
-double hy_adamw_norm(const struct hy_slab *grads, int replica);
+/* The l2 norm of the gradients of a replica's trained parameters: not finite when any of them is
+ * not. */
+double hy_adamw_norm(const struct hy_adamw *o, const struct hy_slab *grads, int replica);
 
-/* One update of a replica. step counts from 1; norm: hy_adamw_norm; clip: largest norm that is used
- * as it is, 0: no clipping. Only entries with `decays` set shrink by lr * weight_decay. */
+/* One update of what is trained of a replica. step counts from 1; norm: hy_adamw_norm; clip:
+ * largest norm that is used as it is, 0: no clipping. Only entries with `decays` set shrink by lr *
+ * weight_decay. */
 void hy_adamw_step(struct hy_adamw *o, struct hy_slab *params, const struct hy_slab *grads,
                    int replica, int64_t step, double lr, double weight_decay, double clip,
                    double norm);

@@ -16,9 +16,21 @@ static int allocate(struct hy_trainer *t, struct hy_err *e)
     t->outcomes = calloc(HY_TRAINER_BACKLOG * replicas, sizeof *t->outcomes);
     if (!t->frozen || !t->active || !t->ahead || !t->outcomes)
         return hy_fail_memory(e);
-    if ((rc = hy_slab_allocate(&t->params, e)) || (rc = hy_slab_like(&t->grads, &t->params, e)))
+    if ((rc = hy_slab_allocate(&t->params, e)) || (rc = hy_slab_allocate(&t->grads, e)))
         return rc;
-    return hy_adamw_init(&t->optimizer, &t->params, e);
+    return hy_adamw_allocate(&t->optimizer, e);
+}
+
+static void count_bytes(struct hy_trainer *t)
+{
+    const int64_t each = t->params.replicas * (int64_t)sizeof(hy_real);
+    t->bytes = (struct hy_trainer_bytes){
+        .params = t->params.count * each,
+        .gradients = t->grads.count * each,
+        .optimizer = 2 * t->optimizer.m.count * each, /* two moments */
+        .activations = (int64_t)t->graph->arena_bytes,
+    };
+    t->bytes.all = t->bytes.params + t->bytes.gradients + t->bytes.optimizer + t->bytes.activations;
 }
 
 int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
@@ -28,7 +40,8 @@ int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
     int rc;
     memset(t, 0, sizeof *t);
     hy_slab_init(&t->params, shape->replicas);
-    t->params.device = device;
+    hy_slab_init(&t->grads, shape->replicas);
+    t->params.device = t->grads.device = device;
     t->graph = hy_graph_new(shape, &t->params, &t->grads, NULL);
     if (!t->graph)
         return hy_fail_memory(e);
@@ -41,23 +54,16 @@ int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
         *e = t->graph->err;
         return e->code;
     }
-    if (!dry && (rc = allocate(t, e)))
-        return rc;
-    if ((rc = hy_graph_backward(t->graph, 1, &t->ends.nll, &t->weights, e)))
+    if ((rc = hy_graph_backward(t->graph, 1, &t->ends.nll, &t->weights, e)) ||
+        (rc = hy_adamw_plan(&t->optimizer, &t->params, &t->grads, e)) ||
+        (!dry && (rc = allocate(t, e))))
         return rc;
     t->cost = hy_graph_cost(t->graph);
     if (device)
         hy_update_append(t);
     if ((rc = hy_graph_plan(t->graph, e)))
         return rc;
-    const int64_t params = t->params.count * t->params.replicas * (int64_t)sizeof(hy_real);
-    t->bytes = (struct hy_trainer_bytes){
-        .params = params,
-        .gradients = params,
-        .optimizer = 2 * params, /* two moments */
-        .activations = (int64_t)t->graph->arena_bytes,
-    };
-    t->bytes.all = t->bytes.params + t->bytes.gradients + t->bytes.optimizer + t->bytes.activations;
+    count_bytes(t);
     return HY_OK;
 }
 
@@ -91,7 +97,8 @@ static void step_replica(struct hy_trainer *t, int replica, int64_t step, const 
     *out = (struct hy_outcome){NAN, NAN};
     if (t->frozen[replica])
         return;
-    *out = (struct hy_outcome){loss_of(t, replica), hy_adamw_norm(&t->grads, replica)};
+    *out =
+        (struct hy_outcome){loss_of(t, replica), hy_adamw_norm(&t->optimizer, &t->grads, replica)};
     if (isfinite(out->loss) && isfinite(out->norm))
         hy_adamw_step(&t->optimizer, &t->params, &t->grads, replica, step, u->lr, u->weight_decay,
                       u->clip, out->norm);

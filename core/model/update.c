@@ -11,7 +11,8 @@ void hy_update_append(struct hy_trainer *t)
     struct hy_graph *g = t->graph;
     const struct hy_update_attr attr = {&t->params, &t->grads, &t->optimizer};
     t->control = hy_graph_input(g, "control", HY_REAL, 1, HY_CONTROLS);
-    t->segments = hy_graph_input(g, "segments", HY_INT32, t->params.entry_count, 2);
+    t->segments =
+        hy_graph_input(g, "segments", HY_INT32, t->optimizer.m.entry_count, HY_SEGMENT_COLUMNS);
     t->log = hy_graph_tensor(g, HY_TRAINER_BACKLOG + 1, 2);
     hy_graph_keep(t->log);
     if (t->log)
@@ -24,10 +25,12 @@ static void fill_segments(struct hy_trainer *t)
 {
     for (int r = 0; r < t->params.replicas; r++) {
         int32_t *segment = hy_input(t->segments, r);
-        for (int i = 0; i < t->params.entry_count; i++, segment += 2) {
-            const struct hy_entry *entry = &t->params.entries[i];
-            segment[0] = (int32_t)(entry->offset + entry->count);
-            segment[1] = entry->decays;
+        for (int i = 0; i < t->optimizer.m.entry_count; i++, segment += HY_SEGMENT_COLUMNS) {
+            const struct hy_trained_entry *entry = &t->optimizer.entries[i];
+            segment[HY_SEGMENT_END] = (int32_t)(entry->moment + entry->count);
+            segment[HY_SEGMENT_DECAYS] = entry->decays;
+            segment[HY_SEGMENT_PARAM] = (int32_t)(entry->param - entry->moment);
+            segment[HY_SEGMENT_GRAD] = (int32_t)(entry->grad - entry->moment);
         }
     }
 }

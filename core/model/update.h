@@ -9,11 +9,18 @@
 enum {
     HY_UPDATE_NLL,
     HY_UPDATE_WEIGHTS,
-    HY_UPDATE_CONTROL, /* [1, HY_CONTROLS]: one step of one replica */
-    /* [n, 2] int32: parameters below the first column's index, and not below the row before, decay
-     * where the second is not 0 */
-    HY_UPDATE_SEGMENTS,
+    HY_UPDATE_CONTROL,  /* [1, HY_CONTROLS]: one step of one replica */
+    HY_UPDATE_SEGMENTS, /* [n, HY_SEGMENT_COLUMNS] int32: a row for each trained parameter */
     HY_UPDATE_INPUTS
+};
+
+/* Of element i of a replica's moments, in the first row whose end is above i. */
+enum {
+    HY_SEGMENT_END,
+    HY_SEGMENT_DECAYS, /* not 0: by weight decay */
+    HY_SEGMENT_PARAM,  /* i plus this: where its parameter is in the replica's */
+    HY_SEGMENT_GRAD,   /* likewise its gradient */
+    HY_SEGMENT_COLUMNS
 };
 
 enum {

@@ -18,7 +18,8 @@ static void make_model(void)
     const struct hy_entry b = {.name = "b", .rank = 1, .dims = {4}};
     hy_slab_init(&params, 1);
     fuzz_require(hy_slab_add(&params, &a, &e) == 0 && hy_slab_add(&params, &b, &e) == 1 &&
-                     !hy_slab_allocate(&params, &e) && !hy_adamw_init(&optimizer, &params, &e),
+                     !hy_slab_allocate(&params, &e) &&
+                     !hy_adamw_init(&optimizer, &params, &params, &e),
                  "a small model can be made");
 }
 

@@ -79,7 +79,7 @@ static void step_allocates_nothing(const struct hy_variant *v, enum hy_precision
         before = allocations;
         hy_graph_run(g, NULL);
         hy_adamw_step(&k.optimizer, &k.params, &k.grads, 0, step, 1e-3, .1, 1,
-                      hy_adamw_norm(&k.grads, 0));
+                      hy_adamw_norm(&k.optimizer, &k.grads, 0));
     }
     if (allocations != before)
         fail_msg("%s: a step in %s makes %ld allocations", v->name, hy_precision_name(precision),

@@ -34,7 +34,7 @@ static void fixture_init(struct fixture *f, int replicas)
     assert_int_equal(hy_slab_add(&f->params, &a, &e), 0);
     assert_int_equal(hy_slab_add(&f->params, &b, &e), 1);
     assert_int_equal(hy_slab_allocate(&f->params, &e), HY_OK);
-    assert_int_equal(hy_adamw_init(&f->optimizer, &f->params, &e), HY_OK);
+    assert_int_equal(hy_adamw_init(&f->optimizer, &f->params, &f->params, &e), HY_OK);
     fill(&f->params, 1);
     fill(&f->optimizer.m, 1000);
     fill(&f->optimizer.v, 2000);

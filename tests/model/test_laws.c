@@ -229,7 +229,7 @@ static void train(struct kit *k, int first, int steps)
         hy_graph_run(g, NULL);
         for (int r = 0; r < g->shape.replicas; r++)
             hy_adamw_step(&k->optimizer, &k->params, &k->grads, r, step, 1e-3 * (1 + first + r), .1,
-                          1, hy_adamw_norm(&k->grads, r));
+                          1, hy_adamw_norm(&k->optimizer, &k->grads, r));
     }
     hy_graph_free(g);
 }
@@ -272,7 +272,7 @@ static void learn(const struct subject *s, double losses[LEARNING_STEPS])
         for (int i = 0; i < BATCH * tokens; i++)
             losses[step] += (double)hy_real_data(ends.nll, 0)[i] / (BATCH * tokens);
         hy_adamw_step(&k.optimizer, &k.params, &k.grads, 0, step + 1, 3e-3, 0, 1,
-                      hy_adamw_norm(&k.grads, 0));
+                      hy_adamw_norm(&k.optimizer, &k.grads, 0));
     }
     hy_graph_free(g);
     kit_release(&k);

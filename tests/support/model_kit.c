@@ -129,7 +129,7 @@ struct hy_graph *kit_graph(struct kit *k, enum hy_mode mode, int batch, int toke
     if (train) {
         if (!k->grads.data) {
             assert_int_equal(hy_slab_like(&k->grads, &k->params, &e), HY_OK);
-            assert_int_equal(hy_adamw_init(&k->optimizer, &k->params, &e), HY_OK);
+            assert_int_equal(hy_adamw_init(&k->optimizer, &k->params, &k->grads, &e), HY_OK);
             k->optimizer.beta1 = .9;
             k->optimizer.beta2 = .95;
             k->optimizer.eps = 1e-8;
