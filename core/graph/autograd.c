@@ -130,7 +130,7 @@ static void place_gradients(struct hy_graph *g)
     if (!g->grads)
         return;
     for (int i = 0; i < g->params->entry_count && !g->err.code; i++)
-        if (has_gradient(g, &g->params->entries[i]))
+        if (!g->params->trains || has_gradient(g, &g->params->entries[i]))
             hy_slab_add(g->grads, &g->params->entries[i], &g->err);
     for (int i = 0; i < g->tensor_count && !g->err.code; i++) {
         const struct hy_tensor *t = g->tensors[i];

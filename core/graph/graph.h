@@ -231,9 +231,9 @@ static inline int hy_adds(const struct hy_op *op, int i)
 
 /* Appends the backward ops of count outputs y[i] with given gradients dy[i] (inputs of the graph,
  * same shape as y[i]). Afterwards leaf->grad and the slab grads hold the gradients after each run.
- * The slab grads holds entries of the parameters that a gradient is computed of, in their order:
- * what is trained and y depends on, and what lies in one matrix with that. They are added here; an
- * allocated slab must have them. */
+ * The slab grads holds entries, in the parameters' order, of all parameters; where their slab has a
+ * filter, of those that a gradient is computed of: what is trained and y depends on, and what lies
+ * in one matrix with that. They are added here; an allocated slab must have them. */
 int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
                       struct hy_tensor *const *dy, struct hy_err *e);
 /* Lays out and allocates the arena. Reports what went wrong while building; on a device also an op
