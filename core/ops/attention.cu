@@ -22,12 +22,12 @@ struct plan {
     int64_t kept, most; /* of a sequence in the cache: rows; positions that may be seen */
     const int *position;
     int k, v, kp, vp, lk, lv;
-    int tile, ls; /* queries and keys of a tile; floats between rows of scores */
+    int tile, ls;     /* queries and keys of a tile; floats between rows of scores */
     float scale, cap; /* cap 0: none */
     struct hy_span in[CACHE_V + 1], o, lse;
     struct hy_span d_o, dq, dk, dv, dlse; /* backward */
     struct hy_span delta;                 /* sum P dP - dlse of each query and head */
-    struct hy_span work;                   /* a row for each block; no data: shared memory */
+    struct hy_span work;                  /* a row for each block; no data: shared memory */
 };
 
 /* The work of a block of threads. */

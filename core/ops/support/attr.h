@@ -3,6 +3,7 @@
 #define HY_OPS_SUPPORT_ATTR_H
 
 #include "core/ops/gate.h"
+#include "core/ops/products/lora.h"
 
 struct hy_gated_norm_attr {
     double eps;
@@ -28,6 +29,11 @@ struct hy_constant_attr {
 
 struct hy_head_loss_attr {
     int64_t max_labels; /* not more than there are rows */
+};
+
+struct hy_lora_attr {
+    double scale;
+    int64_t first[HY_MAX_LORA]; /* of the columns that each addition is for */
 };
 
 #endif
