@@ -80,8 +80,9 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
     const double rows = (double)p->batch * p->tokens;
     struct training t = {.steps = b->device ? DEVICE_STEPS : 1};
     t.updates = calloc((size_t)b->gang, sizeof *t.updates);
-    int rc = t.updates ? hy_trainer_init(&t.trainer, spec, &shape, b->device, (int64_t)rows, 0, e)
-                       : hy_fail_memory(e);
+    const struct hy_trainer_plan plan = {
+        .spec = spec, .shape = &shape, .max_labels = (int64_t)rows, .device = b->device};
+    int rc = t.updates ? hy_trainer_init(&t.trainer, &plan, e) : hy_fail_memory(e);
     if (rc || (rc = draw_gang(&t.trainer.params, e)))
         goto out;
     for (int r = 0; r < b->gang; r++)

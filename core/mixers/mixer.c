@@ -5,7 +5,6 @@
 
 #include "core/ops/conv_silu.h"
 #include "core/ops/gated_norm.h"
-#include "core/ops/products/linear.h"
 #include "core/mixers/mixer.h"
 
 const struct hy_variant *hy_variant_find(const char *name)
@@ -71,9 +70,9 @@ struct hy_tensor *hy_mixer_shared_param(struct hy_mixer *m, const char *name, in
     return shaped(m, entry, rank, dims, init, decays);
 }
 
-/* The specs' weights for x, one below the other. */
-static struct hy_tensor *weights(struct hy_mixer *m, const struct hy_tensor *x, int count,
-                                 const struct hy_projection *specs)
+/* The product of x and the specs' weights, one below the other. */
+static struct hy_tensor *product(struct hy_mixer *m, struct hy_tensor *x, int count,
+                                 const struct hy_projection *specs, struct hy_tensor *bias)
 {
     struct hy_entry entries[HY_MAX_PROJECTIONS];
     for (int i = 0; i < count; i++) {
@@ -86,7 +85,7 @@ static struct hy_tensor *weights(struct hy_mixer *m, const struct hy_tensor *x, 
         entries[i].init = (struct hy_init){.law = HY_INIT_NORMAL, .b = m->init_std};
         entries[i].decays = 1;
     }
-    return hy_graph_params(m->graph, count, entries);
+    return hy_lora_linear(m->graph, m->lora, x, count, entries, bias);
 }
 
 /* How many of the specs, from the first, are shared, and how many parts they make up. They lie in
@@ -118,11 +117,9 @@ void hy_mixer_project_parts(struct hy_mixer *m, struct hy_tensor *x, int count,
 {
     int first, shared = count_shared(m, count, specs, part_count, parts, &first);
     if (shared)
-        hy_graph_split(m->graph, hy_linear(m->graph, x, weights(m, x, shared, specs)), first, parts,
-                       outs);
+        hy_graph_split(m->graph, product(m, x, shared, specs, NULL), first, parts, outs);
     if (shared < count)
-        hy_graph_split(m->graph,
-                       hy_linear(m->graph, x, weights(m, x, count - shared, specs + shared)),
+        hy_graph_split(m->graph, product(m, x, count - shared, specs + shared, NULL),
                        part_count - first, parts + first, outs + first);
 }
 
@@ -138,7 +135,7 @@ void hy_mixer_project(struct hy_mixer *m, struct hy_tensor *x, int count,
 struct hy_tensor *hy_mixer_linear(struct hy_mixer *m, struct hy_tensor *x, const char *name,
                                   int64_t width)
 {
-    return hy_linear(m->graph, x, weights(m, x, 1, &(struct hy_projection){name, width}));
+    return product(m, x, 1, &(struct hy_projection){name, width}, NULL);
 }
 
 struct hy_tensor *hy_mixer_linear_biased(struct hy_mixer *m, struct hy_tensor *x, const char *name,
@@ -146,9 +143,9 @@ struct hy_tensor *hy_mixer_linear_biased(struct hy_mixer *m, struct hy_tensor *x
 {
     char bias[HY_NAME_SIZE];
     snprintf(bias, sizeof bias, "%s.bias", name);
-    return hy_linear_biased(
-        m->graph, x, weights(m, x, 1, &(struct hy_projection){name, width}),
-        hy_mixer_param(m, bias, 1, &width, (struct hy_init){.law = HY_INIT_CONSTANT}, 0));
+    struct hy_tensor *b =
+        hy_mixer_param(m, bias, 1, &width, (struct hy_init){.law = HY_INIT_CONSTANT}, 0);
+    return product(m, x, 1, &(struct hy_projection){name, width}, b);
 }
 
 struct hy_tensor *hy_mixer_norm(struct hy_mixer *m, struct hy_tensor *x, const char *name,

@@ -8,6 +8,7 @@
 
 #include "core/base/option.h"
 #include "core/graph/graph.h"
+#include "core/mixers/lora.h"
 
 /* The layer that is being built. */
 struct hy_mixer {
@@ -16,7 +17,8 @@ struct hy_mixer {
     int d_model, heads;
     int layer, layers; /* its index among all layers, and how many there are */
     double norm_eps, init_std;
-    const char *prefix; /* of the names of all the model's parameters; NULL: none */
+    const struct hy_lora *lora; /* what is added to its projections; NULL: nothing */
+    const char *prefix;         /* of the names of all the model's parameters; NULL: none */
     /* Beside other mixers: what its parameters' and states' names have in front of them; NULL: it
      * is alone. */
     const char *branch;

@@ -52,23 +52,32 @@ __global__ static void square(struct hy_span grads, int64_t count, struct hy_col
         reinterpret_cast<double *>(hy_row(parts, 0))[blockIdx.x] = sum;
 }
 
+/* The sum of weight times loss over the block's threads; 0 where there is no loss. */
+__device__ static inline double sum_of(struct hy_span loss, struct hy_span weights)
+{
+    double sum = 0;
+    for (int64_t i = threadIdx.x; loss.data && i < loss.rows; i += THREADS)
+        sum += (double)*hy_row(weights, i) * (double)*hy_row(loss, i);
+    return block_sum(sum);
+}
+
 /* One block per replica: adds up norm and loss, notes them, freezes what diverged. Leaves behind
  * the parts the factor that clips the gradients, or NaN where nothing is to be updated. */
-__global__ static void judge(struct hy_span parts, unsigned blocks, struct hy_span nll,
-                             struct hy_span weights, struct hy_span control, struct hy_span log)
+__global__ static void judge(struct hy_span parts, unsigned blocks, struct hy_span loss,
+                             struct hy_span weights, struct hy_span token_loss,
+                             struct hy_span token_weights, struct hy_span control,
+                             struct hy_span log)
 {
     double *part = reinterpret_cast<double *>(hy_row(parts, 0));
     const float *c = hy_row(control, 0);
     const double squares = block_sum(threadIdx.x < blocks ? part[threadIdx.x] : 0);
-    double sum = 0;
-    for (int64_t i = threadIdx.x; i < nll.rows; i += THREADS)
-        sum += (double)*hy_row(weights, i) * (double)*hy_row(nll, i);
-    const double loss = block_sum(sum), norm = sqrt(squares);
+    const double all = sum_of(loss, weights) + sum_of(token_loss, token_weights);
+    const double norm = sqrt(squares);
     if (threadIdx.x)
         return;
     float *own = hy_row(log, (int64_t)c[HY_CONTROL_SLOT]);
     float *diverged = hy_row(log, HY_TRAINER_BACKLOG);
-    own[0] = (float)loss;
+    own[0] = (float)all;
     own[1] = (float)norm;
     if (!isfinite(own[0]) || !isfinite(own[1]))
         *diverged = 1;
@@ -141,8 +150,9 @@ static void adamw_forward(const struct hy_op *op, const struct hy_launch *at)
     dim3 shared = hy_grid(at, count, EACH);
     shared.x = shared.x < PARTS ? shared.x : (unsigned)PARTS;
     hy_start(at, shared, dim3(THREADS), 0, square, grads, count, segments, parts);
-    hy_start(at, own, dim3(THREADS), 0, judge, parts, shared.x, hy_span_of(op->in[HY_UPDATE_NLL]),
-             hy_span_of(op->in[HY_UPDATE_WEIGHTS]), control, hy_span_of(op->out[0]));
+    hy_start(at, own, dim3(THREADS), 0, judge, parts, shared.x, hy_span_of(op->in[HY_UPDATE_LOSS]),
+             hy_span_of(op->in[HY_UPDATE_WEIGHTS]), hy_span_of(op->in[HY_UPDATE_TOKEN_LOSS]),
+             hy_span_of(op->in[HY_UPDATE_TOKEN_WEIGHTS]), control, hy_span_of(op->out[0]));
     /* Enough in a thread to keep the memory busy, few enough to walk the segments. */
     hy_start(at, hy_grid(at, count, EACH), dim3(THREADS), 0, update, params, grads, m, v, count,
              parts, control, segments, rates);

@@ -10,7 +10,7 @@ struct hy_model_count {
     struct hy_trainer_bytes memory; /* of training */
 };
 
-/* shape, max_labels: as for hy_trainer_init. */
+/* shape, max_labels: as in struct hy_trainer_plan. */
 int hy_model_count(const struct hy_model_spec *spec, const struct hy_shape *shape,
                    int64_t max_labels, struct hy_model_count *out, struct hy_err *e);
 

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/base/pattern.h"
+
 #define PATTERNS(...)     \
     (const char *const[]) \
     {                     \
@@ -32,28 +34,6 @@ const struct hy_group hy_groups[] = {
     {"lora", "the low-rank additions that the stage's lora makes", PATTERNS("*.lora_*"), NULL},
     {0},
 };
-
-int hy_name_fits(const char *pattern, const char *name)
-{
-    const char *star = NULL, *again = NULL; /* the last star, and where its text ends so far */
-    while (*name) {
-        if (*pattern == '*') {
-            star = pattern++;
-            again = name;
-        } else if (*pattern == *name) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star + 1;
-            name = ++again;
-        } else {
-            return 0;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return !*pattern;
-}
 
 const struct hy_group *hy_group_find(const char *name)
 {

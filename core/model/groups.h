@@ -10,8 +10,6 @@ struct hy_group {
 };
 extern const struct hy_group hy_groups[]; /* ended by a name of NULL */
 
-/* Whether a name fits a pattern, in which each '*' stands for any text. */
-int hy_name_fits(const char *pattern, const char *name);
 const struct hy_group *hy_group_find(const char *name); /* or NULL */
 /* Whether a parameter belongs to a group, or, where there is none of that name, fits a pattern. */
 int hy_group_has(const char *group_or_pattern, const char *parameter);

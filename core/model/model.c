@@ -31,6 +31,7 @@ struct hy_mixer hy_model_mixer(const struct hy_model_spec *spec, int layer, stru
         .layers = spec->layers,
         .norm_eps = spec->norm_eps,
         .init_std = spec->init_std,
+        .lora = spec->lora,
         .prefix = spec->prefix,
     };
 }
@@ -109,9 +110,9 @@ static struct hy_tensor *mlp(const struct hy_model_spec *spec, struct hy_graph *
                                   matrix(spec, up, spec->mlp, spec->d_model)};
     const struct hy_entry out = matrix(spec, down, spec->d_model, spec->mlp);
     struct hy_tensor *h[2];
-    hy_graph_split(g, hy_linear(g, x, hy_graph_params(g, 2, in)), 2,
+    hy_graph_split(g, hy_lora_linear(g, spec->lora, x, 2, in, NULL), 2,
                    (int64_t[]){spec->mlp, spec->mlp}, h);
-    return hy_linear(g, hy_gated(g, h[1], h[0], HY_GATE_SILU), hy_graph_param(g, &out));
+    return hy_lora_linear(g, spec->lora, hy_gated(g, h[1], h[0], HY_GATE_SILU), 1, &out, NULL);
 }
 
 /* The row of the last token in row k's sequence. */
@@ -164,6 +165,7 @@ struct stack {
     struct hy_graph *graph;
     int layer;
     struct hy_tensor *x, *delta; /* delta: NULL where nothing is to be added */
+    struct hy_tensor **outputs;  /* of the mixers */
 };
 
 static void add_delta(struct stack *s)
@@ -211,39 +213,48 @@ static void build_layer(struct stack *s)
     const struct hy_kind *kind = hy_model_kind(s->spec, s->layer);
     if (kind->branch_count) {
         struct hy_mixer m = hy_model_mixer(s->spec, s->layer, s->graph);
-        leave(s, "attn", hy_kind_build(kind, &m, enter(s, "attn")));
+        s->outputs[s->layer] = hy_kind_build(kind, &m, enter(s, "attn"));
+        leave(s, "attn", s->outputs[s->layer]);
     }
     if (s->spec->mlp && kind->has_mlp)
         leave(s, "mlp", mlp(s->spec, s->graph, s->layer, enter(s, "mlp")));
 }
 
-void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
-                    struct hy_model_ends *ends)
+void hy_model_body(const struct hy_model_spec *spec, struct hy_graph *g, struct hy_model_ends *ends)
 {
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     const struct hy_entry table =
         matrix(spec, "model.embeddings.weight", spec->vocab, spec->d_model);
     const struct hy_entry head = matrix(spec, "lm_head.weight", spec->vocab, spec->d_model);
-    *ends = (struct hy_model_ends){.tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1)};
-
-    struct stack s = {.spec = spec, .graph = g};
+    if (!ends->tokens)
+        ends->tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1);
+    struct stack s = {.spec = spec, .graph = g, .outputs = ends->outputs};
     s.x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));
     for (s.layer = 0; s.layer < spec->layers; s.layer++) {
-        g->section = s.layer + 1;
+        g->section = spec->prefix ? 0 : s.layer + 1;
         build_layer(&s);
     }
     g->section = 0;
     struct hy_tensor *y = normed(&s, norm_weight(spec, g, "model.norm.weight"));
     if (spec->readout)
         y = readout(spec, g, y);
-    struct hy_tensor *w = hy_graph_param(g, spec->tied ? &table : &head);
+    ends->hidden = y;
+    ends->head = hy_graph_param(g, spec->tied ? &table : &head);
+}
+
+void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
+                    struct hy_model_ends *ends)
+{
+    *ends = (struct hy_model_ends){0};
+    hy_model_body(spec, g, ends);
     if (max_labels > 0) {
-        ends->labels = hy_graph_input(g, "labels", HY_INT32, rows, 1);
-        ends->nll = hy_head_loss(g, y, w, ends->labels, max_labels, &ends->hit);
+        ends->labels =
+            hy_graph_input(g, "labels", HY_INT32, (int64_t)g->shape.batch * g->shape.tokens, 1);
+        ends->nll = hy_head_loss(g, ends->hidden, ends->head, ends->labels, max_labels, &ends->hit);
         hy_graph_keep(ends->nll);
         hy_graph_keep(ends->hit);
     } else {
-        ends->logits = hy_linear(g, y, w);
+        ends->logits = hy_linear(g, ends->hidden, ends->head);
         hy_graph_keep(ends->logits);
     }
 }

@@ -30,6 +30,7 @@ struct hy_model_spec {
      * MLP(last + sinusoid(t)), two layers as wide as the model. In a cached graph that is the last
      * token so far. See hy_task.uses_readout. */
     int readout;
+    const struct hy_lora *lora; /* what a stage of training adds to projections; NULL: nothing */
     double norm_eps, init_std;
     enum hy_norms norms;
     int tied; /* the head is the embedding */
@@ -54,16 +55,23 @@ int64_t hy_model_layer_params(const struct hy_slab *params, const struct hy_mode
 /* Elements that the declared states of all layers have for one sequence of `context` tokens. */
 int64_t hy_model_state_elements(const struct hy_model_spec *spec, int64_t context);
 
-/* The model's ends in one graph: int32 inputs to fill, outputs to read after a run. */
+/* The model's ends in one graph: int32 inputs to fill, outputs to read after a run, and what others
+ * may build on. */
 struct hy_model_ends {
     struct hy_tensor *tokens; /* [batch*tokens, 1] */
     struct hy_tensor *labels; /* [batch*tokens, 1], HY_NO_LABEL (-100) where unscored */
     struct hy_tensor *nll; /* [batch*tokens, 1] negative log likelihood in nats, 0 where unscored */
     struct hy_tensor *hit; /* [batch*tokens, 1] 1 where the label has the largest logit */
-    struct hy_tensor *logits; /* [batch*tokens, vocab] */
+    struct hy_tensor *logits;        /* [batch*tokens, vocab] */
+    struct hy_tensor *hidden, *head; /* [batch*tokens, d_model], [vocab, d_model]: their product */
+    struct hy_tensor *outputs[HY_MAX_LAYERS]; /* of the layers' mixers, as hidden; NULL: none */
 };
 
-/* Records the model on g. max_labels > 0: ends in labels, nll and hit, computed at the labelled
+/* Records the model up to its head, for the tokens that ends has, or for an input that it makes. */
+void hy_model_body(const struct hy_model_spec *spec, struct hy_graph *g,
+                   struct hy_model_ends *ends);
+
+/* Records the whole model. max_labels > 0: ends in labels, nll and hit, computed at the labelled
  * positions alone (at most max_labels of them); 0: ends in logits. Failures stick to g. */
 void hy_model_build(const struct hy_model_spec *spec, struct hy_graph *g, int64_t max_labels,
                     struct hy_model_ends *ends);

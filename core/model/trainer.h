@@ -6,8 +6,8 @@
 #ifndef HY_MODEL_TRAINER_H
 #define HY_MODEL_TRAINER_H
 
-#include "core/model/model.h"
 #include "core/model/optimizer.h"
+#include "core/model/stage.h"
 
 /* Steps whose outcomes a trainer holds at most. */
 enum { HY_TRAINER_BACKLOG = 64 };
@@ -17,7 +17,7 @@ struct hy_update {
 };
 
 struct hy_outcome {
-    double loss; /* sum of weight times nll */
+    double loss; /* of the stage's objectives: sum of weight times loss */
     double norm; /* of the gradient, before clipping */
 };
 
@@ -25,11 +25,16 @@ struct hy_trainer {
     struct hy_slab params, grads;
     struct hy_adamw optimizer; /* beta1, beta2 and eps are the caller's to set */
     struct hy_graph *graph;
-    struct hy_model_ends ends; /* to fill before each step: tokens, labels */
-    struct hy_tensor *weights; /* [batch*tokens, 1] likewise: d loss / d nll of each position */
-    struct hy_cost cost;       /* of one run of the graph */
-    unsigned char *frozen;     /* [replicas]; the caller may freeze more */
-    unsigned char *active;     /* [replicas]: not frozen, in the current step */
+    /* To fill before each step: tokens, and labels, which are NULL where no objective looks at
+     * them.
+     */
+    struct hy_model_ends ends;
+    struct hy_tensor *loss; /* [batch*tokens, 1] of the objectives that look at labels, or NULL */
+    struct hy_tensor *weights; /* [batch*tokens, 1] to fill likewise: what each position counts */
+    struct hy_tensor *token_loss, *token_weights; /* of those for every token, which count alike */
+    struct hy_cost cost;                          /* of one run of the graph */
+    unsigned char *frozen;                        /* [replicas]; the caller may freeze more */
+    unsigned char *active;                        /* [replicas]: not frozen, in the current step */
     int64_t *ahead; /* [replicas]: steps that it took before the others; the caller may set them */
     struct hy_outcome
         *outcomes; /* [HY_TRAINER_BACKLOG][replicas], of the steps not yet collected */
@@ -44,12 +49,22 @@ struct hy_trainer {
     } bytes;
 };
 
-/* shape: replicas, batch and tokens of a step, in mode HY_TRAIN; max_labels: as for hy_model_build.
- * device: where all of it lives, NULL: the CPU. dry: plans without allocating, for estimates.
- * Parameters start as zeros. Release also after a failure. */
-int hy_trainer_init(struct hy_trainer *t, const struct hy_model_spec *spec,
-                    const struct hy_shape *shape, struct hy_device *device, int64_t max_labels,
-                    int dry, struct hy_err *e);
+/* What a trainer is made for. All pointers are borrowed, and looked at by hy_trainer_init alone,
+ * but for the device. */
+struct hy_trainer_plan {
+    const struct hy_model_spec *spec;
+    const struct hy_shape *shape; /* replicas, batch and tokens of a step; mode HY_TRAIN */
+    int64_t max_labels;           /* as for hy_model_build */
+    const struct hy_stage *stage; /* what is trained, and towards what; NULL: all, the labels */
+    /* What the stage's teacher is, whose parameters get HY_TEACHER_PREFIX; NULL: it needs none. */
+    const struct hy_model_spec *teacher;
+    struct hy_device *device; /* where all of it lives; NULL: the CPU */
+    int dry;                  /* plan without allocating, for estimates */
+};
+
+/* Parameters start as zeros. An error where the stage would train nothing, or makes low-rank
+ * additions to nothing. Release also after a failure. */
+int hy_trainer_init(struct hy_trainer *t, const struct hy_trainer_plan *p, struct hy_err *e);
 void hy_trainer_release(struct hy_trainer *t);
 
 /* One optimizer step, counted from 1, of all replicas that are not frozen; u: one per replica,

@@ -17,8 +17,9 @@ void hy_update_append(struct hy_trainer *t)
     hy_graph_keep(t->log);
     if (t->log)
         hy_graph_op(g, &adamw, HY_UPDATE_INPUTS,
-                    (struct hy_tensor *[]){t->ends.nll, t->weights, t->control, t->segments}, 1,
-                    &t->log, &attr, sizeof attr);
+                    (struct hy_tensor *[]){t->loss, t->weights, t->token_loss, t->token_weights,
+                                           t->control, t->segments},
+                    1, &t->log, &attr, sizeof attr);
 }
 
 static void fill_segments(struct hy_trainer *t)

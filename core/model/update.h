@@ -7,8 +7,10 @@
 
 /* The operator's inputs. */
 enum {
-    HY_UPDATE_NLL,
+    HY_UPDATE_LOSS, /* as the trainer has them; NULL where there are none */
     HY_UPDATE_WEIGHTS,
+    HY_UPDATE_TOKEN_LOSS,
+    HY_UPDATE_TOKEN_WEIGHTS,
     HY_UPDATE_CONTROL,  /* [1, HY_CONTROLS]: one step of one replica */
     HY_UPDATE_SEGMENTS, /* [n, HY_SEGMENT_COLUMNS] int32: a row for each trained parameter */
     HY_UPDATE_INPUTS

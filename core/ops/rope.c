@@ -124,7 +124,9 @@ struct hy_tensor *hy_rope_part(struct hy_graph *g, struct hy_tensor *x, int head
     if (!x)
         return NULL;
     if (heads < 1 || x->cols % heads || rotated < 2 || rotated % 2 || rotated > x->cols / heads)
-        return hy_graph_fail(g, "rope: %lld columns are no %d heads with %lld rotated channels",
+        return hy_graph_fail(g,
+                             "rope: %lld columns are no %d heads with an even number of rotated "
+                             "channels, of which there are %lld",
                              (long long)x->cols, heads, (long long)rotated);
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     if (!hy_has_shape(g, "rope", "x", x, rows, x->cols))

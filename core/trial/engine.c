@@ -88,7 +88,9 @@ static int plan_alone(struct hy_engine *x, struct hy_shape shape, int64_t labels
     if (x->replicas == 1)
         return HY_OK;
     shape.replicas = 1;
-    const int rc = hy_trainer_init(&one, &x->spec, &shape, x->device, labels, 1, e);
+    const struct hy_trainer_plan plan = {
+        .spec = &x->spec, .shape = &shape, .max_labels = labels, .device = x->device, .dry = 1};
+    const int rc = hy_trainer_init(&one, &plan, e);
     x->alone = one.bytes;
     hy_trainer_release(&one);
     return rc;
@@ -115,7 +117,9 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, 
     x->spec = hy_config_model(c, vocab ? vocab : needed);
     struct hy_shape shape = hy_config_step_shape(c);
     shape.replicas = count;
-    rc = hy_trainer_init(&x->trainer, &x->spec, &shape, device, labels, dry, e);
+    const struct hy_trainer_plan plan = {
+        .spec = &x->spec, .shape = &shape, .max_labels = labels, .device = device, .dry = dry};
+    rc = hy_trainer_init(&x->trainer, &plan, e);
     if (!rc)
         rc = plan_alone(x, shape, labels, e);
     if (rc)

@@ -112,8 +112,10 @@ static void open_trainer(struct hy_trainer *t, const struct subject *s, int firs
                                    .tokens = extent->tokens,
                                    .mode = HY_TRAIN,
                                    .precision = device ? self.precision : HY_PRECISION_FLOAT32};
+    const struct hy_trainer_plan plan = {
+        .spec = &s->spec, .shape = &shape, .max_labels = BATCH * extent->tokens, .device = device};
     struct hy_err e;
-    if (hy_trainer_init(t, &s->spec, &shape, device, BATCH * extent->tokens, 0, &e))
+    if (hy_trainer_init(t, &plan, &e))
         stop(s->spec.kinds[HY_LINEAR].branches[0].variant->name, &e);
     for (int r = 0; r < replicas; r++)
         if (hy_slab_draw(&t->params, r, 100 + (uint64_t)(first + r), &e))

@@ -241,8 +241,12 @@ static void builders_refuse_shapes_that_do_not_fit(void **state)
     static const struct hy_attention s = {4, 2, 4, 4, 1, 0, 0};
     struct hy_tensor *sum;
     for (int i = 0; i < 6; i++) {
-        static const char *const says[] = {
-            "[1, 5]", "3 heads", "even width", "17 taps", "[300, 8], not [300, 16]", "[300, 7]"};
+        static const char *const says[] = {"[1, 5]",
+                                           "3 heads",
+                                           "even number of rotated channels",
+                                           "17 taps",
+                                           "[300, 8], not [300, 16]",
+                                           "[300, 7]"};
         struct hy_graph *g = test_graph(HY_TRAIN, B, T, 0, NULL);
         struct hy_tensor *x = hy_graph_leaf(g, "x", N, 8, -1, 1), *y = x;
         if (i == 0)

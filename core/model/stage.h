@@ -1,0 +1,32 @@
+/* stage.h - a stage of training: towards what, which parameters, for how long. */
+#ifndef HY_MODEL_STAGE_H
+#define HY_MODEL_STAGE_H
+
+#include "core/mixers/lora.h"
+#include "core/model/objective.h"
+
+enum { HY_MAX_STAGES = 16, HY_MAX_OBJECTIVES = 8, HY_STAGE_NAME_SIZE = 32 };
+
+struct hy_stage {
+    char name[HY_STAGE_NAME_SIZE];
+    int objective_count;
+    struct {
+        const struct hy_objective *objective;
+        const struct hy_value *options; /* borrowed */
+        double weight;                  /* of its loss in the sum */
+    } objectives[HY_MAX_OBJECTIVES];
+    const struct hy_value *trains; /* names of groups, and patterns of names; NULL: everything */
+    struct hy_lora lora;           /* rank 0: none */
+    int64_t steps;
+    double lr, lr_end, warmup, weight_decay, clip; /* warmup: below 1 a fraction of steps */
+    int cosine;
+};
+
+/* Whether one of its objectives needs a teacher. */
+int hy_stage_needs_teacher(const struct hy_stage *s);
+/* Whether it is trained as ever: all of the model, on the labels alone. */
+int hy_stage_is_plain(const struct hy_stage *s);
+/* Whether it trains the parameter of that name; never a teacher's. */
+int hy_stage_trains(const struct hy_stage *s, const char *parameter);
+
+#endif
