@@ -68,6 +68,8 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     if (!rc)
         rc = hy_config_read_train(tree, &c, e);
     if (!rc)
+        rc = hy_config_read_stages(tree, &c, e);
+    if (!rc)
         rc = hy_config_read_data(tree, &c, e);
     if (!rc)
         rc = hy_config_read_eval(tree, &c, e);
@@ -75,6 +77,8 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
         rc = hy_config_read_run(tree, &c, e);
     if (!rc)
         rc = hy_config_read_init(tree, &c, e);
+    if (!rc)
+        rc = hy_config_check_stages(&c, e);
     if (rc)
         hy_config_release(&c);
     else

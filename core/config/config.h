@@ -10,7 +10,7 @@
 
 #include "core/base/hash.h"
 #include "core/base/value.h"
-#include "core/model/model.h"
+#include "core/model/stage.h"
 #include "core/tasks/data.h"
 #include "core/mixers/variant.h"
 
@@ -69,6 +69,8 @@ struct hy_config {
         int strict;                 /* all of them must fit */
         const struct hy_value *map; /* in the tree, or NULL: as in struct hy_weights_order */
     } init;
+    struct hy_stage stages[HY_MAX_STAGES]; /* of training, one after the other */
+    int stage_count;                       /* 1 at least */
     struct {
         struct hy_source train[HY_MAX_SOURCES], eval[HY_MAX_SOURCES];
         int train_count, eval_count;
@@ -108,6 +110,9 @@ struct hy_config {
  * out->tree resolves to an equal configuration. */
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 void hy_config_release(struct hy_config *c);
+
+/* Steps before a stage; of the last stage plus one: all steps. */
+int64_t hy_config_stage_start(const struct hy_config *c, int stage);
 
 /* The section init of a sweep file names settings that are laid over the rest of the file: those of
  * the source run. The canonical tree holds that run's own in place of them (init.source). */

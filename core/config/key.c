@@ -264,6 +264,8 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
         rc = hy_value_set(map, "evaluated", eval, e);
     if (!rc)
         rc = hy_config_add_init(c, known, map, e);
+    if (!rc)
+        rc = hy_config_add_stages(c, map, e);
     return rc ? rc : add_stop(c, map, e);
 }
 

@@ -49,6 +49,13 @@ int hy_config_read_init(const struct hy_value *tree, struct hy_config *c, struct
 int hy_config_add_init(const struct hy_config *c, struct hy_value *known, struct hy_value *map,
                        struct hy_err *e);
 
+/* Section stages into c->stages and c->tree; needs c->train, and sets its steps to their sum. */
+int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* Refuses an objective whose teacher is missing; needs c->init. */
+int hy_config_check_stages(const struct hy_config *c, struct hy_err *e);
+/* What of a run's identity its stages are; nothing is added without the section. */
+int hy_config_add_stages(const struct hy_config *c, struct hy_value *map, struct hy_err *e);
+
 /* A map that names a variant and has its options, with keys of its own: sections mixer and full, a
  * kind, a branch. */
 struct hy_mixer_map {

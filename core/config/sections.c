@@ -15,6 +15,9 @@ const struct hy_section hy_sections[] = {
     {"data", NULL,
      "lists of tasks: train {task, weight, its options}, eval {task, seq_len, its options}"},
     {"train", hy_train_options, "optimizer and batches"},
+    {"stages", NULL,
+     "training in stages: a list of {objective, train, lora, steps, lr, ...}, each with what "
+     "section train says where it says nothing"},
     {"eval", hy_eval_options, "what is measured"},
     {"run", hy_run_options, "how runs are carried out; does not change results"},
     {0},

@@ -47,12 +47,5 @@ int hy_config_read_train(const struct hy_value *tree, struct hy_config *c, struc
     c->train.seed = hy_get_int(s, "seed");
     c->train.precision =
         (enum hy_precision)hy_precision_parse(hy_get_string_or(s, "precision", "float32"));
-    const double warmup = c->train.warmup < 1 ? 0 : c->train.warmup;
-    if (warmup > (double)c->train.steps) {
-        const struct hy_place at = hy_place_of(hy_value_get(s, "warmup"));
-        return hy_fail(e, HY_E_USAGE,
-                       "%swarmup of %.10g steps is longer than the %lld steps of the run", at.text,
-                       warmup, (long long)c->train.steps);
-    }
     return HY_OK;
 }

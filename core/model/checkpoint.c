@@ -26,8 +26,7 @@ static const char *const prefixes[FAMILIES] = {"", "optimizer.m.", "optimizer.v.
 /* A teacher's parameters are its own run's; what was added for a stage is merged at its end. */
 static int is_kept(const struct hy_entry *entry, int complete)
 {
-    return strncmp(entry->name, HY_TEACHER_PREFIX, strlen(HY_TEACHER_PREFIX)) != 0 &&
-           !(complete && hy_group_has("lora", entry->name));
+    return hy_model_owns(entry->name) || (!complete && hy_group_has("lora", entry->name));
 }
 
 static void release_families(struct family f[FAMILIES])

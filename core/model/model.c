@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/model/groups.h"
 #include "core/ops/add_norm.h"
 #include "core/ops/constant.h"
 #include "core/ops/embedding.h"
@@ -44,6 +45,21 @@ struct hy_layout_text hy_model_layout_text(const struct hy_kind *kinds, const st
     return out;
 }
 
+int hy_model_owns(const char *parameter)
+{
+    return strncmp(parameter, HY_TEACHER_PREFIX, strlen(HY_TEACHER_PREFIX)) != 0 &&
+           !hy_group_has("lora", parameter);
+}
+
+int64_t hy_model_params(const struct hy_slab *params)
+{
+    int64_t count = 0;
+    for (int i = 0; i < params->entry_count; i++)
+        if (hy_model_owns(params->entries[i].name))
+            count += params->entries[i].count;
+    return count;
+}
+
 int64_t hy_model_layer_params(const struct hy_slab *params, const struct hy_model_spec *spec,
                               int layer)
 {
@@ -51,7 +67,8 @@ int64_t hy_model_layer_params(const struct hy_slab *params, const struct hy_mode
     int64_t count = 0;
     snprintf(prefix, sizeof prefix, "%smodel.layers.%d.", spec->prefix ? spec->prefix : "", layer);
     for (int i = 0; i < params->entry_count; i++)
-        if (!strncmp(params->entries[i].name, prefix, strlen(prefix)))
+        if (!strncmp(params->entries[i].name, prefix, strlen(prefix)) &&
+            !hy_group_has("lora", params->entries[i].name))
             count += params->entries[i].count;
     return count;
 }

@@ -48,7 +48,10 @@ struct hy_layout_text {
 };
 struct hy_layout_text hy_model_layout_text(const struct hy_kind *kinds, const struct hy_layout *l);
 
-/* Elements of a layer's own parameters. */
+/* Whether a parameter in a slab is the model's own: no teacher's, and no low-rank addition. */
+int hy_model_owns(const char *parameter);
+/* Elements of the model's own parameters; of a layer's. */
+int64_t hy_model_params(const struct hy_slab *params);
 int64_t hy_model_layer_params(const struct hy_slab *params, const struct hy_model_spec *spec,
                               int layer);
 

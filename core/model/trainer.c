@@ -111,6 +111,14 @@ static int check_stage(const struct hy_trainer *t, const struct hy_stage *stage,
     if (stage->lora.rank && !additions)
         return hy_fail(e, HY_E_USAGE,
                        "the model has no projection of the names that lora.on gives");
+    for (size_t k = 0; stage->trains && k < stage->trains->count; k++) {
+        const struct hy_value *name = stage->trains->items[k];
+        int found = 0;
+        for (int i = 0; i < t->params.entry_count && !found; i++)
+            found = hy_group_has(name->string, t->params.entries[i].name);
+        if (!found)
+            return hy_fail(e, HY_E_USAGE, "the model has no parameter of '%.80s'", name->string);
+    }
     if (!t->optimizer.m.count)
         return hy_fail(e, HY_E_USAGE,
                        "the stage trains nothing: its objectives depend on none of the model's "

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/model/model.h"
+
 /* ---- Opening ---- */
 
 enum { MOST_FILES = 4096 };
@@ -324,7 +326,8 @@ static int take_entry(const struct hy_weights *w, const struct hy_weights_order 
 {
     const char *prefix = order->prefix ? order->prefix : "";
     char name[HY_NAME_SIZE];
-    if (strncmp(entry->name, prefix, strlen(prefix)) != 0)
+    if (strncmp(entry->name, prefix, strlen(prefix)) != 0 ||
+        !hy_model_owns(entry->name + strlen(prefix)))
         return HY_OK;
     const struct hy_st_tensor *t =
         source_name(order, entry->name + strlen(prefix), name) ? hy_weights_find(w, name) : NULL;
@@ -409,11 +412,13 @@ int hy_weights_plan(const struct hy_slab *params, struct hy_weights *out, struct
     }
     for (size_t i = 0; i < count; i++) {
         const struct hy_entry *entry = &params->entries[i];
-        struct hy_st_tensor *t = &w.files->tensors[i];
+        struct hy_st_tensor *t = &w.files->tensors[w.files->tensor_count];
+        if (!hy_model_owns(entry->name))
+            continue;
+        w.files->tensor_count++;
         *t = (struct hy_st_tensor){.name = entry->name, .rank = entry->rank};
         memcpy(t->dims, entry->dims, (size_t)entry->rank * sizeof *entry->dims);
     }
-    w.files->tensor_count = count;
     *out = w;
     return HY_OK;
 }

@@ -46,8 +46,9 @@ struct hy_weights_report {
 };
 void hy_weights_report_release(struct hy_weights_report *r);
 
-/* Takes weights into a replica of a slab that is allocated. Numbers of 16 and 64 bits are
- * converted. The replica is untouched on failure. report: zeroed by the caller. */
+/* Takes weights into a replica of a slab that is allocated: those of a model's own parameters, or
+ * of a teacher's where the prefix says so; low-rank additions are left alone. Numbers of 16 and 64
+ * bits are converted. The replica is untouched on failure. report: zeroed by the caller. */
 int hy_weights_take(const struct hy_weights *w, const struct hy_weights_order *order,
                     struct hy_slab *params, int replica, struct hy_weights_report *report,
                     struct hy_err *e);

@@ -80,30 +80,73 @@ static int open_data(struct hy_engine *x, const struct hy_config *const *configs
     return HY_OK;
 }
 
-/* A gang's arena holds the inputs of all replicas, so that its share is not what one run needs. */
-static int plan_alone(struct hy_engine *x, struct hy_shape shape, int64_t labels, struct hy_err *e)
+/* The teacher of a stage: the source run's model, all zeros where none is needed. */
+static struct hy_model_spec teacher_of(const struct hy_config *c, int stage, int vocab)
 {
-    struct hy_trainer one;
-    x->alone = x->trainer.bytes;
-    if (x->replicas == 1)
-        return HY_OK;
-    shape.replicas = 1;
+    if (!c->init.source || !hy_stage_needs_teacher(&c->stages[stage]))
+        return (struct hy_model_spec){0};
+    const int own = c->init.source->model.vocab;
+    struct hy_model_spec teacher = hy_config_model(c->init.source, own ? own : vocab);
+    teacher.prefix = HY_TEACHER_PREFIX;
+    return teacher;
+}
+
+static int init_trainer(const struct hy_engine *x, const struct hy_config *c, int stage,
+                        int replicas, int64_t labels, int dry, struct hy_trainer *out,
+                        struct hy_err *e)
+{
+    struct hy_shape shape = hy_config_step_shape(c);
+    const struct hy_model_spec teacher = teacher_of(c, stage, x->spec.vocab);
     const struct hy_trainer_plan plan = {
-        .spec = &x->spec, .shape = &shape, .max_labels = labels, .device = x->device, .dry = 1};
-    const int rc = hy_trainer_init(&one, &plan, e);
-    x->alone = one.bytes;
-    hy_trainer_release(&one);
+        .spec = &x->spec,
+        .shape = &shape,
+        .max_labels = labels,
+        .stage = &c->stages[stage],
+        .teacher = teacher.layers ? &teacher : NULL,
+        .device = x->device,
+        .dry = dry,
+    };
+    const struct hy_value *stages = hy_value_get(c->tree, "stages");
+    shape.replicas = replicas;
+    const int rc = hy_trainer_init(out, &plan, e);
+    return rc && stages ? hy_mark_wrap(stages->items[stage]->mark, e) : rc;
+}
+
+static struct hy_stage_cost cost_of(const struct hy_trainer *t)
+{
+    return (struct hy_stage_cost){t->bytes, t->optimizer.m.count, t->cost.flops};
+}
+
+/* What each stage takes for one replica: a gang's arena holds the inputs of all replicas, so that
+ * its share is not what one run needs. */
+static int plan_stages(struct hy_engine *x, const struct hy_config *c, int64_t labels,
+                       struct hy_err *e)
+{
+    int rc = HY_OK;
+    for (int i = 0; i < c->stage_count && !rc; i++) {
+        struct hy_trainer other;
+        if (i == x->stage && x->replicas == 1) {
+            x->costs[i] = cost_of(&x->trainer);
+        } else {
+            rc = init_trainer(x, c, i, 1, labels, 1, &other, e);
+            x->costs[i] = cost_of(&other);
+            hy_trainer_release(&other);
+        }
+        if (!i || x->costs[i].bytes.all > x->alone.all)
+            x->alone = x->costs[i].bytes;
+    }
     return rc;
 }
 
 int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, int count,
-                   struct hy_device *device, int dry, struct hy_err *e)
+                   int stage, struct hy_device *device, int dry, struct hy_err *e)
 {
     const struct hy_config *c = configs[0];
     int64_t labels = 0;
     memset(x, 0, sizeof *x);
     x->device = device;
     x->replicas = count;
+    x->stage = stage;
     struct hy_device_memory memory;
     if (device && !dry && !hy_device_memory(device, &memory, NULL))
         x->device_base = memory.used;
@@ -115,18 +158,16 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, 
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
     x->spec = hy_config_model(c, vocab ? vocab : needed);
-    struct hy_shape shape = hy_config_step_shape(c);
-    shape.replicas = count;
-    const struct hy_trainer_plan plan = {
-        .spec = &x->spec, .shape = &shape, .max_labels = labels, .device = device, .dry = dry};
-    rc = hy_trainer_init(&x->trainer, &plan, e);
+    x->teacher = teacher_of(c, stage, x->spec.vocab);
+    rc = init_trainer(x, c, stage, count, labels, dry, &x->trainer, e);
     if (!rc)
-        rc = plan_alone(x, shape, labels, e);
+        rc = plan_stages(x, c, labels, e);
     if (rc)
         return rc;
     x->trainer.optimizer.beta1 = c->train.beta1;
     x->trainer.optimizer.beta2 = c->train.beta2;
     x->trainer.optimizer.eps = c->train.eps;
+    x->spec.lora = c->stages[stage].lora.rank ? &c->stages[stage].lora : NULL;
     return build_evaluators(x, c, dry, e);
 }
 
@@ -149,9 +190,21 @@ struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source)
     return NULL;
 }
 
+double hy_engine_step_flops(const struct hy_engine *x, const struct hy_config *c)
+{
+    double flops = 0;
+    if (c->stage_count == 1)
+        return x->costs[0].flops;
+    for (int i = 0; i < c->stage_count; i++)
+        flops += x->costs[i].flops * (double)c->stages[i].steps;
+    return flops / (double)c->train.steps;
+}
+
 int64_t hy_engine_bytes(const struct hy_engine *x)
 {
     int64_t sum = x->trainer.bytes.all;
+    if (x->replicas == 1 && x->alone.all > sum)
+        sum = x->alone.all;
     for (int i = 0; i < x->evaluator_count; i++)
         sum += (int64_t)x->evaluators[i].graph->arena_bytes;
     return sum;

@@ -14,25 +14,37 @@ struct hy_evaluator {
     struct hy_cost cost; /* of one run */
 };
 
+/* What a stage of training takes for one replica by itself. */
+struct hy_stage_cost {
+    struct hy_trainer_bytes bytes;
+    int64_t trained; /* parameters */
+    double flops;    /* of a step */
+};
+
 struct hy_engine {
-    struct hy_model_spec spec;
+    struct hy_model_spec spec, teacher; /* teacher: all zeros where the stage needs none */
+    int stage;                          /* of the configurations' */
+    struct hy_stage_cost costs[HY_MAX_STAGES];
     int replicas;
     struct hy_data **sources; /* [replicas]; evaluation data are those of the first, as of all */
     struct hy_data *data;     /* the first's */
     struct hy_device *device; /* borrowed; NULL: the CPU */
     size_t device_base;       /* bytes that it takes without a model; unless dry */
     struct hy_trainer trainer;
-    struct hy_trainer_bytes alone;                  /* what one replica would take by itself */
+    struct hy_trainer_bytes alone; /* what one replica would take by itself, in the largest stage */
     struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
     int evaluator_count;
 };
 
-/* Opens the data and builds everything on the device, or where it is NULL on the CPU, for
- * configurations with one hy_config_gang_key(); dry: plans without allocating, for estimates.
- * Release also after a failure. */
+/* Opens the data and builds everything for one of the stages of training on the device, or where it
+ * is NULL on the CPU, for configurations with one hy_config_gang_key(), of which the first outlives
+ * the engine; dry: plans without allocating, for estimates. Release also after a failure. */
 int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, int count,
-                   struct hy_device *device, int dry, struct hy_err *e);
+                   int stage, struct hy_device *device, int dry, struct hy_err *e);
 void hy_engine_release(struct hy_engine *x);
+
+/* FLOPs of a training step, mean over all steps of all stages. */
+double hy_engine_step_flops(const struct hy_engine *x, const struct hy_config *c);
 
 /* Bytes that training and evaluation of all replicas take together: of a device, or of the CPU's
  * memory. */

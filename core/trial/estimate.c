@@ -91,7 +91,7 @@ static int check_weights(const struct hy_engine *x, const struct hy_config *c, s
     struct hy_engine from;
     if (!source && !c->init.folder)
         return HY_OK;
-    int rc = source ? hy_engine_init(&from, &source, 1, NULL, 1, e)
+    int rc = source ? hy_engine_init(&from, &source, 1, 0, NULL, 1, e)
                     : hy_weights_open(c->init.folder, &weights, e);
     if (!rc && source)
         rc = hy_weights_plan(&from.trainer.params, &weights, e);
@@ -114,7 +114,7 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
     struct hy_device *device = NULL;
     /* Where the device is another machine's the plan is the CPU's. */
     (void)hy_device_choose(config->run.device, 0, 1, &device, NULL, NULL);
-    int rc = hy_engine_init(&x, &config, 1, device, 1, e);
+    int rc = hy_engine_init(&x, &config, 1, 0, device, 1, e);
     if (!rc && device)
         rc = check_device(&x, config->run.gang, device, e);
     if (!rc)
@@ -124,14 +124,14 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
     if (rc)
         goto out;
     const double tokens = (double)hy_config_step_tokens(config);
+    const double step_flops = hy_engine_step_flops(&x, config);
     struct hy_estimate estimate = {
-        .params = x.trainer.params.count,
+        .params = hy_model_params(&x.trainer.params),
         .replicas = fitting(&x, config, device),
-        .train_bytes = x.trainer.bytes.all,
+        .train_bytes = x.alone.all,
         .state_bytes = hy_model_state_elements(&x.spec, 1) * (int64_t)sizeof(hy_real),
-        .flops_per_token = x.trainer.cost.flops / tokens,
-        .total_flops =
-            (double)config->train.steps * x.trainer.cost.flops + evaluation_flops(&x, config),
+        .flops_per_token = step_flops / tokens,
+        .total_flops = (double)config->train.steps * step_flops + evaluation_flops(&x, config),
     };
     rc = hy_engine_measure_cache(&x, hy_config_longest_context(config), &estimate.cache_bytes, NULL,
                                  e);

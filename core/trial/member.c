@@ -16,19 +16,13 @@ int hy_member_init(struct hy_member *m, const struct hy_trial_order *order,
                    const struct hy_trial_io *io, int replica, struct hy_err *e)
 {
     const struct hy_config *c = order->config;
-    const double warmup =
-        c->train.warmup < 1 ? c->train.warmup * (double)c->train.steps : c->train.warmup;
     *m = (struct hy_member){
         .order = *order,
         .io = io,
         .replica = replica,
         .trained.best = NAN,
-        .schedule = {.lr = c->train.lr,
-                     .end = c->train.lr_end,
-                     .steps = c->train.steps,
-                     .warmup = (int64_t)warmup,
-                     .cosine = c->train.cosine},
     };
+    hy_member_enter(m, 0);
     const int rc = hy_config_key(c, NULL, m->key, e);
     if (!rc && order->key && strcmp(m->key, order->key) != 0)
         return hy_fail(e, HY_E_USAGE,
@@ -36,6 +30,25 @@ int hy_member_init(struct hy_member *m, const struct hy_trial_order *order,
                        "with: key %s, there %s",
                        m->key, order->key);
     return rc;
+}
+
+void hy_member_enter(struct hy_member *m, int stage)
+{
+    const struct hy_stage *s = &m->order.config->stages[stage];
+    const double warmup = s->warmup < 1 ? s->warmup * (double)s->steps : s->warmup;
+    m->trained.stage = stage;
+    m->stage = s;
+    m->stage_start = hy_config_stage_start(m->order.config, stage);
+    m->schedule = (struct hy_schedule){.lr = s->lr,
+                                       .end = s->lr_end,
+                                       .steps = s->steps,
+                                       .warmup = (int64_t)warmup,
+                                       .cosine = s->cosine};
+}
+
+double hy_member_lr(const struct hy_member *m, int64_t step)
+{
+    return hy_schedule_lr(&m->schedule, step - m->stage_start);
 }
 
 void hy_member_release(struct hy_member *m)
@@ -115,6 +128,42 @@ static void introduce_layers(const struct hy_member *m, const struct hy_engine *
     }
 }
 
+/* What the stages are and what they take, for the view stage_history. */
+static void introduce_stages(const struct hy_member *m, const struct hy_engine *x)
+{
+    const struct hy_config *c = m->order.config;
+    const double tokens = (double)hy_config_step_tokens(c);
+    for (int i = 0; i < c->stage_count; i++) {
+        const struct hy_stage *s = &c->stages[i];
+        const struct hy_stage_cost *cost = &x->costs[i];
+        const double start = (double)hy_config_stage_start(c, i);
+        char name[64], objectives[256] = "";
+        for (int k = 0; k < s->objective_count; k++)
+            snprintf(objectives + strlen(objectives), sizeof objectives - strlen(objectives),
+                     "%s%s", k ? "+" : "", s->objectives[k].objective->name);
+        const struct {
+            const char *what, *text;
+            double value;
+        } facts[] = {
+            {"name", s->name, 0},
+            {"objective", objectives, 0},
+            {"first_step", NULL, start + 1},
+            {"last_step", NULL, start + (double)s->steps},
+            {"trained_params", NULL, (double)cost->trained},
+            {"optimizer_bytes", NULL, (double)cost->bytes.optimizer},
+            {"train_bytes", NULL, (double)cost->bytes.all},
+            {"flops_per_token", NULL, cost->flops / tokens},
+        };
+        for (size_t k = 0; k < sizeof facts / sizeof *facts; k++) {
+            snprintf(name, sizeof name, "stage.%d.%s", i, facts[k].what);
+            if (facts[k].text)
+                hy_member_text(m, name, facts[k].text);
+            else
+                hy_member_fact(m, name, facts[k].value);
+        }
+    }
+}
+
 void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
 {
     const struct hy_config *c = m->order.config;
@@ -128,7 +177,7 @@ void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
                        (double)hy_engine_bytes(x) + (double)x->device_base);
     hy_member_fact(m, "gang", x->replicas);
     hy_member_fact(m, "threads", c->run.threads);
-    hy_member_fact(m, "params", (double)x->trainer.params.count);
+    hy_member_fact(m, "params", (double)hy_model_params(&x->trainer.params));
     const struct hy_value *residual = hy_value_at(c->tree, "model.match.residual");
     if (residual)
         hy_member_fact(m, "match_residual", residual->real);
@@ -140,8 +189,11 @@ void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
     hy_member_fact(m, "train_bytes", (double)x->alone.all);
     hy_member_fact(m, "state_bytes",
                    (double)hy_model_state_elements(&x->spec, 1) * (double)sizeof(hy_real));
-    hy_member_fact(m, "flops_per_token", x->trainer.cost.flops / (double)hy_config_step_tokens(c));
+    hy_member_fact(m, "flops_per_token",
+                   hy_engine_step_flops(x, c) / (double)hy_config_step_tokens(c));
     introduce_layers(m, x);
+    if (hy_value_get(c->tree, "stages"))
+        introduce_stages(m, x);
 }
 
 void hy_member_sum_up(const struct hy_member *m, const struct hy_engine *x,
@@ -221,6 +273,28 @@ int hy_member_begin(const struct hy_member *m, struct hy_slab *params, struct hy
     return rc || (!c->init.source && !c->init.folder) ? rc : take_weights(m, params, e);
 }
 
+int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct hy_slab *params,
+                    struct hy_err *e)
+{
+    const struct hy_weights_order order = {.prefix = HY_TEACHER_PREFIX};
+    struct hy_weights weights;
+    struct hy_weights_report report = {0};
+    if (!x->teacher.layers)
+        return HY_OK;
+    if (!m->order.source)
+        return hy_fail(e, HY_E_USAGE, "nobody has given the weights of the run's teacher");
+    int rc = hy_weights_open(m->order.source, &weights, e);
+    if (rc)
+        return rc;
+    rc = hy_weights_take(&weights, &order, params, m->replica, &report, e);
+    if (!rc && report.initialised)
+        rc = hy_fail(e, HY_E_USAGE, "%s lacks weights of the teacher: %.600s", m->order.source,
+                     report.initialised_names.data);
+    hy_weights_report_release(&report);
+    hy_weights_close(&weights);
+    return rc;
+}
+
 /* ---- Checkpoints ---- */
 
 int hy_member_save(const struct hy_member *m, const struct hy_trainer *t, struct hy_err *e)
@@ -262,6 +336,7 @@ int hy_member_resume(struct hy_member *m, struct hy_trainer *t, struct hy_err *e
     }
     hy_member_fact(m, "resumed_at", (double)m->trained.step);
     m->first_step = m->trained.step;
+    hy_member_enter(m, m->trained.stage);
     return retell(m, e);
 }
 
@@ -283,7 +358,7 @@ int hy_member_settle(struct hy_member *m, struct hy_outcome out)
     if (at % spacing == 0 || at == 1 || at == steps) {
         hy_member_history(m, at, "train.loss", out.loss);
         hy_member_history(m, at, "train.grad_norm", out.norm);
-        hy_member_history(m, at, "train.lr", hy_schedule_lr(&m->schedule, at));
+        hy_member_history(m, at, "train.lr", hy_member_lr(m, at));
     }
     return 1;
 }

@@ -12,7 +12,9 @@ struct hy_member {
     const struct hy_trial_io *io;
     int replica; /* its number in the gang */
     char key[HY_HASH_TEXT];
-    struct hy_schedule schedule;
+    const struct hy_stage *stage; /* of training, that it is in */
+    int64_t stage_start;          /* steps before that */
+    struct hy_schedule schedule;  /* of the stage's own steps */
     struct hy_trained trained;
     int64_t first_step; /* this attempt's */
     /* This attempt's share of the gang's time: of training, and of everything. */
@@ -40,6 +42,14 @@ void hy_member_sum_up(const struct hy_member *m, const struct hy_engine *x,
                       const struct hy_scores *valid, const struct hy_scores *test);
 /* The last row, and what stands before it in any case. reason: NULL for none. */
 void hy_member_end(struct hy_member *m, const char *status, const char *reason);
+
+/* It is in that stage of its training from now on. */
+void hy_member_enter(struct hy_member *m, int stage);
+/* The learning rate of a step, counted over all stages. */
+double hy_member_lr(const struct hy_member *m, int64_t step);
+/* Fills its replica of the stage's teacher, if there is one. */
+int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct hy_slab *params,
+                    struct hy_err *e);
 
 /* Writes its checkpoint, if it has a path for it; reads it, if there is one, and tells its history
  * again. */

@@ -7,6 +7,7 @@
 
 #include "core/base/clock.h"
 #include "core/ops/products/gemm.h"
+#include "core/trial/carry.h"
 #include "core/trial/member.h"
 #include "core/trial/noop.h"
 #include "core/trial/stopping.h"
@@ -15,8 +16,10 @@ struct gang {
     const struct hy_config *config; /* the first's: what members have in common */
     const struct hy_trial_io *io;
     struct hy_member *members;
+    const struct hy_config **configs; /* [count]: theirs */
     int count;
     struct hy_device *device; /* NULL: the CPU */
+    int stage;                /* of training, that the engine is for */
     struct hy_engine engine;
     struct hy_update *updates; /* [count] */
     struct hy_scores *valid, *test;
@@ -33,6 +36,23 @@ static int running(const struct gang *g)
     int count = 0;
     for (int r = 0; r < g->count; r++)
         count += !g->members[r].ended;
+    return count;
+}
+
+/* Its next step is one of a later stage, for which it waits until all are there. */
+static int is_held(const struct gang *g, const struct hy_member *m)
+{
+    const int64_t end = hy_config_stage_start(g->config, g->stage + 1);
+    return !m->ended && (m->trained.stage > g->stage ||
+                         (g->stage + 1 < g->config->stage_count && m->trained.step == end));
+}
+
+/* Members that take the next step of the stage. */
+static int training(const struct gang *g)
+{
+    int count = 0;
+    for (int r = 0; r < g->count; r++)
+        count += !g->members[r].ended && !is_held(g, &g->members[r]);
     return count;
 }
 
@@ -66,12 +86,12 @@ static int is_stopped(const struct gang *g)
     return g->io->stop && *g->io->stop;
 }
 
-/* Saves what is not done yet. */
+/* Saves what is not done yet; of who is in a later stage the checkpoint is still the newest. */
 static int interrupt(struct gang *g, struct hy_err *e)
 {
     int rc = HY_OK;
     for (int r = 0; r < g->count && !rc; r++)
-        if (!g->members[r].ended)
+        if (!g->members[r].ended && g->members[r].trained.stage == g->stage)
             rc = hy_member_save(&g->members[r], &g->engine.trainer, e);
     for (int r = 0; r < g->count && !rc; r++)
         if (!g->members[r].ended)
@@ -88,6 +108,8 @@ static void fill_batch(struct gang *g, int r, int64_t step)
     hy_data_batch(g->engine.sources[r], step - 1, g->config->train.batch, g->tokens, g->labels,
                   g->weights);
     memcpy(hy_input(t->ends.tokens, r), g->tokens, n * sizeof *g->tokens);
+    if (!t->ends.labels)
+        return;
     memcpy(hy_input(t->ends.labels, r), g->labels, n * sizeof *g->labels);
     hy_real *weights = hy_input(t->weights, r);
     for (size_t i = 0; i < n; i++)
@@ -99,14 +121,16 @@ static void train_step(struct gang *g, int n)
 {
     for (int r = 0; r < g->count; r++) {
         const struct hy_member *m = &g->members[r];
-        const struct hy_config *c = m->order.config;
         const int64_t step = m->trained.step + n;
-        if (m->ended && !g->device)
+        const int idle = m->ended || is_held(g, m);
+        if (idle && !g->device)
             continue; /* a device wants all inputs or none */
         fill_batch(g, r, step);
-        g->engine.trainer.ahead[r] = m->trained.step;
-        g->updates[r] = (struct hy_update){hy_schedule_lr(&m->schedule, step),
-                                           c->train.weight_decay, c->train.clip};
+        if (idle)
+            continue;
+        g->engine.trainer.ahead[r] = m->trained.step - m->stage_start;
+        g->updates[r] =
+            (struct hy_update){hy_member_lr(m, step), m->stage->weight_decay, m->stage->clip};
     }
     hy_trainer_step(&g->engine.trainer, n, g->updates);
 }
@@ -117,19 +141,21 @@ static int is_regular(const struct hy_config *c, int64_t step)
 }
 
 /* Does something follow a member's step that needs its outcome? */
-static int halts(const struct hy_member *m, int64_t step)
+static int halts(const struct gang *g, const struct hy_member *m, int64_t step)
 {
     const struct hy_config *c = m->order.config;
     const int64_t every = c->run.checkpoint_every;
-    return !m->ended && (step == c->train.steps || step == m->order.until || is_regular(c, step) ||
-                         hy_is_rung(&c->run.halving, step) || (every && step % every == 0));
+    const int64_t end = hy_config_stage_start(c, g->stage + 1);
+    return !m->ended && !is_held(g, m) &&
+           (step == end || step == m->order.until || is_regular(c, step) ||
+            hy_is_rung(&c->run.halving, step) || (every && step % every == 0));
 }
 
 static int someone_halts(const struct gang *g, int n)
 {
     int found = is_stopped(g);
     for (int r = 0; r < g->count && !found; r++)
-        found = halts(&g->members[r], g->members[r].trained.step + n);
+        found = halts(g, &g->members[r], g->members[r].trained.step + n);
     return found;
 }
 
@@ -142,9 +168,13 @@ static int settle(struct gang *g, struct hy_err *e)
     if (rc)
         return rc;
     account(g);
-    for (int r = 0; r < g->count; r++)
-        for (int i = 0; i < count && !g->members[r].ended; i++)
-            hy_member_settle(&g->members[r], t->outcomes[i * g->count + r]);
+    for (int r = 0; r < g->count; r++) {
+        struct hy_member *m = &g->members[r];
+        for (int i = 0; i < count && !m->ended && !is_held(g, m); i++)
+            hy_member_settle(m, t->outcomes[i * g->count + r]);
+        if (m->ended || is_held(g, m))
+            t->frozen[r] = 1;
+    }
     tell_progress(g);
     return HY_OK;
 }
@@ -159,10 +189,10 @@ static int advance(struct gang *g, struct hy_err *e)
         train_step(g, ++n);
     while (!hy_trainer_due(t) && !someone_halts(g, n));
     const int rc = hy_graph_wait(t->graph, e);
-    const double share = (hy_now() - start) / running(g);
+    const double share = (hy_now() - start) / training(g);
     for (int r = 0; r < g->count; r++) {
         struct hy_member *m = &g->members[r];
-        if (m->ended)
+        if (m->ended || is_held(g, m))
             continue;
         m->train_seconds += share;
         m->trained.seconds += share;
@@ -207,11 +237,11 @@ static int validate(struct gang *g, struct hy_err *e)
     return rc;
 }
 
-static int is_due(const struct hy_member *m)
+static int is_due(const struct gang *g, const struct hy_member *m)
 {
     const struct hy_config *c = m->order.config;
     const int64_t step = m->trained.step;
-    return !m->ended && step < c->train.steps && step > m->trained.judged &&
+    return !m->ended && !is_held(g, m) && step < c->train.steps && step > m->trained.judged &&
            (is_regular(c, step) || hy_is_rung(&c->run.halving, step));
 }
 
@@ -220,7 +250,7 @@ static int look(struct gang *g, struct hy_err *e)
 {
     int due = 0;
     for (int r = 0; r < g->count; r++)
-        due += g->chosen[r] = (unsigned char)is_due(&g->members[r]);
+        due += g->chosen[r] = (unsigned char)is_due(g, &g->members[r]);
     const int rc = due ? validate(g, e) : HY_OK;
     for (int r = 0; r < g->count && !rc; r++) {
         struct hy_trained *trained = &g->members[r].trained;
@@ -277,12 +307,23 @@ static int measure_caches(struct gang *g, struct hy_err *e)
     return HY_OK;
 }
 
+/* Low-rank additions of the chosen become part of the weights. */
+static int merge(struct gang *g, struct hy_err *e)
+{
+    const struct hy_lora *lora = g->engine.spec.lora;
+    int rc = HY_OK;
+    for (int r = 0; lora && r < g->count && !rc; r++)
+        if (g->chosen[r])
+            rc = hy_lora_merge(&g->engine.trainer.params, r, lora, e);
+    return rc;
+}
+
 /* Everything after the last step of the chosen. */
 static int finish(struct gang *g, struct hy_err *e)
 {
     int rc;
-    if ((rc = validate(g, e)) || (rc = evaluate(g, HY_SPLIT_TEST, g->test, e)) ||
-        (rc = measure_caches(g, e)))
+    if ((rc = merge(g, e)) || (rc = validate(g, e)) ||
+        (rc = evaluate(g, HY_SPLIT_TEST, g->test, e)) || (rc = measure_caches(g, e)))
         return rc;
     for (int r = 0; r < g->count && !rc; r++) {
         struct hy_member *m = &g->members[r];
@@ -306,11 +347,12 @@ static int end_some(struct gang *g, struct hy_err *e)
         struct hy_member *m = &g->members[r];
         const struct hy_config *c = m->order.config;
         const int64_t step = m->trained.step, every = c->run.checkpoint_every;
+        const int idle = m->ended || is_held(g, m);
         g->chosen[r] =
-            !m->ended && (step == c->train.steps ||
-                          hy_stopping_now(&c->run.stop, &m->trained, m->reason, sizeof m->reason));
+            !idle && (step == c->train.steps ||
+                      hy_stopping_now(&c->run.stop, &m->trained, m->reason, sizeof m->reason));
         complete += g->chosen[r];
-        if (m->ended || g->chosen[r])
+        if (idle || g->chosen[r])
             continue;
         const int pauses = m->order.until && step >= m->order.until;
         if (pauses || (every && step > m->first_step && step % every == 0))
@@ -321,11 +363,95 @@ static int end_some(struct gang *g, struct hy_err *e)
     return !rc && complete ? finish(g, e) : rc;
 }
 
+/* ---- Stages ---- */
+
+/* The stage of the next step that anybody takes. */
+static int next_stage(const struct gang *g)
+{
+    int next = g->config->stage_count - 1;
+    for (int r = 0; r < g->count; r++) {
+        const struct hy_member *m = &g->members[r];
+        const int passed = g->engine.trainer.graph && m->trained.stage == g->stage;
+        const int own = m->trained.stage + passed;
+        if (!m->ended && own < next)
+            next = own;
+    }
+    return next;
+}
+
+/* Takes the weights of those who are at the stage's end. */
+static int pack(struct gang *g, struct hy_carry *carry, struct hy_err *e)
+{
+    const struct hy_slab *params = &g->engine.trainer.params;
+    int rc = hy_carry_init(carry, params, g->count, e);
+    for (int r = 0; r < g->count; r++)
+        g->chosen[r] =
+            params->data && !g->members[r].ended && g->members[r].trained.stage == g->stage;
+    if (!rc)
+        rc = merge(g, e);
+    for (int r = 0; r < g->count && !rc; r++)
+        if (g->chosen[r])
+            rc = hy_carry_take(carry, params, r, e);
+    return rc;
+}
+
+static int open_engine(struct gang *g, int stage, struct hy_err *e)
+{
+    hy_engine_release(&g->engine);
+    return hy_engine_init(&g->engine, g->configs, g->count, stage, g->device, 0, e);
+}
+
+/* A member begins, or goes on from its checkpoint, in the stage that the engine is for. */
+static int join(struct gang *g, struct hy_member *m, struct hy_err *e)
+{
+    struct hy_trainer *t = &g->engine.trainer;
+    int rc = hy_member_begin(m, &t->params, e);
+    if (!rc)
+        rc = hy_member_resume(m, t, e);
+    if (!rc && g->count > 1 && m->trained.step < m->stage_start)
+        rc = hy_fail(e, HY_E_ENV, "%s is damaged: the run is to begin again, by itself",
+                     m->order.checkpoint);
+    hy_member_progress(m, 1);
+    return rc;
+}
+
+/* Everybody whose next step is of that stage goes into it, from the stage before or from a
+ * checkpoint. */
+static int enter(struct gang *g, int stage, struct hy_err *e)
+{
+    struct hy_slab *params = &g->engine.trainer.params;
+    const int is_first = !g->engine.trainer.graph;
+    struct hy_carry carry;
+    int rc = pack(g, &carry, e);
+    if (!rc)
+        rc = open_engine(g, stage, e);
+    g->stage = stage;
+    for (int r = 0; r < g->count && !rc; r++) {
+        struct hy_member *m = &g->members[r];
+        if (is_first)
+            hy_member_introduce(m, &g->engine);
+        if (!m->ended && carry.weights[r]) {
+            hy_member_enter(m, stage);
+            rc = hy_carry_give(&carry, params, r, (uint64_t)m->order.config->train.seed, e);
+        } else if (!m->ended && m->trained.stage == stage) {
+            rc = join(g, m, e);
+        }
+        if (m->ended || is_held(g, m))
+            g->engine.trainer.frozen[r] = 1;
+        else if (!rc)
+            rc = hy_member_teach(m, &g->engine, params, e);
+    }
+    hy_carry_release(&carry);
+    return rc;
+}
+
 /* Trains until a rule, a pause or the last step has ended all, or a signal. */
 static int train(struct gang *g, struct hy_err *e)
 {
     for (;;) {
-        int rc = look(g, e);
+        int rc = running(g) && !training(g) ? enter(g, next_stage(g), e) : HY_OK;
+        if (!rc)
+            rc = look(g, e);
         if (!rc && !is_stopped(g))
             rc = end_some(g, e);
         if (rc && rc != HY_E_INTERRUPTED)
@@ -341,21 +467,10 @@ static int train(struct gang *g, struct hy_err *e)
 
 /* ---- Beginning ---- */
 
-static int open_engine(struct gang *g, struct hy_err *e)
-{
-    const struct hy_config **configs = calloc((size_t)g->count, sizeof *configs);
-    if (!configs)
-        return hy_fail_memory(e);
-    for (int r = 0; r < g->count; r++)
-        configs[r] = g->members[r].order.config;
-    const int rc = hy_engine_init(&g->engine, configs, g->count, g->device, 0, e);
-    free(configs);
-    return rc;
-}
-
 static int allocate(struct gang *g, struct hy_err *e)
 {
     const size_t n = (size_t)hy_config_step_tokens(g->config), count = (size_t)g->count;
+    g->configs = calloc(count, sizeof *g->configs);
     g->updates = calloc(count, sizeof *g->updates);
     g->valid = calloc(count, sizeof *g->valid);
     g->test = calloc(count, sizeof *g->test);
@@ -363,7 +478,10 @@ static int allocate(struct gang *g, struct hy_err *e)
     g->tokens = calloc(n, sizeof *g->tokens);
     g->labels = calloc(n, sizeof *g->labels);
     g->weights = calloc(n, sizeof *g->weights);
-    return g->updates && g->valid && g->test && g->chosen && g->tokens && g->labels && g->weights
+    for (int r = 0; g->configs && r < g->count; r++)
+        g->configs[r] = g->members[r].order.config;
+    return g->configs && g->updates && g->valid && g->test && g->chosen && g->tokens && g->labels &&
+                   g->weights
                ? HY_OK
                : hy_fail_memory(e);
 }
@@ -376,17 +494,21 @@ static int start(struct gang *g, struct hy_err *e)
     struct hy_err note = {0};
     hy_gemm_set_threads(c->run.threads);
     int rc = hy_device_choose(device, g->io->local_rank, 0, &g->device, &note, e);
-    if (rc || (rc = open_engine(g, e)) || (rc = allocate(g, e)))
-        return rc;
     for (int r = 0; r < g->count && !rc; r++) {
         struct hy_member *m = &g->members[r];
         if (note.code)
             hy_member_text(m, "device_refused", note.text);
-        hy_member_introduce(m, &g->engine);
-        rc = hy_member_begin(m, &g->engine.trainer.params, e);
-        if (!rc)
-            rc = hy_member_resume(m, &g->engine.trainer, e);
-        hy_member_progress(m, 1);
+        const int stage =
+            m->order.checkpoint ? hy_checkpoint_stage(m->order.checkpoint, m->key) : 0;
+        hy_member_enter(m, stage < c->stage_count ? stage : 0);
+    }
+    if (rc || (rc = allocate(g, e)))
+        return rc;
+    rc = enter(g, next_stage(g), e);
+    /* A checkpoint only saves time, also one that shows its damage in a later stage. */
+    if (!rc && g->count == 1 && g->members[0].trained.step < g->members[0].stage_start) {
+        hy_member_enter(&g->members[0], 0);
+        rc = enter(g, 0, e);
     }
     return rc;
 }
@@ -426,6 +548,7 @@ int hy_trial_run(const struct hy_trial_order *orders, int count, const struct hy
     for (int r = 0; r < count; r++)
         hy_member_release(&g.members[r]);
     free(g.members);
+    free(g.configs);
     free(g.updates);
     free(g.valid);
     free(g.test);

@@ -364,7 +364,7 @@ static void test_longer_sequences_come_in_smaller_batches(void **state)
     struct hy_err e;
     configure_lengths(&c, "{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 24},"
                           "{\"task\": \"mqar\", \"seq_len\": 200}, {\"task\": \"mqar\"}");
-    if (hy_engine_init(&x, (const struct hy_config *[]){&c}, 1, NULL, 1, &e))
+    if (hy_engine_init(&x, (const struct hy_config *[]){&c}, 1, 0, NULL, 1, &e))
         fail_msg("%s", e.text);
     assert_int_equal(x.evaluator_count, 3);
     for (int s = 0; s < 4; s++) {
