@@ -15,6 +15,7 @@
 #include "core/trial/trial.h"
 #include "tests/support/config.h"
 #include "tests/support/model_kit.h"
+#include "tests/support/record.h"
 
 enum { STEPS = 24 };
 
@@ -44,43 +45,6 @@ static int teardown(void **state)
     return rmdir(folder);
 }
 
-/* What a trial said: the rows that must not differ between equal runs, one per line, and its end.
- */
-struct record {
-    struct hy_buf rows;
-    char end[16], reason[128];
-    volatile int stop;
-    int64_t stop_at; /* raise the stop flag at this step's history; 0: never */
-    int points;
-};
-
-/* Speed, time and the resumption itself may differ between equal runs. */
-static int is_a_result(const struct hy_row *row)
-{
-    static const char *const apart[] = {"tokens_per_s", "wall_s", "resumed_at"};
-    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
-        if (row->type == HY_ROW_FACT && !strcmp(row->name, apart[i]))
-            return 0;
-    if (row->type == HY_ROW_SLICE && !strcmp(row->task, "speed"))
-        return 0;
-    return row->type == HY_ROW_FACT || row->type == HY_ROW_HISTORY || row->type == HY_ROW_SLICE;
-}
-
-static void listen(void *context, const struct hy_row *row)
-{
-    struct record *r = context;
-    if (row->type == HY_ROW_END) {
-        snprintf(r->end, sizeof r->end, "%s", row->name);
-        snprintf(r->reason, sizeof r->reason, "%s", row->text ? row->text : "");
-    }
-    if (row->type == HY_ROW_HISTORY && row->step == r->stop_at)
-        r->stop = 1;
-    r->points += row->type == HY_ROW_HISTORY;
-    /* Facts about the set-up repeat in each attempt; those after training are what counts. */
-    if (is_a_result(row) && (row->type != HY_ROW_FACT || strstr(row->name, "_test")))
-        hy_row_encode(row, &r->rows);
-}
-
 static void configure(struct hy_config *c, const char *variant, double lr)
 {
     char text[1024];
@@ -98,23 +62,14 @@ static void configure(struct hy_config *c, const char *variant, double lr)
         fail_msg("%s", e.text);
 }
 
-static void run(const struct hy_config *c, struct record *r, const char *path)
-{
-    const struct hy_trial_order order = {.config = c, .checkpoint = path};
-    const struct hy_trial_io io = {.emit = listen, .context = r, .stop = &r->stop};
-    struct hy_err e = {0};
-    if (hy_trial_run(&order, 1, &io, &e))
-        fail_msg("%s", e.text);
-}
-
 static void test_equal_runs_are_bit_equal(void **state)
 {
     (void)state;
     struct hy_config c;
-    struct record a = {0}, b = {0};
+    struct trial_record a = {0}, b = {0};
     configure(&c, "gla", 1e-2);
-    run(&c, &a, NULL);
-    run(&c, &b, NULL);
+    record_trial(&c, &a, NULL);
+    record_trial(&c, &b, NULL);
     assert_string_equal(a.end, "done");
     assert_true(a.rows.size > 100);
     assert_string_equal(a.rows.data, b.rows.data);
@@ -126,18 +81,16 @@ static void test_equal_runs_are_bit_equal(void **state)
 /* In one go, and in pieces that end at stops. */
 static void resumed_equals_uninterrupted(const struct hy_config *c, const int64_t *stops, int count)
 {
-    struct record whole = {0}, pieces = {0};
-    run(c, &whole, NULL);
+    struct trial_record whole = {0}, pieces = {0};
+    record_trial(c, &whole, NULL);
     for (int i = 0; i < count; i++) {
-        pieces.stop = 0;
         pieces.stop_at = stops[i];
-        run(c, &pieces, checkpoint);
+        record_trial(c, &pieces, checkpoint);
         assert_string_equal(pieces.end, "interrupted");
         assert_int_equal(access(checkpoint, F_OK), 0);
     }
-    pieces.stop = 0;
     pieces.stop_at = 0;
-    run(c, &pieces, checkpoint);
+    record_trial(c, &pieces, checkpoint);
     assert_string_equal(pieces.end, "done");
     assert_int_equal(access(checkpoint, F_OK), 0); /* its owner's, who has the result now */
     unlink(checkpoint);
@@ -169,7 +122,7 @@ static void test_resumed_compositions_equal_uninterrupted(void **state)
     for (const char *const *path = kit_sweeps(); *path; path++) {
         struct kit k;
         kit_init_sweep(&k, *path, 1);
-        k.config->train.steps = 5;
+        k.config->train.steps = k.config->stages[0].steps = 5;
         k.config->train.batch = 2;
         k.config->eval.every = 2;
         resumed_equals_uninterrupted(k.config, stops, 1);
@@ -242,10 +195,10 @@ static void test_divergence_is_a_result(void **state)
 {
     (void)state;
     struct hy_config c;
-    struct record r = {0};
+    struct trial_record r = {0};
     configure(&c, "retnet", 1);
-    c.train.lr = 1e30;
-    run(&c, &r, NULL);
+    c.stages[0].lr = 1e30;
+    record_trial(&c, &r, NULL);
     assert_string_equal(r.end, "diverged");
     assert_non_null(strstr(r.reason, "step"));
     hy_buf_release(&r.rows);
@@ -256,14 +209,14 @@ static void test_a_damaged_checkpoint_costs_only_time(void **state)
 {
     (void)state;
     struct hy_config c;
-    struct record whole = {0}, again = {0};
+    struct trial_record whole = {0}, again = {0};
     configure(&c, "gla", 1e-2);
-    run(&c, &whole, NULL);
+    record_trial(&c, &whole, NULL);
     FILE *file = fopen(checkpoint, "w");
     assert_non_null(file);
     fputs("no checkpoint at all", file);
     fclose(file);
-    run(&c, &again, checkpoint);
+    record_trial(&c, &again, checkpoint);
     assert_string_equal(again.end, "done");
     assert_string_equal(whole.rows.data, again.rows.data);
     hy_buf_release(&whole.rows);
@@ -301,16 +254,16 @@ static void configure_lengths(struct hy_config *c, const char *eval)
 }
 
 /* What the run with these evaluation entries says of the test split. */
-static void evaluated(const char *eval, struct record *r)
+static void evaluated(const char *eval, struct trial_record *r)
 {
     struct hy_config c;
     configure_lengths(&c, eval);
-    run(&c, r, NULL);
+    record_trial(&c, r, NULL);
     assert_string_equal(r->end, "done");
     hy_config_release(&c);
 }
 
-static int count_of(const struct record *r, const char *text)
+static int count_of(const struct trial_record *r, const char *text)
 {
     int count = 0;
     for (const char *at = r->rows.data; (at = strstr(at, text)); at++)
@@ -321,7 +274,7 @@ static int count_of(const struct record *r, const char *text)
 static void test_other_lengths_are_slices_of_their_own(void **state)
 {
     (void)state;
-    struct record usual = {0}, longer = {0};
+    struct trial_record usual = {0}, longer = {0};
     evaluated("{\"task\": \"mqar\"}", &usual);
     evaluated("{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 80, \"pairs\": [2, 7]},"
               "{\"task\": \"mqar\", \"seq_len\": 9}",
@@ -345,7 +298,7 @@ static void test_other_lengths_are_slices_of_their_own(void **state)
 static void test_two_entries_of_one_task_keep_their_rows_apart(void **state)
 {
     (void)state;
-    struct record r = {0};
+    struct trial_record r = {0};
     evaluated("{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"fill\": \"zero\"},"
               "{\"task\": \"mqar\", \"seq_len\": 80}",
               &r);
