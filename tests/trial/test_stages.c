@@ -279,7 +279,7 @@ static float *logits_of(struct kit *k, const struct hy_lora *lora)
         for (int i = 0; i < k->params.entry_count; i++) {
             const struct hy_entry *entry = &k->params.entries[i];
             for (int64_t j = 0; strstr(entry->name, "lora_B") && j < entry->count; j++)
-                k->params.data[entry->offset + j] = .05f * sinf((float)(j + i));
+                k->params.data[entry->offset + j] = .02f * sinf((float)(j + i));
         }
     hy_graph_run(g, NULL);
     const size_t count = (size_t)(ends.logits->rows * ends.logits->cols);
