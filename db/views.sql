@@ -58,6 +58,31 @@ FROM run;
 CREATE VIEW layers AS
 SELECT run, layer, kind, variant, metric, value FROM layer;
 
+-- The stages of runs that have section stages: from 0, and the training loss at the end of each.
+CREATE VIEW stage_history AS
+WITH told AS (
+    SELECT run, CAST(substr(name, 7, instr(substr(name, 7), '.') - 1) AS INTEGER) AS stage,
+        substr(name, 7 + instr(substr(name, 7), '.')) AS what, value, text
+    FROM facts WHERE name GLOB 'stage.*'
+), stages AS (
+    SELECT run, stage,
+        max(text) FILTER (WHERE what = 'name') AS name,
+        max(text) FILTER (WHERE what = 'objective') AS objective,
+        CAST(max(value) FILTER (WHERE what = 'first_step') AS INTEGER) AS first_step,
+        CAST(max(value) FILTER (WHERE what = 'last_step') AS INTEGER) AS last_step,
+        CAST(max(value) FILTER (WHERE what = 'trained_params') AS INTEGER) AS trained_params,
+        CAST(max(value) FILTER (WHERE what = 'optimizer_bytes') AS INTEGER) AS optimizer_bytes,
+        CAST(max(value) FILTER (WHERE what = 'train_bytes') AS INTEGER) AS train_bytes,
+        max(value) FILTER (WHERE what = 'flops_per_token') AS flops_per_token
+    FROM told GROUP BY run, stage
+)
+SELECT stages.*,
+    (SELECT point.value FROM point JOIN metric ON metric.id = point.metric
+     WHERE point.run = stages.run AND metric.name = 'train.loss'
+         AND point.step BETWEEN first_step AND last_step
+     ORDER BY point.step DESC LIMIT 1) AS loss
+FROM stages;
+
 CREATE VIEW history AS
 SELECT point.run, point.step, metric.name, point.value
 FROM point JOIN metric ON metric.id = point.metric;

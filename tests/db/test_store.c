@@ -39,6 +39,8 @@ static void public_views_keep_their_columns(void **state)
                     "flops_per_token tokens tokens_per_s wall_s host device version config source "
                     "stages kinds"},
         {"layers", "run layer kind variant metric value"},
+        {"stage_history", "run stage name objective first_step last_step trained_params "
+                          "optimizer_bytes train_bytes flops_per_token loss"},
         {"history", "run step name value"},
         {"slices", "run task split slice metric value"},
         {"progress", "run name status reason attempts host rank started ended step steps "
