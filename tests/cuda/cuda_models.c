@@ -65,6 +65,8 @@ static const struct hy_variant plain = {.name = "plain",
 struct subject {
     struct hy_model_spec spec;
     struct hy_value *linear_options, *full_options;
+    const struct hy_stage *stage; /* NULL: all of it is trained, on its labels */
+    struct hy_model_spec teacher; /* of the stage: softmax throughout */
 };
 
 /* The worst that was seen, in the terms of struct bounds. */
@@ -112,8 +114,12 @@ static void open_trainer(struct hy_trainer *t, const struct subject *s, int firs
                                    .tokens = extent->tokens,
                                    .mode = HY_TRAIN,
                                    .precision = device ? self.precision : HY_PRECISION_FLOAT32};
-    const struct hy_trainer_plan plan = {
-        .spec = &s->spec, .shape = &shape, .max_labels = BATCH * extent->tokens, .device = device};
+    const struct hy_trainer_plan plan = {.spec = &s->spec,
+                                         .shape = &shape,
+                                         .max_labels = BATCH * extent->tokens,
+                                         .stage = s->stage,
+                                         .teacher = s->stage ? &s->teacher : NULL,
+                                         .device = device};
     struct hy_err e;
     if (hy_trainer_init(t, &plan, &e))
         stop(s->spec.kinds[HY_LINEAR].branches[0].variant->name, &e);
@@ -212,6 +218,28 @@ static int same_params(const struct hy_trainer *a, const struct hy_trainer *b, i
     return same;
 }
 
+/* Whether a parameter that the stage does not train has other bits than it began with. */
+static int frozen_moved(const struct hy_trainer *t, const struct hy_stage *stage, int r)
+{
+    struct hy_slab first = t->params;
+    struct hy_err e;
+    int moved = 0;
+    first.device = NULL;
+    first.replicas = 1;
+    if (hy_slab_allocate(&first, &e) || hy_slab_draw(&first, 0, 100 + (uint64_t)r, &e))
+        stop("drawing", &e);
+    float *now = read_slab(&t->params, r);
+    for (int i = 0; i < t->params.entry_count; i++) {
+        const struct hy_entry *entry = &t->params.entries[i];
+        if (!hy_stage_trains(stage, entry->name))
+            moved |= memcmp(now + entry->offset, first.data + entry->offset,
+                            (size_t)entry->count * sizeof *now) != 0;
+    }
+    free(now);
+    free(first.data);
+    return moved;
+}
+
 static void check_training(const struct subject *s, struct hy_device *device, struct verdict *v)
 {
     struct hy_trainer gang, cpu, eager, wild;
@@ -226,6 +254,7 @@ static void check_training(const struct subject *s, struct hy_device *device, st
         train(&solo, r, -1);
         compare_trainers(&gang, r, &solo, 0, &v->worst.gang, &v->worst.gang);
         hy_trainer_release(&solo);
+        v->frozen_moved |= s->stage && frozen_moved(&gang, s->stage, r);
     }
     hy_trainer_release(&cpu);
 
@@ -310,26 +339,66 @@ static void check_decoding(const struct subject *s, struct hy_device *device, st
 }
 
 /* Prints a model's line; 1 where it is beyond its bounds. */
-static int check(const struct hy_variant *variant, const char *layout, int readout)
+static int report(const char *name, const char *layout, struct verdict v)
 {
     const struct bounds *most = &bounds[self.precision];
+    const int bad = v.worst.loss > most->loss || v.worst.gradient > most->gradient ||
+                    v.worst.gang > most->gang || v.worst.decoding > most->decoding ||
+                    v.replay_differs || v.frozen_moved || v.others_moved;
+    printf("%-6s%-16s%-4s%10.1e%10.1e%10.1e%10.1e  %-8s%s\n", bad ? "FAIL" : "ok", name, layout,
+           v.worst.loss, v.worst.gradient, v.worst.gang, v.worst.decoding,
+           v.replay_differs ? "differs" : "equal",
+           v.frozen_moved   ? "not frozen"
+           : v.others_moved ? "spreads"
+                            : "alone");
+    fflush(stdout);
+    return bad;
+}
+
+static int check(const struct hy_variant *variant, const char *layout, int readout)
+{
     struct verdict v = {0};
     struct subject s;
     subject_init(&s, variant, layout, readout);
     check_training(&s, self.device, &v);
     check_decoding(&s, self.device, &v);
     subject_release(&s);
-    const int bad = v.worst.loss > most->loss || v.worst.gradient > most->gradient ||
-                    v.worst.gang > most->gang || v.worst.decoding > most->decoding ||
-                    v.replay_differs || v.frozen_moved || v.others_moved;
-    printf("%-6s%-16s%-4s%10.1e%10.1e%10.1e%10.1e  %-8s%s\n", bad ? "FAIL" : "ok",
-           readout ? "readout" : variant->name, layout, v.worst.loss, v.worst.gradient,
-           v.worst.gang, v.worst.decoding, v.replay_differs ? "differs" : "equal",
-           v.frozen_moved   ? "not frozen"
-           : v.others_moved ? "spreads"
-                            : "alone");
-    fflush(stdout);
-    return bad;
+    return report(readout ? "readout" : variant->name, layout, v);
+}
+
+/* A stage of training with a teacher, every objective, parameters that are not trained, and
+ * low-rank additions. */
+static int check_stage(void)
+{
+    struct hy_value *trains, *on, *temperature;
+    struct verdict v = {0};
+    struct subject s;
+    struct hy_err e;
+    if (hy_value_from_json("[\"lora\", \"norms\", \"*b_proj*\"]", "stage", &trains, &e) ||
+        hy_value_from_json("[\"q_proj\", \"v_proj\", \"down_proj\"]", "stage", &on, &e) ||
+        hy_value_from_json("{\"temperature\": 2.0}", "stage", &temperature, &e))
+        stop("the stage", &e);
+    const struct hy_stage stage = {
+        .objective_count = 3,
+        .objectives = {{&hy_objective_lm, NULL, .5},
+                       {hy_objective_find("logits"), temperature, 1},
+                       {hy_objective_find("output"), NULL, 2}},
+        .trains = trains,
+        .lora = {4, 8, on},
+    };
+    subject_init(&s, hy_variant_find("gated_deltanet"), "LF", 0);
+    s.stage = &stage;
+    s.teacher = s.spec;
+    s.teacher.prefix = HY_TEACHER_PREFIX;
+    s.teacher.layout =
+        small_model(hy_variant_find("gated_deltanet"), "FF", s.linear_options, s.full_options)
+            .layout;
+    check_training(&s, self.device, &v);
+    subject_release(&s);
+    hy_value_free(temperature);
+    hy_value_free(on);
+    hy_value_free(trains);
+    return report("stage", "LF", v);
 }
 
 int main(int argc, char **argv)
@@ -349,6 +418,10 @@ int main(int argc, char **argv)
             compared++;
         }
         missed += check(v, mixes ? "LF" : "LL", !mixes);
+        compared++;
+    }
+    if (device_program_wants(&self, "gated_deltanet")) {
+        missed += check_stage();
         compared++;
     }
     printf("%d models compared, %d missed\n", compared, missed);
