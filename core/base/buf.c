@@ -72,3 +72,18 @@ int hy_buf_failed(const struct hy_buf *b)
 {
     return b->failed;
 }
+
+int hy_buf_read_file(struct hy_buf *b, const char *path, struct hy_err *e)
+{
+    char part[4096];
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return hy_fail_errno(e, HY_E_USAGE, "cannot read %s", path);
+    for (size_t got; (got = fread(part, 1, sizeof part, file)) > 0;)
+        hy_buf_add(b, part, got);
+    const int bad = ferror(file);
+    fclose(file);
+    if (bad)
+        return hy_fail_errno(e, HY_E_USAGE, "cannot read %s", path);
+    return hy_buf_failed(b) ? hy_fail_memory(e) : HY_OK;
+}

@@ -7,6 +7,8 @@
 
 #include <stddef.h>
 
+#include "core/base/err.h"
+
 struct hy_buf {
     char *data; /* NUL-terminated once anything was appended */
     size_t size, room;
@@ -20,5 +22,7 @@ void hy_buf_printf(struct hy_buf *b, const char *format, ...) __attribute__((for
 /* Drops the first size bytes. */
 void hy_buf_drop(struct hy_buf *b, size_t size);
 int hy_buf_failed(const struct hy_buf *b);
+/* Appends a whole file. HY_E_USAGE where it cannot be read. */
+int hy_buf_read_file(struct hy_buf *b, const char *path, struct hy_err *e);
 
 #endif

@@ -86,6 +86,19 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     return rc;
 }
 
+int hy_config_resolve_model(const struct hy_value *tree, struct hy_config *out, struct hy_err *e)
+{
+    struct hy_config c = {.tree = hy_value_map()};
+    int rc = c.tree ? hy_config_read_model(tree, &c, e) : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_config_read_layers(tree, &c, e);
+    if (rc)
+        hy_config_release(&c);
+    else
+        *out = c;
+    return rc;
+}
+
 struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab)
 {
     struct hy_model_spec spec = {
@@ -94,7 +107,7 @@ struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab)
         .heads = c->model.heads,
         .mlp = c->model.mlp,
         .vocab = vocab,
-        .readout = c->data.train[0].task->uses_readout,
+        .readout = c->data.train_count && c->data.train[0].task->uses_readout,
         .norm_eps = c->model.norm_eps,
         .init_std = c->model.init_std,
         .norms = c->model.norms,

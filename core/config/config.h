@@ -110,6 +110,10 @@ struct hy_config {
  * out->tree resolves to an equal configuration. */
 int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 void hy_config_release(struct hy_config *c);
+/* The same of a model alone: sections model, mixer, full, kinds and layers. The rest of *out is
+ * zero.
+ */
+int hy_config_resolve_model(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 
 /* Steps before a stage; of the last stage plus one: all steps. */
 int64_t hy_config_stage_start(const struct hy_config *c, int stage);

@@ -326,11 +326,11 @@ int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, stru
 int hy_config_check_stages(const struct hy_config *c, struct hy_err *e)
 {
     const struct hy_value *list = hy_value_get(c->tree, "stages");
-    for (int i = 0; list && !c->init.source && i < c->stage_count; i++)
+    for (int i = 0; list && !c->init.source && !c->init.folder && i < c->stage_count; i++)
         for (int k = 0; k < c->stages[i].objective_count; k++)
             if (c->stages[i].objectives[k].objective->needs_teacher)
                 return hy_fail(e, HY_E_USAGE,
-                               "%sobjective %s needs a teacher: the source run of init.from",
+                               "%sobjective %s needs a teacher: the run, or the folder, of init.from",
                                hy_place_of(c->stages[i].objectives[k].options).text,
                                c->stages[i].objectives[k].objective->name);
     return HY_OK;

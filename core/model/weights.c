@@ -22,21 +22,6 @@ static int append_path(struct hy_value *paths, const char *folder, const char *n
     return hy_value_append(paths, hy_value_string(path), e);
 }
 
-static int read_text(const char *path, struct hy_buf *out, struct hy_err *e)
-{
-    char part[4096];
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return hy_fail_errno(e, HY_E_USAGE, "cannot read %s", path);
-    for (size_t got; (got = fread(part, 1, sizeof part, file)) > 0;)
-        hy_buf_add(out, part, got);
-    const int bad = ferror(file);
-    fclose(file);
-    if (bad)
-        return hy_fail_errno(e, HY_E_ENV, "cannot read %s", path);
-    return hy_buf_failed(out) ? hy_fail_memory(e) : HY_OK;
-}
-
 static int is_among(struct hy_value *const *seen, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
@@ -52,7 +37,7 @@ static int list_shards(const char *folder, const char *index, struct hy_value *p
 {
     struct hy_buf text = {0};
     struct hy_value *root = NULL;
-    int rc = read_text(index, &text, e);
+    int rc = hy_buf_read_file(&text, index, e);
     if (!rc && hy_value_from_json(text.data ? text.data : "", "index", &root, e))
         rc = hy_err_wrap(e, "%s", index);
     const struct hy_value *map = hy_value_get(root, "weight_map");

@@ -5,6 +5,7 @@
 
 #include "core/ops/products/gemm.h"
 #include "core/config/read.h"
+#include "core/interchange/interchange.h"
 #include "core/model/decoder.h"
 
 /* Long enough for a median, short beside any training. */
@@ -80,13 +81,34 @@ static int open_data(struct hy_engine *x, const struct hy_config *const *configs
     return HY_OK;
 }
 
-/* The teacher of a stage: the source run's model, all zeros where none is needed. */
-static struct hy_model_spec teacher_of(const struct hy_config *c, int stage, int vocab)
+/* Reads what the model in a folder is, where a stage learns from it. */
+static int read_teacher(struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
 {
-    if (!c->init.source || !hy_stage_needs_teacher(&c->stages[stage]))
+    struct hy_foreign foreign;
+    int needed = 0;
+    for (int i = 0; i < c->stage_count; i++)
+        needed |= hy_stage_needs_teacher(&c->stages[i]);
+    if (!needed || !c->init.folder)
+        return HY_OK;
+    x->folder = calloc(1, sizeof *x->folder);
+    if (!x->folder)
+        return hy_fail_memory(e);
+    int rc = hy_foreign_open(c->init.folder, &foreign, e);
+    if (!rc)
+        rc = hy_foreign_config(&foreign, x->folder, e);
+    hy_foreign_close(&foreign);
+    return rc ? hy_err_wrap(e, "%s", c->init.folder) : HY_OK;
+}
+
+/* The teacher of a stage: what its weights come from; all zeros where none is needed. */
+static struct hy_model_spec teacher_of(const struct hy_engine *x, const struct hy_config *c,
+                                       int stage)
+{
+    const struct hy_config *source = x->folder ? x->folder : c->init.source;
+    if (!source || !hy_stage_needs_teacher(&c->stages[stage]))
         return (struct hy_model_spec){0};
-    const int own = c->init.source->model.vocab;
-    struct hy_model_spec teacher = hy_config_model(c->init.source, own ? own : vocab);
+    const int own = source->model.vocab;
+    struct hy_model_spec teacher = hy_config_model(source, own ? own : x->spec.vocab);
     teacher.prefix = HY_TEACHER_PREFIX;
     return teacher;
 }
@@ -96,7 +118,7 @@ static int init_trainer(const struct hy_engine *x, const struct hy_config *c, in
                         struct hy_err *e)
 {
     struct hy_shape shape = hy_config_step_shape(c);
-    const struct hy_model_spec teacher = teacher_of(c, stage, x->spec.vocab);
+    const struct hy_model_spec teacher = teacher_of(x, c, stage);
     const struct hy_trainer_plan plan = {
         .spec = &x->spec,
         .shape = &shape,
@@ -158,7 +180,9 @@ int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, 
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
     x->spec = hy_config_model(c, vocab ? vocab : needed);
-    x->teacher = teacher_of(c, stage, x->spec.vocab);
+    if ((rc = read_teacher(x, c, e)))
+        return rc;
+    x->teacher = teacher_of(x, c, stage);
     rc = init_trainer(x, c, stage, count, labels, dry, &x->trainer, e);
     if (!rc)
         rc = plan_stages(x, c, labels, e);
@@ -179,6 +203,9 @@ void hy_engine_release(struct hy_engine *x)
     for (int r = 0; x->sources && r < x->replicas; r++)
         hy_data_close(x->sources[r]);
     free(x->sources);
+    if (x->folder)
+        hy_config_release(x->folder);
+    free(x->folder);
     memset(x, 0, sizeof *x);
 }
 

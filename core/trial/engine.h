@@ -23,7 +23,8 @@ struct hy_stage_cost {
 
 struct hy_engine {
     struct hy_model_spec spec, teacher; /* teacher: all zeros where the stage needs none */
-    int stage;                          /* of the configurations' */
+    struct hy_config *folder; /* owned: what the teacher is where it comes from a folder, or NULL */
+    int stage;                /* of the configurations' */
     struct hy_stage_cost costs[HY_MAX_STAGES];
     int replicas;
     struct hy_data **sources; /* [replicas]; evaluation data are those of the first, as of all */

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "core/config/read.h"
-#include "core/model/weights.h"
 #include "core/trial/engine.h"
 #include "core/trial/noop.h"
+#include "core/trial/origin.h"
 
 /* What of a device gangs are laid out for: the rest is the driver's, the library's, and slack. */
 static const double usable = 0.8;
@@ -84,21 +84,22 @@ static double evaluation_flops(struct hy_engine *x, const struct hy_config *c)
 /* Weights that do not fit are found before anything is trained. */
 static int check_weights(const struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
 {
-    const struct hy_weights_order order = {.map = c->init.map, .strict = c->init.strict};
     const struct hy_config *source = c->init.source;
     struct hy_weights_report report = {0};
-    struct hy_weights weights = {0};
+    struct hy_origin origin = {0};
     struct hy_engine from;
     if (!source && !c->init.folder)
         return HY_OK;
     int rc = source ? hy_engine_init(&from, &source, 1, 0, NULL, 1, e)
-                    : hy_weights_open(c->init.folder, &weights, e);
+                    : hy_origin_open(c, NULL, &origin, e);
     if (!rc && source)
-        rc = hy_weights_plan(&from.trainer.params, &weights, e);
+        rc = hy_weights_plan(&from.trainer.params, &origin.weights, e);
+    origin.order.map = c->init.map;
+    origin.order.strict = c->init.strict;
     if (!rc)
-        rc = hy_weights_check(&weights, &order, &x->trainer.params, &report, e);
+        rc = hy_weights_check(&origin.weights, &origin.order, &x->trainer.params, &report, e);
     hy_weights_report_release(&report);
-    hy_weights_close(&weights);
+    hy_origin_close(&origin);
     if (source)
         hy_engine_release(&from);
     return rc ? hy_mark_wrap(hy_value_get(c->tree, "init")->mark, e) : HY_OK;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
-#include "core/model/weights.h"
+#include "core/trial/origin.h"
 #include "core/ops/products/gemm.h"
 
 enum { HISTORY_POINTS = 200 }; /* training losses that a run stores, at most */
@@ -244,25 +244,21 @@ static void tell_names(const struct hy_member *m, const char *fact, int count,
 static int take_weights(const struct hy_member *m, struct hy_slab *params, struct hy_err *e)
 {
     const struct hy_config *c = m->order.config;
-    const struct hy_weights_order order = {.map = c->init.map, .strict = c->init.strict};
-    const char *path = c->init.folder ? c->init.folder : m->order.source;
-    struct hy_weights weights;
+    struct hy_origin origin;
     struct hy_weights_report report = {0};
-    if (!path)
-        return hy_fail(e, HY_E_USAGE,
-                       "the run starts from another one's weights, which nobody has "
-                       "given: train it with hylas run");
-    int rc = hy_weights_open(path, &weights, e);
+    int rc = hy_origin_open(c, m->order.source, &origin, e);
     if (rc)
         return rc;
-    rc = hy_weights_take(&weights, &order, params, m->replica, &report, e);
+    origin.order.map = c->init.map;
+    origin.order.strict = c->init.strict;
+    rc = hy_weights_take(&origin.weights, &origin.order, params, m->replica, &report, e);
     if (!rc) {
         hy_member_fact(m, "init_taken", report.taken);
         tell_names(m, "init_initialised", report.initialised, &report.initialised_names);
         tell_names(m, "init_unused", report.unused, &report.unused_names);
     }
     hy_weights_report_release(&report);
-    hy_weights_close(&weights);
+    hy_origin_close(&origin);
     return rc;
 }
 
@@ -276,22 +272,20 @@ int hy_member_begin(const struct hy_member *m, struct hy_slab *params, struct hy
 int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct hy_slab *params,
                     struct hy_err *e)
 {
-    const struct hy_weights_order order = {.prefix = HY_TEACHER_PREFIX};
-    struct hy_weights weights;
+    struct hy_origin origin;
     struct hy_weights_report report = {0};
     if (!x->teacher.layers)
         return HY_OK;
-    if (!m->order.source)
-        return hy_fail(e, HY_E_USAGE, "nobody has given the weights of the run's teacher");
-    int rc = hy_weights_open(m->order.source, &weights, e);
+    int rc = hy_origin_open(m->order.config, m->order.source, &origin, e);
     if (rc)
         return rc;
-    rc = hy_weights_take(&weights, &order, params, m->replica, &report, e);
+    origin.order.prefix = HY_TEACHER_PREFIX;
+    rc = hy_weights_take(&origin.weights, &origin.order, params, m->replica, &report, e);
     if (!rc && report.initialised)
-        rc = hy_fail(e, HY_E_USAGE, "%s lacks weights of the teacher: %.600s", m->order.source,
+        rc = hy_fail(e, HY_E_USAGE, "the source lacks weights of the teacher: %.600s",
                      report.initialised_names.data);
     hy_weights_report_release(&report);
-    hy_weights_close(&weights);
+    hy_origin_close(&origin);
     return rc;
 }
 

@@ -27,7 +27,9 @@ includes() {
         may["core/model"] = may["core/mixers"] " core/model"
         may["core/tasks"] = "core/base core/tasks"
         may["core/config"] = "core/base core/graph core/mixers/variant.h core/model core/tasks core/config"
-        may["core/trial"] = may["core/config"] " core/ops/products/gemm.h core/trial"
+        may["core/objectives"] = may["core/model"]
+        may["core/interchange"] = may["core/config"] " core/interchange"
+        may["core/trial"] = may["core/interchange"] " core/ops/products/gemm.h core/trial"
         may["variants"] = "core/base core/graph core/ops core/mixers"
         may["runner"] = "core/base core/config core/mixers/variant.h core/model/kind.h core/ops/products/gemm.h " \
                         "core/tasks/task.h core/trial db runner"

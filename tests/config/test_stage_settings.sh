@@ -59,7 +59,7 @@ says "3 to train"
 refused "s.yaml:2:22: unknown objective 'logit'; did you mean 'logits'?" <<'END_OF_SWEEP'
 stages: [{objective: logit}]
 END_OF_SWEEP
-refused "s.yaml:2:22: objective logits needs a teacher: the source run of init.from" <<'END_OF_SWEEP'
+refused "s.yaml:2:22: objective logits needs a teacher: the run, or the folder, of init.from" <<'END_OF_SWEEP'
 stages: [{objective: logits}]
 END_OF_SWEEP
 refused "s.yaml:3:19: unknown group of parameters 'mixer'; did you mean 'mixers'?" <<'END_OF_SWEEP'

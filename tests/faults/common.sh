@@ -70,10 +70,16 @@ END_OF_SWEEP
 runs=4
 reference=reference.db # of an uninterrupted sweep
 
-# The four runs start from the weights of two more, one for each seed.
+# The four runs start from the weights of two more, one for each seed, and learn in two stages from
+# those as their teachers.
 with_sources()
 {
-    echo 'init: {from: {mixer.ratio: full, train.steps: 2000}}' >>sweep.yaml
+    cat >>sweep.yaml <<'END_OF_SECTIONS'
+init: {from: {mixer.ratio: full, train.steps: 2000}}
+stages:
+  - {objective: [logits, output], steps: 1000, train: [mixers]}
+  - {objective: lm, steps: 1000, lora: {rank: 2, on: [q_proj, v_proj]}}
+END_OF_SECTIONS
     sed -i 's/ratio: pure/ratio: pure, expand_k: 1, expand_v: 1/' sweep.yaml
     runs=6 reference=sources.db
 }
