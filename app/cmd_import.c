@@ -70,7 +70,8 @@ static int read_tokens(const char *path, int32_t **out, int *count, struct hy_er
         if (end == at) {
             at += strspn(at, " \t\n\r,");
             if (*at)
-                rc = hy_fail(e, HY_E_USAGE, "%s: '%.20s' is no token's number", path, at);
+                rc = hy_fail(e, HY_E_USAGE, "%s: '%.*s' is no token's number", path,
+                             (int)strcspn(at, " \t\n\r,"), at);
             break;
         }
         if (token < 0 || token > INT32_MAX || *count == MOST)

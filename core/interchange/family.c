@@ -67,12 +67,12 @@ int hy_family_check_plain(const struct hy_model_spec *spec, const char *family, 
 int hy_family_check_attention(const struct hy_branch *b, const char *family, struct hy_err *e)
 {
     const struct hy_value *o = b->options;
+    if (strcmp(b->variant->name, "softmax") != 0 && strcmp(b->variant->name, "sliding_window") != 0)
+        return hy_fail(e, HY_E_USAGE, "%s has no %s among its attention", family, b->variant->name);
     const struct {
         int has;
         const char *what;
     } extras[] = {
-        {strcmp(b->variant->name, "softmax") && strcmp(b->variant->name, "sliding_window"),
-         b->variant->name},
         {hy_get_int(o, "conv") > 0, "convolutions before attention"},
         {hy_get_real_or(o, "rotary", 1) != 1, "partial rotary positions"},
         {hy_get_real_or(o, "softcap", 0) > 0, "capped scores"},

@@ -296,12 +296,14 @@ static int mamba2_read(const struct hy_value *json, struct hy_value *mixer, stru
         e);
 }
 
-/* Its Transformer, whose layers may do without positions. */
+/* Its Transformer. */
 static int softmax_write(const struct hy_model_spec *spec, const struct hy_value *o,
                          struct hy_value *json, struct hy_err *e)
 {
     const int64_t kv = hy_get_int(o, "kv_heads");
     const double base = hy_get_real(o, "rope_base");
+    if (!(base > 0))
+        return hy_fla_refuse("layers without positions: rope_theta must be positive", e);
     const int is_window = hy_value_get(o, "window") != NULL;
     return hy_set_all(
         json,
@@ -309,7 +311,7 @@ static int softmax_write(const struct hy_model_spec *spec, const struct hy_value
             {"num_kv_heads", hy_value_int(kv ? kv : spec->heads)},
             {"qk_norm", hy_value_bool(hy_get_bool(o, "qk_norm"))},
             {"qkv_bias", hy_value_bool(0)},
-            {"rope_theta", base > 0 ? hy_value_real(base) : hy_value_null()},
+            {"rope_theta", hy_value_real(base)},
             {"window_size", is_window ? hy_value_int(hy_get_int(o, "window")) : hy_value_null()},
             {NULL, NULL}},
         e);
