@@ -330,7 +330,8 @@ int hy_config_check_stages(const struct hy_config *c, struct hy_err *e)
         for (int k = 0; k < c->stages[i].objective_count; k++)
             if (c->stages[i].objectives[k].objective->needs_teacher)
                 return hy_fail(e, HY_E_USAGE,
-                               "%sobjective %s needs a teacher: the run, or the folder, of init.from",
+                               "%sobjective %s needs a teacher: the run, or the folder, of "
+                               "init.from",
                                hy_place_of(c->stages[i].objectives[k].options).text,
                                c->stages[i].objectives[k].objective->name);
     return HY_OK;
