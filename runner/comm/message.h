@@ -4,9 +4,13 @@
  *                         began R          payload: the rank's host
  *                         rows R           payload: rows as JSON lines
  *                         end R            payload: status, newline, reason
+ *                         fetch R          payload: wants its source's file from that offset on
+ *                         give R           payload: a part of R's weights, which others want
  *                         stopping         was told to stop by a signal
  *                         alive            now and then, lest it be taken for dead
  *   coordinator -> rank   train R          payload: an order (runner/rank/order.h)
+ *                         chunk R          payload: a part of the file that R starts from
+ *                         more R           payload: the offset that is next; -1: all is there
  *                         stop             interrupt what runs, start nothing
  *                         abandon          its run is another rank's now: forget it, ask again
  *                         alive            now and then, lest it be taken for dead

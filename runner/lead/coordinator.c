@@ -6,6 +6,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "runner/comm/parcel.h"
 #include "runner/lead/ranks.h"
 
 static const double beat_seconds = 1; /* between signs of life to the ranks */
@@ -145,6 +146,35 @@ static int take_end(struct hy_coordinator *c, const struct hy_message *m, struct
     return hy_ledger_end(c->ledger, m->run, status, reason + 1, e);
 }
 
+/* A rank that does not see these files asks for a part of what its run starts from. */
+static int send_part(struct hy_coordinator *c, int to, const struct hy_message *m, struct hy_err *e)
+{
+    int64_t size;
+    char *path = hy_ledger_source(c->ledger, m->run);
+    const int rc =
+        path ? hy_parcel_send(c->comm, to, "chunk", m->run, path, hy_parcel_asked(m), &size, e)
+             : hy_fail_memory(e);
+    free(path);
+    return rc;
+}
+
+/* ... or sends a part of what its run leaves to others. What cannot be kept is trained again. */
+static int take_part(struct hy_coordinator *c, int from, const struct hy_message *m,
+                     struct hy_err *e)
+{
+    int64_t next = -1;
+    struct hy_err why;
+    char *path = hy_ledger_weights(c->ledger, m->run);
+    if (!path)
+        return hy_fail_memory(e);
+    if (hy_parcel_take(m, path, &next, &why)) {
+        hy_warn("%s", why.text);
+        next = -1;
+    }
+    free(path);
+    return hy_parcel_ask(c->comm, from, "more", m->run, next, e);
+}
+
 /* A message about the run that its sender trains. */
 static int take_news(struct hy_coordinator *c, int from, const struct hy_message *m,
                      struct hy_err *e)
@@ -155,6 +185,10 @@ static int take_news(struct hy_coordinator *c, int from, const struct hy_message
         return take_rows(c, m, e);
     if (!strcmp(m->verb, "end"))
         return take_end(c, m, e);
+    if (!strcmp(m->verb, "fetch"))
+        return send_part(c, from, m, e);
+    if (!strcmp(m->verb, "give"))
+        return take_part(c, from, m, e);
     return HY_OK;
 }
 

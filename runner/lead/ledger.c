@@ -430,6 +430,17 @@ int hy_ledger_lose(struct hy_ledger *l, int index, int rank, struct hy_err *e)
     return rc;
 }
 
+char *hy_ledger_weights(const struct hy_ledger *l, int run)
+{
+    return hy_checkpoints_path(l->checkpoints, l->plan->runs[run].key);
+}
+
+char *hy_ledger_source(const struct hy_ledger *l, int run)
+{
+    const int source = l->plan->runs[run].source;
+    return hy_checkpoints_path(l->checkpoints, l->plan->runs[source < 0 ? run : source].key);
+}
+
 /* ---- The whole ---- */
 
 void hy_ledger_close(struct hy_ledger *l)

@@ -45,6 +45,11 @@ int hy_ledger_end(struct hy_ledger *l, int run, const char *status, const char *
 /* The rank that trained the run is gone, which is no fault of the run's up to a point. */
 int hy_ledger_lose(struct hy_ledger *l, int run, int rank, struct hy_err *e);
 
+/* The files of a run's final weights, and of those that it starts from, whether they are there or
+ * not. The caller frees. NULL: no memory. */
+char *hy_ledger_weights(const struct hy_ledger *l, int run);
+char *hy_ledger_source(const struct hy_ledger *l, int run);
+
 /* From now on no run is given away or tried again. */
 void hy_ledger_close(struct hy_ledger *l);
 int hy_ledger_is_closed(const struct hy_ledger *l);

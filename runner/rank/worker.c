@@ -15,6 +15,7 @@
 #include "runner/rank/order.h"
 #include "runner/rank/serve.h"
 #include "runner/rank/stop.h"
+#include "runner/rank/supply.h"
 #include "runner/rank/child_status.h"
 
 enum { BATCH_BYTES = 32768 };
@@ -48,7 +49,9 @@ struct hy_worker {
     double now, beat, heard; /* on the clock: this step; the last signs of life, sent and got */
     struct part *parts;      /* what the child trains: one run, or a gang */
     int count;               /* 0: nothing */
-    struct hy_child child;
+    struct hy_supply supply; /* what they start from, and leave for others */
+    int isolated;
+    struct hy_child child;       /* while nothing is on its way */
     double timeout, watchdog;    /* seconds that it may take in all, and be silent; 0: any */
     double started, spoke, told; /* on the clock: its beginning, its last word, when it was told */
     enum hy_cause cause;         /* ... to stop */
@@ -61,11 +64,18 @@ int hy_worker_new(struct hy_comm *comm, double patience, struct hy_worker **out,
     if (!w)
         return hy_fail_memory(e);
     w->comm = comm;
+    w->supply.fetching = w->supply.giving = -1;
     w->launcher = getppid();
     w->patience = patience;
     w->heard = (first_word_factor - 1) * patience; /* in the future of a clock that begins at 0 */
     *out = w;
     return HY_OK;
+}
+
+/* Files are on their way, and no child runs. */
+static int is_waiting(const struct hy_worker *w)
+{
+    return w->supply.fetching >= 0 || w->supply.giving >= 0;
 }
 
 /* Nothing is trained any more: the next run may be asked for. */
@@ -76,6 +86,7 @@ static void clear(struct hy_worker *w)
         hy_buf_release(&w->parts[i].progress);
     }
     free(w->parts);
+    hy_supply_release(&w->supply);
     w->parts = NULL;
     w->count = w->asked = 0;
 }
@@ -97,7 +108,7 @@ int hy_worker_left(const struct hy_worker *w)
 void hy_worker_wait(const struct hy_worker *w, int microseconds)
 {
     const struct timespec time = {.tv_nsec = microseconds * 1000L};
-    if (w->count)
+    if (w->count && !is_waiting(w))
         hy_child_wait(&w->child, &time);
     else
         nanosleep(&time, NULL);
@@ -127,8 +138,7 @@ static int end_all(struct hy_worker *w, const char *status, const char *reason, 
 
 /* What the order says to the rank: which runs, and their limits. The members of a gang may take
  * turns, so its time is the sum of theirs. */
-static int read_order(struct hy_worker *w, const struct hy_message *m, int *isolated,
-                      struct hy_err *e)
+static int read_order(struct hy_worker *w, const struct hy_message *m, struct hy_err *e)
 {
     struct hy_value *orders = NULL;
     int rc = hy_order_parse(m->payload, &orders, e);
@@ -145,32 +155,55 @@ static int read_order(struct hy_worker *w, const struct hy_message *m, int *isol
         w->parts[w->count++].run = (int)hy_get_int(orders->items[i], "run");
         w->timeout += hy_get_real(settings, "timeout");
         w->watchdog = hy_get_real(settings, "watchdog");
-        *isolated = strcmp(hy_get_string(settings, "isolate"), "none") != 0;
+        w->isolated = strcmp(hy_get_string(settings, "isolate"), "none") != 0;
     }
-    hy_value_free(orders);
+    w->supply.orders = orders; /* whatever happens, clear() frees them */
     return rc;
+}
+
+/* Begins the child, once what it needs is there. */
+static int begin(struct hy_worker *w, struct hy_err *e)
+{
+    struct hy_err why;
+    if (is_waiting(w))
+        return HY_OK;
+    char *order = hy_value_to_json(w->supply.orders, 0);
+    if (!order)
+        return hy_fail_memory(e);
+    w->started = w->spoke = w->sent = w->now;
+    const int rc = hy_child_start(&w->child, order, w->isolated, &why);
+    free(order);
+    return rc ? end_all(w, "failed", why.text, e) : HY_OK;
+}
+
+/* What keeps the files from coming is why the runs fail. */
+static int fetch(struct hy_worker *w, int rc, const struct hy_err *why, struct hy_err *e)
+{
+    return rc ? end_all(w, "failed", why->text, e) : begin(w, e);
 }
 
 static int start(struct hy_worker *w, const struct hy_message *m, struct hy_err *e)
 {
     struct hy_err why;
     char host[256] = "";
-    int isolated = 1, rc = read_order(w, m, &isolated, e);
+    int rc = read_order(w, m, e);
     if (rc)
         return rc;
     if (w->stopping) /* the order and the stop crossed each other */
         return end_all(w, "interrupted", "stopped by a signal", e);
     hy_child_release(&w->child);
-    w->started = w->spoke = w->sent = w->now;
     w->cause = HY_CAUSE_NONE;
     if (w->uses_gpu)
         setenv(HY_AUTO_DEVICE, "cuda", 1);
     gethostname(host, sizeof host - 1);
     for (int i = 0; i < w->count && !rc; i++)
         rc = hy_message_send(w->comm, 0, "began", w->parts[i].run, host, strlen(host), e);
-    if (!rc && hy_child_start(&w->child, m->payload, isolated, &why))
-        rc = end_all(w, "failed", why.text, e);
-    return rc;
+    if (rc)
+        return rc;
+    rc = hy_supply_init(&w->supply, w->comm, w->supply.orders, &why);
+    if (!rc)
+        rc = hy_supply_fetch(&w->supply, &why);
+    return fetch(w, rc, &why, e);
 }
 
 /* ---- Rows ---- */
@@ -278,7 +311,7 @@ static int send_results(struct hy_worker *w, struct hy_err *e)
         left += !w->parts[i].ended;
     for (int i = 0; i < w->count && left > 1 && !rc; i++) {
         struct part *part = &w->parts[i];
-        if (part->ended || !hy_is_result(part->end))
+        if (part->ended || !hy_is_result(part->end) || hy_supply_owes(&w->supply, i))
             continue;
         rc = send_rows(w, part, e);
         if (rc || part->lost)
@@ -336,6 +369,11 @@ static int finish(struct hy_worker *w, struct hy_err *e)
     if (*words)
         hy_verbose("run %d said: %s", w->parts[0].run + 1, words);
     int rc = send_results(w, e);
+    for (int i = 0; i < w->count && !rc; i++) {
+        const struct part *part = &w->parts[i];
+        if (!part->ended && hy_is_result(part->end) && hy_supply_owes(&w->supply, i))
+            return hy_supply_give(&w->supply, i, e); /* and again once rank 0 has it */
+    }
     for (int i = 0; i < w->count && !rc; i++)
         if (!w->parts[i].ended)
             rc = finish_part(w, &w->parts[i], e);
@@ -358,6 +396,8 @@ static void stop_child(struct hy_worker *w, enum hy_cause cause)
 /* Limits of the run, and of the time that a child takes to stop. */
 static void heed_limits(struct hy_worker *w)
 {
+    if (is_waiting(w))
+        return;
     if (w->timeout > 0 && w->now - w->started > w->timeout)
         stop_child(w, HY_CAUSE_TIMEOUT);
     if (w->watchdog > 0 && w->now - w->spoke > w->watchdog)
@@ -375,6 +415,8 @@ static int heed_signals(struct hy_worker *w, struct hy_err *e)
     int signals = hy_stop_signals;
     if (!signals && (deserted || (hy_comm_size(w->comm) > 1 && getppid() != w->launcher)))
         signals = 1;
+    if (deserted && is_waiting(w))
+        clear(w);
     if (deserted && !w->count) {
         if (!w->left)
             hy_warn("rank %d leaves: rank 0 has been silent for %g s", hy_comm_rank(w->comm),
@@ -406,6 +448,15 @@ int hy_worker_message(struct hy_worker *w, const struct hy_message *m, struct hy
     w->heard = w->clock.seconds;
     if (!strcmp(m->verb, "train"))
         return start(w, m, e);
+    if (!strcmp(m->verb, "chunk") && w->supply.fetching >= 0) {
+        struct hy_err why;
+        const int rc = hy_supply_chunk(&w->supply, m, &why);
+        return fetch(w, rc, &why, e);
+    }
+    if (!strcmp(m->verb, "more") && w->supply.giving >= 0) {
+        const int rc = hy_supply_more(&w->supply, m, e);
+        return rc || is_waiting(w) ? rc : finish(w, e);
+    }
     if (!strcmp(m->verb, "leave")) {
         if (m->size)
             hy_comm_break(w->comm);
@@ -437,7 +488,9 @@ int hy_worker_step(struct hy_worker *w, struct hy_err *e)
     int rc = heed_signals(w, e);
     if (!rc)
         rc = say_something(w, e);
-    if (rc || !w->count)
+    if (!rc && w->supply.fetching >= 0 && w->stopping)
+        return end_all(w, "interrupted", "stopped by a signal", e);
+    if (rc || !w->count || is_waiting(w))
         return rc;
     heed_limits(w);
     if (hy_child_poll(&w->child)) {

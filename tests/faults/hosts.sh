@@ -46,6 +46,21 @@ trains_on() # DB HOST
 }
 
 hostname host0
+
+# Runs that start from the weights of others: these go to hosts that do not see them, and come from
+# those.
+cp sweep.yaml alone.yaml
+(
+    with_sources
+    exits 0 across -o weights.db
+    expect "hosts that trained sources, and what starts from them" "$(ask weights.db "SELECT
+        max(host <> 'host0' AND source IS NULL), max(host <> 'host0' AND source IS NOT NULL)
+        FROM results")" "1|1"
+    recovers weights.db
+    [ -z "$(ls -d /tmp/hylas-weights-* 2>/dev/null)" ] || fail "files of weights are left"
+)
+cp alone.yaml sweep.yaml
+
 begin across -o x.db --set run.checkpoint_every=100
 wait_until "host 2 trains" trains_on x.db host2
 ip link set cable2 down
