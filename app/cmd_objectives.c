@@ -13,13 +13,13 @@ static struct hy_catalogue_entry entry(const void *plugin)
 
 static int run(int argc, char **argv, struct hy_err *e)
 {
-    const struct hy_catalogue c = {
-        .what = "objective",
-        .usage = usage,
-        .where = "options, beside its name and weight in a stage's objective",
-        .kind = "learns from",
-        .table = (const void *const *)hy_objectives,
-        .entry = entry};
+    const struct hy_catalogue c = {.what = "objective",
+                                   .usage = usage,
+                                   .where =
+                                       "options, beside its name and weight in a stage's objective",
+                                   .kind = "learns from",
+                                   .table = (const void *const *)hy_objectives,
+                                   .entry = entry};
     return hy_catalogue_run(&c, argc, argv, e);
 }
 

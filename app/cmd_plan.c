@@ -98,8 +98,10 @@ enum column {
     TIME,
     STATUS,
     GANG,
+    SOURCE,
     MATCH,
-    RESIDUAL
+    RESIDUAL,
+    COLUMNS
 };
 
 /* What model.match says of a run; NULL where it has none. */
@@ -108,7 +110,24 @@ static const struct hy_value *match_of(const struct hy_plan_run *run, const char
     return hy_value_get(hy_value_at(run->config.tree, "model.match"), answer);
 }
 
-static void add_columns(struct hy_grid *g, const struct hy_plan *plan)
+/* The table, and where each column stands: some plans lack some, which have -1. */
+struct listing {
+    struct hy_grid grid;
+    int at[COLUMNS];
+};
+
+static void choose_columns(struct listing *l, const struct hy_plan *plan)
+{
+    int has_source = 0, has_match = 0, next = 0;
+    for (int i = 0; i < plan->count; i++) {
+        has_source |= plan->runs[i].source >= 0;
+        has_match |= match_of(&plan->runs[i], "solved") != NULL;
+    }
+    for (int i = 0; i < COLUMNS; i++)
+        l->at[i] = (i == SOURCE && !has_source) || (i >= MATCH && !has_match) ? -1 : next++;
+}
+
+static void add_columns(struct listing *l)
 {
     static const struct {
         const char *page, *data;
@@ -126,36 +145,36 @@ static void add_columns(struct hy_grid *g, const struct hy_plan *plan)
         [TIME] = {"time", "seconds", HY_RIGHT},
         [STATUS] = {"status", "status", HY_LEFT},
         [GANG] = {"gang", "gang", HY_RIGHT},
+        [SOURCE] = {"source", "source", HY_RIGHT},
         [MATCH] = {"match", "match", HY_LEFT},
         [RESIDUAL] = {"residual", "match_residual", HY_RIGHT},
     };
-    int columns = MATCH;
-    for (int i = 0; i < plan->count; i++)
-        if (match_of(&plan->runs[i], "solved"))
-            columns = sizeof heads / sizeof *heads;
-    for (int i = 0; i < columns; i++) {
-        hy_grid_add_column(g, &g->page, heads[i].page, heads[i].align);
-        hy_grid_add_column(g, &g->data, heads[i].data, heads[i].align);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (l->at[i] < 0)
+            continue;
+        hy_grid_add_column(&l->grid, &l->grid.page, heads[i].page, heads[i].align);
+        hy_grid_add_column(&l->grid, &l->grid.data, heads[i].data, heads[i].align);
     }
 }
 
-static void set_text(struct hy_grid *g, int row, enum column column, const char *text)
+static void set_text(struct listing *l, int row, enum column column, const char *text)
 {
-    hy_grid_set(g, &g->page, row, (int)column, text);
-    hy_grid_set(g, &g->data, row, (int)column, text);
+    hy_grid_set(&l->grid, &l->grid.page, row, l->at[column], text);
+    hy_grid_set(&l->grid, &l->grid.data, row, l->at[column], text);
 }
 
-static void set_number(struct hy_grid *g, int row, enum column column, enum hy_unit unit,
+static void set_number(struct listing *l, int row, enum column column, enum hy_unit unit,
                        double value)
 {
     char text[64];
-    hy_grid_set(g, &g->page, row, (int)column, hy_unit_text(unit, value, text, sizeof text));
+    hy_grid_set(&l->grid, &l->grid.page, row, l->at[column],
+                hy_unit_text(unit, value, text, sizeof text));
     snprintf(text, sizeof text, "%.10g", value);
-    hy_grid_set(g, &g->data, row, (int)column, text);
+    hy_grid_set(&l->grid, &l->grid.data, row, l->at[column], text);
 }
 
 /* "mlp=344", and how far that is from the target. */
-static void add_match(struct hy_grid *g, int row, const struct hy_plan_run *run)
+static void add_match(struct listing *l, int row, const struct hy_plan_run *run)
 {
     const struct hy_value *solved = match_of(run, "solved");
     char text[96] = "";
@@ -165,34 +184,36 @@ static void add_match(struct hy_grid *g, int row, const struct hy_plan_run *run)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%lld", i ? " " : "",
                                  solved->keys[i], (long long)solved->items[i]->integer);
     const double residual = match_of(run, "residual")->real;
-    set_text(g, row, MATCH, text);
-    set_number(g, row, RESIDUAL, HY_UNIT_NUMBER, residual);
+    set_text(l, row, MATCH, text);
+    set_number(l, row, RESIDUAL, HY_UNIT_NUMBER, residual);
     snprintf(text, sizeof text, "%+.2f %%", 100 * residual);
-    hy_grid_set(g, &g->page, row, RESIDUAL, text);
+    hy_grid_set(&l->grid, &l->grid.page, row, l->at[RESIDUAL], text);
 }
 
-static void add_run(struct hy_grid *g, int index, const struct hy_plan_run *run, const char *status,
+static void add_run(struct listing *l, int index, const struct hy_plan_run *run, const char *status,
                     int gang)
 {
     char text[64];
-    const int row = hy_grid_add_row(g, &g->page);
-    hy_grid_add_row(g, &g->data);
-    set_number(g, row, NUMBER, HY_UNIT_COUNT, index + 1);
-    set_text(g, row, KEY, run->key);
+    const int row = hy_grid_add_row(&l->grid, &l->grid.page);
+    hy_grid_add_row(&l->grid, &l->grid.data);
+    set_number(l, row, NUMBER, HY_UNIT_COUNT, index + 1);
+    set_text(l, row, KEY, run->key);
     snprintf(text, sizeof text, "%.8s", run->key);
-    hy_grid_set(g, &g->page, row, KEY, text);
-    set_text(g, row, RUN, run->title);
-    set_text(g, row, LAYOUT, hy_config_layout(&run->config).text);
-    set_number(g, row, PARAMS, HY_UNIT_COUNT, (double)run->estimate.params);
-    set_number(g, row, STATE, HY_UNIT_BYTES, (double)run->estimate.state_bytes);
-    set_number(g, row, CACHE, HY_UNIT_BYTES, (double)run->estimate.cache_bytes);
-    set_number(g, row, MEMORY, HY_UNIT_BYTES, (double)run->estimate.train_bytes);
-    set_number(g, row, FLOPS, HY_UNIT_NUMBER, run->estimate.total_flops);
-    set_number(g, row, TIME, HY_UNIT_SECONDS, run->seconds);
-    set_text(g, row, STATUS, *status ? status : "new");
+    hy_grid_set(&l->grid, &l->grid.page, row, l->at[KEY], text);
+    set_text(l, row, RUN, run->title);
+    set_text(l, row, LAYOUT, hy_config_layout(&run->config).text);
+    set_number(l, row, PARAMS, HY_UNIT_COUNT, (double)run->estimate.params);
+    set_number(l, row, STATE, HY_UNIT_BYTES, (double)run->estimate.state_bytes);
+    set_number(l, row, CACHE, HY_UNIT_BYTES, (double)run->estimate.cache_bytes);
+    set_number(l, row, MEMORY, HY_UNIT_BYTES, (double)run->estimate.train_bytes);
+    set_number(l, row, FLOPS, HY_UNIT_NUMBER, run->estimate.total_flops);
+    set_number(l, row, TIME, HY_UNIT_SECONDS, run->seconds);
+    set_text(l, row, STATUS, *status ? status : "new");
     if (gang >= 0)
-        set_number(g, row, GANG, HY_UNIT_COUNT, gang + 1);
-    add_match(g, row, run);
+        set_number(l, row, GANG, HY_UNIT_COUNT, gang + 1);
+    if (run->source >= 0)
+        set_number(l, row, SOURCE, HY_UNIT_COUNT, run->source + 1);
+    add_match(l, row, run);
 }
 
 /* A pruned run is given up for as long as the sweep prunes. */
@@ -244,8 +265,10 @@ static int print_summary(const struct hy_plan *plan, const struct work *work, in
     if (rc)
         goto out;
     printf("\n%d runs", plan->count);
-    if (plan->combinations != (size_t)plan->count)
+    if (plan->combinations != (size_t)plan->named)
         printf(" (%zu combinations, some of which are the same run)", plan->combinations);
+    if (plan->count > plan->named)
+        printf(", %d of them sources that others start from", plan->count - plan->named);
     if (work->count < work->runs)
         snprintf(together, sizeof together, " in %d gangs", work->count);
     printf(", %d to train%s: %.4g FLOPs, %s on one rank, %s on %d\n", work->runs, together, flops,
@@ -260,20 +283,21 @@ out:
 static int print_plan(const struct request *r, const struct hy_plan *plan, const struct statuses *s,
                       struct hy_err *e)
 {
-    struct hy_grid g = {0};
+    struct listing l = {0};
     struct work work = {0};
     int rc = find_work(&work, plan, s, (int)r->ranks, e);
     if (rc)
         goto out;
-    add_columns(&g, plan);
+    choose_columns(&l, plan);
+    add_columns(&l);
     for (int i = 0; i < plan->count; i++)
-        add_run(&g, i, &plan->runs[i], s->text[i], work.count < work.runs ? work.gangs[i] : -1);
-    rc = hy_print_grid(&g, r->format, e);
+        add_run(&l, i, &plan->runs[i], s->text[i], work.count < work.runs ? work.gangs[i] : -1);
+    rc = hy_print_grid(&l.grid, r->format, e);
     /* Programs read the other formats. */
     if (!rc && r->format == &hy_formats[0])
         rc = print_summary(plan, &work, (int)r->ranks, e);
 out:
-    hy_grid_release(&g);
+    hy_grid_release(&l.grid);
     release_work(&work);
     return rc;
 }

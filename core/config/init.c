@@ -94,6 +94,9 @@ static int read_source(const struct hy_value *settings, const struct hy_value *f
         return rc;
     }
     c->init.source = source;
+    if (source->data.train[0].task->trains_nothing)
+        return hy_fail(e, HY_E_USAGE, "%sthe source run of init.from trains nothing: task %s",
+                       hy_place_of(from).text, source->data.train[0].task->name);
     return hy_value_set(section, "source", hy_value_copy(source->tree), e);
 }
 

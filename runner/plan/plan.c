@@ -203,6 +203,7 @@ int hy_plan_make(const struct hy_sweep *sweep, struct hy_plan *out, struct hy_er
     if (!(known = hy_value_map()))
         return hy_fail_memory(e);
     int rc = add_cells(&p, sweep, known, e);
+    p.named = p.count;
     if (!rc)
         rc = check_kinds(sweep, &p, e);
     if (!rc)

@@ -19,6 +19,7 @@ struct hy_plan_run {
 struct hy_plan {
     struct hy_plan_run *runs; /* in the order of the sweep; then sources that it does not name */
     int count;
+    int named;           /* by the sweep; its sources follow */
     size_t combinations; /* cells of the matrix; the rest repeat a run under another name */
 };
 

@@ -96,6 +96,7 @@ static void write_sweep(const char *isolate)
             "data: {train: [{task: noop, points: 3}]}\n"
             "mixer: {variant: gla, ratio: pure}\n"
             "train: {steps: 4}\n"
+            "stages: [{steps: 2, train: [mixers]}, {steps: 2, lora: {rank: 2, on: [q_proj]}}]\n"
             "run: {isolate: %s}\n"
             "matrix:\n"
             "  train.seed: [1, 2, 3]\n"
@@ -260,10 +261,33 @@ static void reports_are_right_or_none(void **state)
     is_right_or_none("status s.db", 0, 40);
 }
 
+/* Runs that start from others, in stages, with every sort of layer. */
+static void write_hybrid(void)
+{
+    FILE *file = fopen("h.yaml", "w");
+    assert_non_null(file);
+    fputs("model: {d_model: 16, layers: 3, heads: 2, mlp: 16}\n"
+          "mixer: {variant: gla, expand_k: 1, expand_v: 1}\n"
+          "kinds:\n"
+          "  both: {parallel: [softmax, {variant: gated_deltanet, expand_v: 1}], combine: gate,\n"
+          "    share: qkvo}\n"
+          "layers: {list: [linear, both, full]}\n"
+          "init: {from: {layers.list: [full, full, full]}, map: {lm_head.weight: null}}\n"
+          "stages:\n"
+          "  - {objective: [output, {name: logits, temperature: 2}], train: [mixers, '*_norm*']}\n"
+          "  - {lora: {rank: 2, on: [q_proj, '*_proj']}}\n"
+          "data: {train: [{task: mqar, vocab: 16, pairs: [2], examples: 4}]}\n"
+          "train: {steps: 2, batch: 2, seq_len: 16}\n",
+          file);
+    assert_int_equal(fclose(file), 0);
+}
+
 static void plans_are_right_or_none(void **state)
 {
     (void)state;
     clear();
+    write_hybrid();
+    is_right_or_none("plan h.yaml -o h.db", 0, 60);
     write_sweep("none");
     is_right_or_none("plan s.yaml -o s.db", 0, 40);
     run_sweep();

@@ -24,9 +24,8 @@ static void a_key_keeps_its_first_number(void **state)
 }
 
 /* Three runs, of 1, 3 and 2 seconds. */
-static struct hy_plan_run runs[3] = {{.seconds = 1, .source = -1},
-                                      {.seconds = 3, .source = -1},
-                                      {.seconds = 2, .source = -1}};
+static struct hy_plan_run runs[3] = {
+    {.seconds = 1, .source = -1}, {.seconds = 3, .source = -1}, {.seconds = 2, .source = -1}};
 static const struct hy_plan plan = {.runs = runs, .count = 3};
 
 static struct hy_queue *open_queue(void)
@@ -85,12 +84,39 @@ static void a_run_counts_as_what_it_is_now(void **state)
     hy_queue_free(r);
 }
 
+static void a_run_waits_for_its_source(void **state)
+{
+    (void)state;
+    static struct hy_plan_run all[] = {{.seconds = 9, .source = 2},
+                                       {.seconds = 1, .source = -1},
+                                       {.seconds = 2, .source = -1, .dependants = 1}};
+    static const struct hy_plan hybrid = {.runs = all, .count = 3};
+    struct hy_queue *r = NULL;
+    assert_int_equal(hy_queue_new(&hybrid, &r, NULL), HY_OK);
+    assert_true(hy_queue_is_held(r, 0));
+    assert_int_equal(hy_queue_next(r), 2);
+    hy_queue_begin(r, 2);
+    hy_queue_end(r, 2, "failed");
+    hy_queue_begin(r, 1);
+    hy_queue_end(r, 1, "done");
+    assert_true(hy_queue_is_held(r, 0));
+    assert_int_equal(hy_queue_next(r), -1);
+    assert_int_equal(hy_queue_progress(r, 1).held, 1);
+    hy_queue_wait(r, 2);
+    hy_queue_begin(r, 2);
+    hy_queue_end(r, 2, "done");
+    assert_false(hy_queue_is_held(r, 0));
+    assert_int_equal(hy_queue_next(r), 0);
+    hy_queue_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_keeps_its_first_number),
         cmocka_unit_test(the_longest_run_that_waits_is_next),
         cmocka_unit_test(a_run_counts_as_what_it_is_now),
+        cmocka_unit_test(a_run_waits_for_its_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
