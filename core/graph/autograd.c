@@ -70,6 +70,17 @@ static int can_share(const struct hy_tensor *a, const struct hy_tensor *b)
            !a->base && !a->slab && a->rows == b->rows && a->cols == b->cols;
 }
 
+/* Whether a forward op reads what this one computes: then it cannot wait for the backward pass. */
+static int is_read(const struct hy_graph *g, const struct hy_op *forward)
+{
+    for (int i = 0; i < g->forward_ops; i++)
+        for (int k = 0; k < g->ops[i]->inputs; k++)
+            for (int j = 0; j < forward->outputs; j++)
+                if (g->ops[i]->in[k] && g->ops[i]->in[k] == forward->out[j])
+                    return 1;
+    return 0;
+}
+
 static void append_backward(struct hy_graph *g, struct hy_op *forward)
 {
     const struct hy_op_kind *kind = forward->kind;
@@ -91,7 +102,7 @@ static void append_backward(struct hy_graph *g, struct hy_op *forward)
         memcpy(op->in, forward->in, sizeof op->in);
         memcpy(op->out, forward->out, sizeof op->out);
         memcpy(op->dout, dout, sizeof op->dout);
-        forward->replaced = kind->backward_is_forward;
+        forward->replaced = kind->backward_is_forward && !is_read(g, forward);
     }
     for (int i = 0; i < forward->inputs; i++) {
         struct hy_tensor *in = forward->in[i];

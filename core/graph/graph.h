@@ -92,7 +92,8 @@ struct hy_op_kind {
     /* Bit i: in[i] is the operand of a product and read for nothing else. Where the graph's
      * precision is bf16 the kernel reads in[i]->narrow instead, in either pass. */
     uint32_t operands;
-    /* Backward also computes the outputs: in a training graph forward is not run. */
+    /* Backward also computes the outputs: in a training graph forward is not run, unless other ops
+     * read them. */
     int backward_is_forward;
     /* The gradients of in[0] and in[1] are equal (y = a + b), so autograd may use one tensor: then
      * din[1] is NULL in the backward op. */

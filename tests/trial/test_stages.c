@@ -336,6 +336,39 @@ static void low_rank_additions_merge(void **state)
     }
 }
 
+/* The first and the last training loss of a run with these stages. */
+static void losses_of(const char *rest, double *first, double *last)
+{
+    struct hy_config c;
+    struct trial_record r = {0};
+    configure(&c, 0, rest);
+    const struct hy_trial_order order = order_of(&c, NULL);
+    record_trials(&order, 1, &r);
+    assert_string_equal(r.end, "done");
+    *first = *last = NAN;
+    char *at = r.rows.data;
+    for (char *line; (line = strsep(&at, "\n")) && *line;)
+        if (strstr(line, "train.loss")) {
+            *last = strtod(strstr(line, "\"value\":") + 8, NULL);
+            *first = isnan(*first) ? *last : *first;
+        }
+    hy_buf_release(&r.rows);
+    hy_config_release(&c);
+}
+
+static void losses_add_up_by_their_weights(void **state)
+{
+    (void)state;
+    double first, last, whole_first, whole_last;
+    losses_of("\"mixer\": {\"variant\": \"gla\", \"ratio\": \"pure\"}", &whole_first, &whole_last);
+    losses_of("\"mixer\": {\"variant\": \"gla\", \"ratio\": \"pure\"},"
+              "\"stages\": [{\"objective\": [{\"name\": \"lm\", \"weight\": 0.25},"
+              "  {\"name\": \"lm\", \"weight\": 0.75}]}]",
+              &first, &last);
+    assert_true(whole_first > 1 && fabs(first / whole_first - 1) < 1e-5);
+    assert_true(fabs(last / whole_last - 1) < 1e-3);
+}
+
 /* A student of the teacher's own weights is at no distance from it, and one of random weights comes
  * nearer. */
 static void students_come_nearer_to_their_teacher(void **state)
@@ -344,30 +377,17 @@ static void students_come_nearer_to_their_teacher(void **state)
     static const char *const objectives[] = {"logits", "output"};
     for (int i = 0; i < 2; i++)
         for (int copied = 0; copied < 2; copied++) {
-            struct hy_config c;
-            struct trial_record r = {0};
             char rest[512];
+            double first, last;
             snprintf(rest, sizeof rest,
                      "\"mixer\": {\"variant\": \"softmax\", \"ratio\": \"full\"},"
                      "\"init\": {\"from\": {\"stages\": null}%s},"
                      "\"stages\": [{\"objective\": \"%s\"}]",
                      copied ? "" : ", \"map\": {\"model.layers.*\": null}", objectives[i]);
-            configure(&c, 0, rest);
-            const struct hy_trial_order order = order_of(&c, NULL);
-            record_trials(&order, 1, &r);
-            assert_string_equal(r.end, "done");
-            double first = NAN, last = NAN;
-            char *at = r.rows.data;
-            for (char *line; (line = strsep(&at, "\n")) && *line;)
-                if (strstr(line, "train.loss")) {
-                    last = strtod(strstr(line, "\"value\":") + 8, NULL);
-                    first = isnan(first) ? last : first;
-                }
+            losses_of(rest, &first, &last);
             if (copied ? !(first < 1e-10) : !(last < .5 * first))
                 fail_msg("%s%s: from %g to %g", objectives[i], copied ? " of a copy" : "", first,
                          last);
-            hy_buf_release(&r.rows);
-            hy_config_release(&c);
         }
 }
 
@@ -380,6 +400,7 @@ int main(void)
         cmocka_unit_test(what_is_not_trained_keeps_its_bits),
         cmocka_unit_test(what_is_not_trained_takes_no_memory),
         cmocka_unit_test(low_rank_additions_merge),
+        cmocka_unit_test(losses_add_up_by_their_weights),
         cmocka_unit_test(students_come_nearer_to_their_teacher),
     };
     return cmocka_run_group_tests(tests, make_source, remove_source);
