@@ -57,7 +57,8 @@ static const struct hy_list_column running_columns[] = {
 
 static const char unsuccessful_query[] = "SELECT name, status, attempts, reason FROM progress "
                                          "WHERE status IN ('failed', 'timeout', 'diverged', "
-                                         "'interrupted', 'pruned') ORDER BY status, run";
+                                         "'interrupted', 'pruned') OR (status = 'pending' AND "
+                                         "reason IS NOT NULL) ORDER BY status, run";
 static const struct hy_list_column unsuccessful_columns[] = {
     {"name", "run", HY_UNIT_TEXT},
     {"status", "status", HY_UNIT_TEXT},

@@ -3,6 +3,7 @@
 # trained again, and the sweep ends like an undisturbed one.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 with_sources
+sed -i 's/train.steps: 2000/train.steps: 5000/; s/steps: 1000/steps: 2500/g' sweep.yaml # time to be hit in
 ends() # COUNT: so many runs are done by what was committed
 {
     [ "$(count $db done 2>/dev/null)" -ge "$1" ]

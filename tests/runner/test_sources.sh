@@ -69,6 +69,8 @@ expect "status" "$(ask failed.db "SELECT status, count(*) FROM results GROUP BY 
 timeout|2"
 expect "reasons" "$(ask failed.db "SELECT count(*) FROM progress
     WHERE status = 'pending' AND reason LIKE '%source%'")" 12
+exits 0 "$hylas" status failed.db
+says "its source, run 13"
 exits 0 ranks 2 "$hylas" run sweep.yaml -o failed.db
 expect "repaired" "$(ask failed.db "$contents" | md5sum)" "$(ask 1.db "$contents" | md5sum)"
 expect "reasons" "$(ask failed.db "SELECT count(*) FROM progress WHERE reason IS NOT NULL")" 0
@@ -76,6 +78,21 @@ expect "reasons" "$(ask failed.db "SELECT count(*) FROM progress WHERE reason IS
 # Gangs take weights like runs alone.
 exits 0 "$hylas" run sweep.yaml -o gang.db --set run.gang=4
 expect "gangs" "$(ask gang.db "$contents" | md5sum)" "$(ask 1.db "$contents" | md5sum)"
+
+# Settings of the source can be an axis; what cannot be trained is refused there.
+axis() # AXIS OPTIONS...
+{
+    sed '/^matrix:/,$d; s/ratio: "1:1"/variant: gla, ratio: "1:1"/' sweep.yaml >axis.yaml
+    echo "matrix: {$1}" >>axis.yaml
+    "$hylas" plan axis.yaml -o none.db "${@:2}"
+}
+exits 0 axis 'init.from.train.steps: [3, 4]'
+says "4 runs, 2 of them sources that others start from"
+exits 2 axis 'init.from.model.heads: [2, 5]'
+says "the source run of init.from"
+says "d_model 32 is not a multiple of heads 5"
+exits 2 axis 'train.seed: [0]' --set 'init={from: {"data.train": [{task: noop}]}}'
+says "trains nothing: task noop"
 
 # One run in the foreground has nobody who trains its source.
 exits 2 "$hylas" train sweep.yaml --run 1
