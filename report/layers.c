@@ -1,0 +1,45 @@
+#include "report/list.h"
+#include "report/table.h"
+
+/* One run stands for all of its layout, sizes and mixers: what is counted of a layer is theirs. */
+static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
+{
+    static const char query[] =
+        "WITH model AS (SELECT min(run) AS run FROM results WHERE run IN (SELECT run FROM layers) "
+        "AND (?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1)) "
+        "GROUP BY variant, layout, d_model, heads, params) "
+        "SELECT run, results.layout, layer, kind, layers.variant, "
+        "max(value) FILTER (WHERE metric = 'params') AS params, "
+        "max(value) FILTER (WHERE metric = 'state_bytes') AS state_bytes, "
+        "max(value) FILTER (WHERE metric = 'cache_bytes') AS cache_bytes, "
+        "max(value) FILTER (WHERE metric = 'flops_per_token') AS flops_per_token "
+        "FROM model JOIN results USING (run) JOIN layers USING (run) "
+        "GROUP BY run, layer ORDER BY results.variant, full_layers, run, layer";
+    static const struct hy_list_column columns[] = {
+        {"run", "run", HY_UNIT_COUNT},
+        {"layout", "layout", HY_UNIT_TEXT},
+        {"layer", "layer", HY_UNIT_COUNT},
+        {"kind", "kind", HY_UNIT_TEXT},
+        {"variant", "mixer", HY_UNIT_TEXT},
+        {"params", "params", HY_UNIT_COUNT},
+        {"state_bytes", "state", HY_UNIT_BYTES},
+        {"cache_bytes", "cache", HY_UNIT_BYTES},
+        {"flops_per_token", "FLOPs/token", HY_UNIT_NUMBER},
+        {0},
+    };
+    struct hy_rows rows;
+    const int rc = hy_rows_load(store, query, sweep, &rows, e);
+    if (rc)
+        return rc;
+    hy_grid_title(grid, "Layers, and what each takes: parameters, what of its cache does not grow, "
+                        "the cache at the longest context, training");
+    hy_list_fill(grid, &rows, columns);
+    hy_rows_release(&rows);
+    return 0;
+}
+
+const struct hy_table hy_table_layers = {
+    .name = "layers",
+    .summary = "what each layer is and takes, for every layout",
+    .fill = fill,
+};
