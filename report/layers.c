@@ -5,18 +5,22 @@
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const char query[] =
-        "WITH model AS (SELECT min(run) AS run FROM results WHERE run IN (SELECT run FROM layers) "
-        "AND (?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1)) "
+        "WITH model AS (SELECT min(run) AS run FROM results "
+        "WHERE ?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1) "
         "GROUP BY variant, layout, d_model, heads, params) "
-        "SELECT run, results.layout, layer, kind, layers.variant, "
+        "SELECT run, sweep, results.variant AS linear, ratio, results.layout, layer, kind, "
+        "layers.variant, "
         "max(value) FILTER (WHERE metric = 'params') AS params, "
         "max(value) FILTER (WHERE metric = 'state_bytes') AS state_bytes, "
         "max(value) FILTER (WHERE metric = 'cache_bytes') AS cache_bytes, "
         "max(value) FILTER (WHERE metric = 'flops_per_token') AS flops_per_token "
-        "FROM model JOIN results USING (run) JOIN layers USING (run) "
+        "FROM model JOIN results USING (run) LEFT JOIN layers USING (run) "
         "GROUP BY run, layer ORDER BY results.variant, full_layers, run, layer";
     static const struct hy_list_column columns[] = {
         {"run", "run", HY_UNIT_COUNT},
+        {"sweep", "sweep", HY_UNIT_GROUP},
+        {"linear", NULL, HY_UNIT_TEXT},
+        {"ratio", "ratio", HY_UNIT_TEXT},
         {"layout", "layout", HY_UNIT_TEXT},
         {"layer", "layer", HY_UNIT_COUNT},
         {"kind", "kind", HY_UNIT_TEXT},

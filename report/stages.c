@@ -4,13 +4,18 @@
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const char query[] =
-        "SELECT stage_history.*, results.name AS of FROM stage_history JOIN results USING (run) "
+        "SELECT run, sweep, results.name AS name, ratio, stage_history.name AS stage, objective, "
+        "first_step, last_step, trained_params, stage_history.train_bytes AS train_bytes, "
+        "stage_history.flops_per_token AS flops_per_token, loss "
+        "FROM results LEFT JOIN stage_history USING (run) "
         "WHERE ?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1) "
-        "ORDER BY variant, linear_layers * 1.0 / layers DESC, lr, seed, run, stage";
+        "ORDER BY variant, linear_layers * 1.0 / layers DESC, lr, seed, run, first_step";
     static const struct hy_list_column columns[] = {
         {"run", "run", HY_UNIT_COUNT},
-        {"of", "name", HY_UNIT_TEXT},
-        {"name", "stage", HY_UNIT_TEXT},
+        {"sweep", "sweep", HY_UNIT_GROUP},
+        {"name", "name", HY_UNIT_TEXT},
+        {"ratio", NULL, HY_UNIT_TEXT},
+        {"stage", "stage", HY_UNIT_TEXT},
         {"objective", "objective", HY_UNIT_TEXT},
         {"first_step", "first step", HY_UNIT_COUNT},
         {"last_step", "last step", HY_UNIT_COUNT},
@@ -32,6 +37,6 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
 
 const struct hy_table hy_table_stages = {
     .name = "stages",
-    .summary = "the stages of runs that have several: parameters trained, memory, loss",
+    .summary = "the stages of training: parameters trained, memory, loss; of one stage: none",
     .fill = fill,
 };
