@@ -287,7 +287,7 @@ static void plans_are_right_or_none(void **state)
     (void)state;
     clear();
     write_hybrid();
-    is_right_or_none("plan h.yaml -o h.db", 0, 60);
+    is_right_or_none("plan h.yaml -o h.db", 0, 20);
     write_sweep("none");
     is_right_or_none("plan s.yaml -o s.db", 0, 40);
     run_sweep();
