@@ -77,8 +77,13 @@ const char *const *kit_sweeps(void)
     closedir(entries);
     assert_true(count > 10); /* the folder was found */
     qsort(paths, (size_t)count, sizeof *paths, by_name);
-    for (int i = 0; i < count; i++)
-        list[i] = paths[i];
+#ifdef __SANITIZE_ADDRESS__
+    const int step = 6; /* each takes ten times as long: a few of them */
+#else
+    const int step = 1;
+#endif
+    for (int i = count - 1, n = 0; i >= 0; i -= step)
+        list[n++] = paths[i];
     return list;
 }
 

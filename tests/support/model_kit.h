@@ -26,7 +26,8 @@ void kit_init_sweep(struct kit *k, const char *path, int replicas);
 void kit_release(struct kit *k);
 
 /* Sweep files whose models' layers are of more kinds than two, or of unusual options: those of
- * sweeps/hybrids, and tests/support/gated.yaml. Ended by NULL; the same list in every call. */
+ * sweeps/hybrids, and tests/support/gated.yaml; under the sanitizers some of them. Ended by NULL;
+ * the same list in every call. */
 const char *const *kit_sweeps(void);
 
 /* Builds and plans a graph; the parameters are allocated and drawn (replica r from seed + r) by the
