@@ -1,25 +1,21 @@
 #include "report/list.h"
 #include "report/table.h"
 
-/* One run stands for all of its layout, sizes and mixers: what is counted of a layer is theirs. */
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const char query[] =
-        "WITH model AS (SELECT min(run) AS run FROM results "
-        "WHERE ?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1) "
-        "GROUP BY variant, layout, d_model, heads, params) "
-        "SELECT run, sweep, results.variant AS linear, ratio, results.layout, layer, kind, "
-        "layers.variant, "
+        "SELECT run, sweep, name, ratio, layout, layer, kind, layers.variant, "
         "max(value) FILTER (WHERE metric = 'params') AS params, "
         "max(value) FILTER (WHERE metric = 'state_bytes') AS state_bytes, "
         "max(value) FILTER (WHERE metric = 'cache_bytes') AS cache_bytes, "
         "max(value) FILTER (WHERE metric = 'flops_per_token') AS flops_per_token "
-        "FROM model JOIN results USING (run) LEFT JOIN layers USING (run) "
+        "FROM results LEFT JOIN layers USING (run) "
+        "WHERE ?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1) "
         "GROUP BY run, layer ORDER BY results.variant, full_layers, run, layer";
     static const struct hy_list_column columns[] = {
         {"run", "run", HY_UNIT_COUNT},
         {"sweep", "sweep", HY_UNIT_GROUP},
-        {"linear", NULL, HY_UNIT_TEXT},
+        {"name", "name", HY_UNIT_TEXT},
         {"ratio", "ratio", HY_UNIT_TEXT},
         {"layout", "layout", HY_UNIT_TEXT},
         {"layer", "layer", HY_UNIT_COUNT},
@@ -44,6 +40,6 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
 
 const struct hy_table hy_table_layers = {
     .name = "layers",
-    .summary = "what each layer is and takes, for every layout",
+    .summary = "what each layer of every run is and takes",
     .fill = fill,
 };

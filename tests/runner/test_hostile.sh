@@ -83,8 +83,10 @@ for table in $tables; do
             ;;
         md) ! grep -q '<script\|<b>\|[^\\]\[a\]' page || fail "$table as md has a name's marks" ;;
         csv)
-            [ "$table" = runs ] || column=label
-            [ "$table" != runs ] || column=name
+            case $table in
+            runs | layers | stages) column=name ;;
+            *) column=label ;;
+            esac
             expect "$table as csv" "$(csv page "SELECT count(*), count(DISTINCT sweep), min(sweep)
                 FROM t WHERE $column LIKE '%path%'")" "3|1|$hostile"
             ;;
