@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/model/weights.h"
 
@@ -43,7 +42,7 @@ static int lay_over(struct hy_value *document, const char *path, const struct hy
             rc = lay_over(document, full, item, e);
         else
             rc = hy_value_put(document, full, hy_value_copy(item), e);
-        if (rc && i < settings->count && settings->key_marks)
+        if (rc && settings->key_marks)
             hy_mark_wrap(settings->key_marks[i].file ? settings->key_marks[i] : item->mark, e);
     }
     return rc;

@@ -91,13 +91,13 @@ static int read_objectives(const struct hy_value *given, struct hy_stage *s, str
 {
     struct hy_value *list = hy_value_list(), *lm = hy_value_string("lm"), *map = NULL;
     int rc = list && lm ? HY_OK : hy_fail_memory(e);
-    const struct hy_value *const one[] = {given ? given : lm};
+    const struct hy_value *one = given ? given : lm;
     const int is_list = given && given->type == HY_V_LIST;
     const size_t count = is_list ? given->count : 1;
     if (is_list && !count)
         rc = hy_fail(e, HY_E_USAGE, "%sa stage needs an objective", hy_place_of(given).text);
     for (size_t i = 0; !rc && i < count; i++) {
-        rc = read_objective(is_list ? given->items[i] : one[0], s, &map, e);
+        rc = read_objective(is_list ? given->items[i] : one, s, &map, e);
         if (!rc)
             rc = hy_value_append(list, map, e);
     }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/pattern.h"
 #include "core/model/model.h"
 
 /* ---- Opening ---- */
@@ -166,17 +167,11 @@ const struct hy_st_tensor *hy_weights_find(const struct hy_weights *w, const cha
 /* Does `name` fit a pattern with at most one '*'? What stands for that: *rest and *length. */
 static int fits(const char *pattern, const char *name, const char **rest, size_t *length)
 {
-    const char *star = strchr(pattern, '*');
-    *rest = name;
-    *length = 0;
-    if (!star)
-        return !strcmp(pattern, name);
-    const size_t before = (size_t)(star - pattern), after = strlen(star + 1), size = strlen(name);
-    if (size < before + after || strncmp(pattern, name, before) != 0 ||
-        strcmp(star + 1, name + size - after) != 0)
+    if (!hy_name_fits(pattern, name))
         return 0;
-    *rest = name + before;
-    *length = size - before - after;
+    const char *star = strchr(pattern, '*');
+    *rest = star ? name + (star - pattern) : name;
+    *length = star ? strlen(name) + 1 - strlen(pattern) : 0;
     return 1;
 }
 

@@ -498,8 +498,9 @@ static int start(struct gang *g, struct hy_err *e)
         struct hy_member *m = &g->members[r];
         if (note.code)
             hy_member_text(m, "device_refused", note.text);
-        const int stage =
-            m->order.checkpoint ? hy_checkpoint_stage(m->order.checkpoint, m->key) : 0;
+        const int stage = c->stage_count > 1 && m->order.checkpoint
+                              ? hy_checkpoint_stage(m->order.checkpoint, m->key)
+                              : 0;
         hy_member_enter(m, stage < c->stage_count ? stage : 0);
     }
     if (rc || (rc = allocate(g, e)))

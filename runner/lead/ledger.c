@@ -118,7 +118,7 @@ static int is_awaited(const struct hy_ledger *l, int index)
 /* The final weights of a run are there. */
 static int has_weights(const struct hy_ledger *l, int index)
 {
-    char *path = hy_checkpoints_path(l->checkpoints, l->plan->runs[index].key);
+    char *path = hy_ledger_weights(l, index);
     const int has = path && hy_trial_is_final(path);
     free(path);
     return has;
@@ -232,9 +232,8 @@ int hy_ledger_next(struct hy_ledger *l)
 static int make_order(const struct hy_ledger *l, int index, struct hy_value **out, struct hy_err *e)
 {
     const struct hy_plan_run *planned = &l->plan->runs[index];
-    char *path = hy_checkpoints_path(l->checkpoints, planned->key), *source = NULL;
-    if (planned->source >= 0)
-        source = hy_checkpoints_path(l->checkpoints, l->plan->runs[planned->source].key);
+    char *path = hy_ledger_weights(l, index);
+    char *source = planned->source < 0 ? NULL : hy_ledger_source(l, index);
     const struct hy_order order = {
         .run = index,
         .config = planned->config.tree,

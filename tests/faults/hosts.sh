@@ -51,13 +51,15 @@ hostname host0
 # those.
 cp sweep.yaml alone.yaml
 (
+    export TMPDIR=/run/scratch
+    mkdir "$TMPDIR"
     with_sources
     exits 0 across -o weights.db
     expect "hosts that trained sources, and what starts from them" "$(ask weights.db "SELECT
         max(host <> 'host0' AND source IS NULL), max(host <> 'host0' AND source IS NOT NULL)
         FROM results")" "1|1"
     recovers weights.db
-    [ -z "$(ls -d /tmp/hylas-weights-* 2>/dev/null)" ] || fail "files of weights are left"
+    [ -z "$(ls -d "$TMPDIR"/hylas-weights-* 2>/dev/null)" ] || fail "files of weights are left"
 )
 cp alone.yaml sweep.yaml
 
