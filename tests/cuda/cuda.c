@@ -21,7 +21,8 @@ enum {
     WIDE = 100,
     PART = 7,
     PARTS = 5,
-    MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS
+    MAX_RESULTS = 2 * HY_MAX_INPUTS + HY_MAX_OUTPUTS,
+    MOST_MISSES = 4 /* told of one operator */
 };
 
 static const int sizes[][2] = {{2, 19}, {2, 150}}; /* batch, tokens */
@@ -37,7 +38,7 @@ struct subject {
     struct hy_graph *graph;
     int count;
     struct hy_tensor *result[MAX_RESULTS];
-    int is_gradient[MAX_RESULTS];
+    const struct hy_tensor *gradient_of[MAX_RESULTS]; /* NULL: a result is an output */
 };
 
 static void stop(const char *what, const struct hy_err *e)
@@ -83,11 +84,11 @@ static void spoil(struct hy_graph *g)
     free(nan);
 }
 
-static void add_result(struct subject *s, struct hy_tensor *t, int is_gradient)
+static void add_result(struct subject *s, struct hy_tensor *t, const struct hy_tensor *gradient_of)
 {
     if (!t || s->count == MAX_RESULTS)
         return;
-    s->is_gradient[s->count] = is_gradient;
+    s->gradient_of[s->count] = gradient_of;
     s->result[s->count++] = t;
 }
 
@@ -133,7 +134,7 @@ static int open_subject(struct subject *s, const struct hy_op_kind *kind, int in
         if (!op->out[i])
             continue;
         hy_graph_keep(op->out[i]);
-        add_result(s, op->out[i], 0);
+        add_result(s, op->out[i], NULL);
         if (mode != HY_TRAIN || !op->out[i]->differentiable)
             continue;
         y[losses] = op->out[i];
@@ -147,7 +148,7 @@ static int open_subject(struct subject *s, const struct hy_op_kind *kind, int in
         spoil(g);
     for (int i = 0; i < g->tensor_count; i++)
         if (g->tensors[i]->input && g->tensors[i]->differentiable)
-            add_result(s, g->tensors[i]->grad, 1);
+            add_result(s, g->tensors[i]->grad, g->tensors[i]);
     return 1;
 }
 
@@ -170,41 +171,74 @@ static double size_of(const struct hy_tensor *t, int is_gradient)
 }
 
 /* The largest error, relative to the largest element of the reference or to `size`. */
-static double error_of(const float *x, const float *reference, int64_t count, double size)
+struct error {
+    double worst;
+    int64_t at; /* the element that has it */
+};
+
+static struct error error_of(const float *x, const float *reference, int64_t count, double size)
 {
-    double worst = 0, largest = size;
+    struct error e = {0};
+    double largest = size;
     for (int64_t i = 0; i < count; i++) {
         const double error = fabs((double)x[i] - (double)reference[i]);
         if (isnan(error))
-            return INFINITY;
-        worst = fmax(worst, error);
+            return (struct error){INFINITY, i};
+        if (error > e.worst)
+            e = (struct error){error, i};
         largest = fmax(largest, fabs((double)reference[i]));
     }
-    return largest > 0 ? worst / largest : worst;
+    e.worst = largest > 0 ? e.worst / largest : e.worst;
+    return e;
 }
 
 /* What a kind's examples showed at worst. */
 struct verdict {
-    int examples;
+    const char *kind;
+    int examples, misses;
     double value, gradient, gang; /* against the CPU; a replica in a gang against itself alone */
     int replay_differs;
 };
 
-static void compare_with(const struct subject *s, const struct subject *twin, struct verdict *v)
+/* Tells of a result beyond the limit: which, how large, how wrong and where. index: of the example;
+ * x, reference: the result, and what it should be. */
+static void tell(struct verdict *v, const struct subject *s, int i, int index, int replica,
+                 struct error e, const float *x, const float *reference, const char *against)
+{
+    const struct hy_tensor *t = s->result[i], *of = s->gradient_of[i];
+    const struct hy_shape *shape = &t->graph->shape;
+    if (v->misses++ >= MOST_MISSES)
+        return;
+    printf("FAIL  %s example %d, %d x %d tokens: %s%s [%lld, %lld], replica %d, against %s: error "
+           "%.1e at (%lld, %lld): %g, not %g\n",
+           v->kind, index, shape->batch, shape->tokens, of ? "gradient of " : "",
+           of         ? of->name
+           : *t->name ? t->name
+                      : "the output",
+           (long long)t->rows, (long long)t->cols, replica, against, e.worst,
+           (long long)(e.at / t->cols), (long long)(e.at % t->cols), (double)x[e.at],
+           (double)reference[e.at]);
+}
+
+static void compare_with(const struct subject *s, const struct subject *twin, int index,
+                         struct verdict *v)
 {
     for (int i = 0; i < s->count; i++)
         for (int r = 0; r < GANG; r++) {
             float *x = take(s->result[i], r), *reference = take(twin->result[i], r);
-            double *worst = s->is_gradient[i] ? &v->gradient : &v->value;
+            double *worst = s->gradient_of[i] ? &v->gradient : &v->value;
             const int64_t count = s->result[i]->rows * s->result[i]->cols;
-            const double size = size_of(s->result[i], s->is_gradient[i]);
-            *worst = fmax(*worst, error_of(x, reference, count, size));
+            const double size = size_of(s->result[i], s->gradient_of[i] != NULL);
+            const struct error e = error_of(x, reference, count, size);
+            *worst = fmax(*worst, e.worst);
+            if (!(e.worst <= limits[self.precision]))
+                tell(v, s, i, index, r, e, x, reference, "the CPU");
             free(x);
             free(reference);
         }
 }
 
-static void compare_replay(struct subject *s, struct verdict *v)
+static void compare_replay(struct subject *s, int index, struct verdict *v)
 {
     float *first[MAX_RESULTS];
     for (int i = 0; i < s->count; i++)
@@ -215,8 +249,12 @@ static void compare_replay(struct subject *s, struct verdict *v)
     }
     for (int i = 0; i < s->count; i++) {
         float *again = take(s->result[i], GANG - 1);
-        const size_t bytes = (size_t)(s->result[i]->rows * s->result[i]->cols) * sizeof *again;
-        v->replay_differs |= memcmp(first[i], again, bytes) != 0;
+        const int64_t count = s->result[i]->rows * s->result[i]->cols;
+        if (memcmp(first[i], again, (size_t)count * sizeof *again)) {
+            v->replay_differs = 1;
+            tell(v, s, i, index, GANG - 1, error_of(again, first[i], count, 0), again, first[i],
+                 "the first run");
+        }
         free(again);
         free(first[i]);
     }
@@ -232,8 +270,11 @@ static void compare_solo(const struct subject *gang, const struct hy_op_kind *ki
         hy_graph_run(solo.graph, NULL);
         for (int i = 0; i < gang->count; i++) {
             float *x = take(gang->result[i], r), *alone = take(solo.result[i], 0);
-            v->gang =
-                fmax(v->gang, error_of(x, alone, solo.result[i]->rows * solo.result[i]->cols, 0));
+            const struct error e =
+                error_of(x, alone, solo.result[i]->rows * solo.result[i]->cols, 0);
+            v->gang = fmax(v->gang, e.worst);
+            if (!(e.worst <= limits[self.precision]))
+                tell(v, gang, i, index, r, e, x, alone, "itself alone");
             free(x);
             free(alone);
         }
@@ -252,7 +293,7 @@ static void check_eval(const struct hy_op_kind *kind, int index, const int *size
     fill_all(&twin, 0);
     hy_graph_run(s.graph, NULL);
     hy_graph_run(twin.graph, NULL);
-    compare_with(&s, &twin, v);
+    compare_with(&s, &twin, index, v);
     hy_graph_free(s.graph);
     hy_graph_free(twin.graph);
 }
@@ -269,8 +310,8 @@ static int check_example(const struct hy_op_kind *kind, int index, const int *si
     fill_all(&twin, 0);
     hy_graph_run(s.graph, NULL);
     hy_graph_run(twin.graph, NULL);
-    compare_with(&s, &twin, v);
-    compare_replay(&s, v);
+    compare_with(&s, &twin, index, v);
+    compare_replay(&s, index, v);
     compare_solo(&s, kind, index, size, v);
     v->examples++;
     hy_graph_free(s.graph);
@@ -300,7 +341,7 @@ static int open_cached(struct subject *s, struct hy_slab *cache, const struct hy
     const struct hy_op *op = g->ops[g->forward_ops - 1];
     hy_graph_keep(op->out[0]);
     for (int i = 0; i < op->outputs; i++)
-        add_result(s, op->out[i], 0);
+        add_result(s, op->out[i], NULL);
     if (hy_slab_allocate(cache, &e) || hy_graph_plan(g, &e))
         stop(kind->name, &e);
     return 1;
@@ -321,7 +362,7 @@ static int check_cached(const struct hy_op_kind *kind, int index, struct hy_devi
         fill_all(&twin, part);
         hy_graph_run(s.graph, NULL);
         hy_graph_run(twin.graph, NULL);
-        compare_with(&s, &twin, v);
+        compare_with(&s, &twin, index, v);
     }
     v->examples++;
     hy_graph_free(s.graph);
@@ -358,7 +399,7 @@ int main(int argc, char **argv)
     printf("%-6s%-14s%9s%10s%10s%10s  %s\n", "", "operator", "examples", "values", "gradients",
            "gang", "replay");
     for (int i = 0; hy_ops[i]; i++) {
-        struct verdict v = {0};
+        struct verdict v = {.kind = hy_ops[i]->name};
         if (!device_program_wants(&self, hy_ops[i]->name))
             continue;
         if (!has_twin(hy_ops[i])) {
@@ -372,6 +413,7 @@ int main(int argc, char **argv)
             v.value <= limit && v.gradient <= limit && v.gang <= limit && !v.replay_differs;
         printf("%-6s%-14s%9d%10.1e%10.1e%10.1e  %s\n", ok ? "ok" : "FAIL", hy_ops[i]->name,
                v.examples, v.value, v.gradient, v.gang, v.replay_differs ? "differs" : "equal");
+        fflush(stdout);
         missed += !ok;
         compared++;
     }

@@ -63,6 +63,7 @@ static const struct hy_variant plain = {.name = "plain",
                                         .state_elements = plain_state};
 
 struct subject {
+    const char *name, *letters; /* of the model; its layout */
     struct hy_model_spec spec;
     struct hy_value *linear_options, *full_options;
     const struct hy_stage *stage; /* NULL: all of it is trained, on its labels */
@@ -85,7 +86,7 @@ static void subject_init(struct subject *s, const struct hy_variant *v, const ch
 {
     const struct hy_variant *full = small_model_full(v);
     struct hy_err e;
-    *s = (struct subject){0};
+    *s = (struct subject){.name = readout ? "readout" : v->name, .letters = layout};
     if (hy_options_resolve(v->options, NULL, v->name, NULL, &s->linear_options, &e) ||
         hy_options_resolve(full->options, NULL, full->name, NULL, &s->full_options, &e))
         stop(v->name, &e);
@@ -194,16 +195,43 @@ static double distance(const float *x, const float *reference, int64_t count)
     return isnan(apart) ? INFINITY : sqrt(apart / fmax(length, 1e-30));
 }
 
-static void compare_trainers(const struct hy_trainer *t, int r, const struct hy_trainer *twin,
-                             int twin_r, double *loss, double *gradient)
+/* Tells which parameter's gradient is farthest off. */
+static void tell_gradient(const struct subject *s, const struct hy_slab *slab, const float *x,
+                          const float *reference, int replica, const char *against)
+{
+    const struct hy_entry *worst = &slab->entries[0];
+    double most = -1;
+    for (int i = 0; i < slab->entry_count; i++) {
+        const struct hy_entry *entry = &slab->entries[i];
+        const double apart = distance(x + entry->offset, reference + entry->offset, entry->count);
+        if (apart > most) {
+            most = apart;
+            worst = entry;
+        }
+    }
+    printf("FAIL  %s %s, replica %d, against %s: gradient %.1e off, most in %s: %.1e\n", s->name,
+           s->letters, replica, against, distance(x, reference, slab->count), worst->name, most);
+}
+
+/* Raises *loss and *gradient to how far replica r is from twin_r of the other; most: the bounds. */
+static void compare_trainers(const struct subject *s, const struct hy_trainer *t, int r,
+                             const struct hy_trainer *twin, int twin_r, const char *against,
+                             double *loss, double *gradient, const double most[2])
 {
     float *x = read_slab(&t->grads, r), *reference = read_slab(&twin->grads, twin_r);
     for (int step = 1; step <= extent->steps; step++) {
         const struct hy_outcome a = outcome(t, step, r), b = outcome(twin, step, twin_r);
         *loss = fmax(*loss, relative(a.loss, b.loss));
         *gradient = fmax(*gradient, relative(a.norm, b.norm));
+        if (!(relative(a.loss, b.loss) <= most[0] && relative(a.norm, b.norm) <= most[1]))
+            printf(
+                "FAIL  %s %s, replica %d, step %d, against %s: loss %g, not %g; norm %g, not %g\n",
+                s->name, s->letters, r, step, against, a.loss, b.loss, a.norm, b.norm);
     }
-    *gradient = fmax(*gradient, distance(x, reference, t->grads.count));
+    const double apart = distance(x, reference, t->grads.count);
+    if (!(apart <= most[1]))
+        tell_gradient(s, &t->grads, x, reference, r, against);
+    *gradient = fmax(*gradient, apart);
     free(x);
     free(reference);
 }
@@ -242,6 +270,8 @@ static int frozen_moved(const struct hy_trainer *t, const struct hy_stage *stage
 
 static void check_training(const struct subject *s, struct hy_device *device, struct verdict *v)
 {
+    const struct bounds *most = &bounds[self.precision];
+    const double of_cpu[] = {most->loss, most->gradient}, of_gang[] = {most->gang, most->gang};
     struct hy_trainer gang, cpu, eager, wild;
     open_trainer(&gang, s, 0, GANG, device);
     open_trainer(&cpu, s, 0, GANG, NULL);
@@ -249,10 +279,12 @@ static void check_training(const struct subject *s, struct hy_device *device, st
     train(&cpu, 0, -1);
     for (int r = 0; r < GANG; r++) {
         struct hy_trainer solo;
-        compare_trainers(&gang, r, &cpu, r, &v->worst.loss, &v->worst.gradient);
+        compare_trainers(s, &gang, r, &cpu, r, "the CPU", &v->worst.loss, &v->worst.gradient,
+                         of_cpu);
         open_trainer(&solo, s, r, 1, device);
         train(&solo, r, -1);
-        compare_trainers(&gang, r, &solo, 0, &v->worst.gang, &v->worst.gang);
+        compare_trainers(s, &gang, r, &solo, 0, "itself alone", &v->worst.gang, &v->worst.gang,
+                         of_gang);
         hy_trainer_release(&solo);
         v->frozen_moved |= s->stage && frozen_moved(&gang, s->stage, r);
     }
@@ -339,14 +371,14 @@ static void check_decoding(const struct subject *s, struct hy_device *device, st
 }
 
 /* Prints a model's line; 1 where it is beyond its bounds. */
-static int report(const char *name, const char *layout, struct verdict v)
+static int report(const struct subject *s, struct verdict v)
 {
     const struct bounds *most = &bounds[self.precision];
     const int bad = v.worst.loss > most->loss || v.worst.gradient > most->gradient ||
                     v.worst.gang > most->gang || v.worst.decoding > most->decoding ||
                     v.replay_differs || v.frozen_moved || v.others_moved;
-    printf("%-6s%-16s%-4s%10.1e%10.1e%10.1e%10.1e  %-8s%s\n", bad ? "FAIL" : "ok", name, layout,
-           v.worst.loss, v.worst.gradient, v.worst.gang, v.worst.decoding,
+    printf("%-6s%-16s%-4s%10.1e%10.1e%10.1e%10.1e  %-8s%s\n", bad ? "FAIL" : "ok", s->name,
+           s->letters, v.worst.loss, v.worst.gradient, v.worst.gang, v.worst.decoding,
            v.replay_differs ? "differs" : "equal",
            v.frozen_moved   ? "not frozen"
            : v.others_moved ? "spreads"
@@ -363,7 +395,7 @@ static int check(const struct hy_variant *variant, const char *layout, int reado
     check_training(&s, self.device, &v);
     check_decoding(&s, self.device, &v);
     subject_release(&s);
-    return report(readout ? "readout" : variant->name, layout, v);
+    return report(&s, v);
 }
 
 /* A stage of training with a teacher, every objective, parameters that are not trained, and
@@ -387,6 +419,7 @@ static int check_stage(void)
         .lora = {4, 8, on},
     };
     subject_init(&s, hy_variant_find("gated_deltanet"), "LF", 0);
+    s.name = "stage";
     s.stage = &stage;
     s.teacher = s.spec;
     s.teacher.prefix = HY_TEACHER_PREFIX;
@@ -398,7 +431,7 @@ static int check_stage(void)
     hy_value_free(temperature);
     hy_value_free(on);
     hy_value_free(trains);
-    return report("stage", "LF", v);
+    return report(&s, v);
 }
 
 int main(int argc, char **argv)
