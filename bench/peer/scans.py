@@ -205,7 +205,7 @@ def delta_scan(q, k, v, beta, log_decay=None):
             strength, scores = decayed_products([k * beta, q], k, total, BLOCK)
     # Only what lies strictly below the diagonal is read of it.
     both = torch.cat([k * (beta * fall), v * beta], -1)
-    both = torch.linalg.solve_triangular(strength, both, upper=False, unitriangular=True)
+    both = torch.linalg.solve_triangular(strength.float(), both.float(), upper=False, unitriangular=True)
     w, u = both.split([k.shape[-1], v.shape[-1]], -1)
     writes = (k * left_over).mT
     state = q.new_zeros(*q.shape[:2], k.shape[-1], v.shape[-1])

@@ -150,4 +150,32 @@ void mma_sync(fragment<accumulator, M, N, K, float> &d, const fragment<matrix_a,
 } // namespace wmma
 } // namespace nvcuda
 
+namespace hy_emulator
+{
+
+/* mma.m16n8k16 on bf16, with the places of elements that the PTX ISA gives (core/ops/support/mma.cuh). */
+static inline void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    struct operands {
+        const uint32_t *a, *b;
+    } own = {a, b};
+    board()[lane()] = &own;
+    __syncwarp();
+    const operands *all[32];
+    for (int i = 0; i < 32; i++)
+        all[i] = (const operands *)board()[i];
+    for (int i = 0; i < 4; i++) {
+        const int row = lane() / 4 + i / 2 * 8, col = lane() % 4 * 2 + i % 2;
+        for (int k = 0; k < 16; k++) {
+            const int half = 16 * (k % 2), t = k % 8 / 2, upper = k / 8;
+            const uint32_t x = all[row % 8 * 4 + t]->a[row / 8 + 2 * upper] >> half;
+            const uint32_t y = all[col * 4 + t]->b[upper] >> half;
+            c[i] += hy_bf16_value((uint16_t)x) * hy_bf16_value((uint16_t)y);
+        }
+    }
+    __syncwarp();
+}
+
+} // namespace hy_emulator
+
 #endif
