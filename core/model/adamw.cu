@@ -25,11 +25,20 @@ __device__ static double block_sum(double x)
     return sum;
 }
 
-/* Where element i of the moments belongs; its segment is not before `segment`. */
+/* The segment that element i of the moments belongs to, which is not before `segment`: most often
+ * the same, else found by halving. */
 __device__ static int64_t segment_of(struct hy_column segments, int64_t segment, int64_t i)
 {
-    while (i >= hy_at(segments, HY_SEGMENT_COLUMNS * segment + HY_SEGMENT_END))
-        segment++;
+    if (i < hy_at(segments, HY_SEGMENT_COLUMNS * segment + HY_SEGMENT_END))
+        return segment;
+    int64_t last = segments.rows - 1;
+    for (segment++; segment < last;) {
+        const int64_t middle = (segment + last) / 2;
+        if (i < hy_at(segments, HY_SEGMENT_COLUMNS * middle + HY_SEGMENT_END))
+            last = middle;
+        else
+            segment = middle + 1;
+    }
     return segment;
 }
 
