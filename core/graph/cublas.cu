@@ -117,9 +117,17 @@ double hy_device_peak(struct hy_device *d)
     return bad ? 0 : best;
 }
 
-void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t m, int64_t n,
-                  int64_t k, float alpha, struct hy_span a, struct hy_span b, float beta,
-                  struct hy_span c)
+/* A stack of matrices as cuBLAS takes it. */
+struct operand {
+    const void *data;
+    int64_t ld, stride;
+    int turned;
+};
+
+/* cuBLAS counts by columns: row-major C = A B is C' = B' A' to it, every matrix as it lies. */
+static void multiply(const struct hy_launch *at, int64_t m, int64_t n, int64_t k, float alpha,
+                     struct operand a, struct operand b, cudaDataType type,
+                     cublasComputeType_t compute, float beta, const struct hy_span &c)
 {
     struct hy_err *e = &at->graph->err;
     if (e->code)
@@ -130,14 +138,29 @@ void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t 
                 (long long)m, (long long)k, (long long)k, (long long)n);
         return;
     }
-    /* cuBLAS counts by columns: row-major C = A B is C' = B' A' to it, every matrix as it lies. */
     const cublasStatus_t status = at->device->cublas.gemm(
-        at->device->blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-        (int)n, (int)m, (int)k, &alpha, b.data, CUDA_R_32F, (int)b.ld, b.stride, a.data, CUDA_R_32F,
-        (int)a.ld, a.stride, &beta, c.data, CUDA_R_32F, (int)c.ld, c.stride, at->replicas,
-        compute_type(at), CUBLAS_GEMM_DEFAULT);
+        at->device->blas, b.turned ? CUBLAS_OP_T : CUBLAS_OP_N,
+        a.turned ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, &alpha, b.data, type,
+        (int)b.ld, b.stride, a.data, type, (int)a.ld, a.stride, &beta, c.data, CUDA_R_32F,
+        (int)c.ld, c.stride, at->replicas, compute, CUBLAS_GEMM_DEFAULT);
     if (status != CUBLAS_STATUS_SUCCESS)
         hy_fail(e, HY_E_RUN, "%s: cuBLAS refused a product of [%lld, %lld] by [%lld, %lld]: %d",
                 at->device->name, (long long)m, (long long)k, (long long)k, (long long)n,
                 (int)status);
+}
+
+void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t m, int64_t n,
+                  int64_t k, float alpha, struct hy_span a, struct hy_span b, float beta,
+                  struct hy_span c)
+{
+    multiply(at, m, n, k, alpha, {a.data, a.ld, a.stride, trans_a},
+             {b.data, b.ld, b.stride, trans_b}, CUDA_R_32F, compute_type(at), beta, c);
+}
+
+void hy_cuda_gemm_half(const struct hy_launch *at, int trans_a, int trans_b, int64_t m, int64_t n,
+                       int64_t k, float alpha, struct hy_half_span a, struct hy_half_span b,
+                       float beta, struct hy_span c)
+{
+    multiply(at, m, n, k, alpha, {a.data, a.ld, a.stride, trans_a},
+             {b.data, b.ld, b.stride, trans_b}, CUDA_R_16BF, CUBLAS_COMPUTE_32F, beta, c);
 }

@@ -185,6 +185,17 @@ void hy_cuda_gemm(const struct hy_launch *at, int trans_a, int trans_b, int64_t 
                   int64_t k, float alpha, struct hy_span a, struct hy_span b, float beta,
                   struct hy_span c);
 
+/* A matrix of bfloat16 of every replica: ld and stride count its elements. */
+struct hy_half_span {
+    uint16_t *data;
+    int64_t rows, cols, ld, stride;
+};
+
+/* The same product of operands that are bfloat16 already; C and its sums are float32. */
+void hy_cuda_gemm_half(const struct hy_launch *at, int trans_a, int trans_b, int64_t m, int64_t n,
+                       int64_t k, float alpha, struct hy_half_span a, struct hy_half_span b,
+                       float beta, struct hy_span c);
+
 /* Defines the twin of the operator `op`: HY_CUDA_KIND(silu) = {forward, backward, scratch}; at the
  * beginning of a line, where CMake looks for it. */
 #define HY_CUDA_KIND(op)                               \
