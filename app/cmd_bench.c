@@ -15,7 +15,8 @@
 
 static const char usage[] = "hylas bench [VARIANT...] [options]";
 
-/* Steps between two looks at a device: it works while the host prepares the next. */
+/* Steps of all replicas together between two looks at a device, which works while the host prepares
+ * the next. */
 enum { DEVICE_STEPS = 8 };
 
 struct training {
@@ -78,7 +79,7 @@ static int measure_training(const struct hy_model_spec *spec, const struct hy_be
                                    .mode = HY_TRAIN,
                                    .precision = b->precision};
     const double rows = (double)p->batch * p->tokens;
-    struct training t = {.steps = b->device ? DEVICE_STEPS : 1};
+    struct training t = {.steps = b->device && b->gang < DEVICE_STEPS ? DEVICE_STEPS / b->gang : 1};
     t.updates = calloc((size_t)b->gang, sizeof *t.updates);
     const struct hy_trainer_plan plan = {
         .spec = spec, .shape = &shape, .max_labels = (int64_t)rows, .device = b->device};

@@ -342,6 +342,7 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"gated_scan", long_keys, 500, 0},
         {"head_loss", head_loss, 200, 0},
         {"head_loss", head_loss, 4100, 0},
+        {"head_loss", head_loss, 20000, 0},
         {"l2norm", l2norm, 64, 0},
         {"l2norm", l2norm, 64, 1},
         {"level_scan", level_scan, 72, 1},
