@@ -9,7 +9,7 @@ extern "C" {
 }
 
 enum { X, W, BIAS, STATE };
-enum { RUN = 16 }; /* tokens */
+enum { RUN = 8 }; /* tokens: more would leave registers for few threads */
 
 struct conv {
     int64_t batch, tokens, n;

@@ -7,6 +7,7 @@
 enum {
     WARPS = 8, /* of a block */
     LANES = 32,
+    LOOKS = 4,   /* times LANES tokens are looked through at once */
     FOUND = 64,  /* rows that a warp notes before it adds them */
     AHEAD = 8,   /* loads under way at a time */
     BUSY = 4096, /* warps that a small table is brought up to */
@@ -61,22 +62,30 @@ __global__ static void backward(struct hy_column tokens, struct hy_span dy, stru
     int count = 0;
     if (line >= vocab * parts)
         return; /* a whole warp */
-    for (int64_t first = from; first < end; first += LANES) {
-        const int64_t i = first + threadIdx.x;
-        const int hit = i < end && hy_at(tokens, i) == token;
-        const unsigned hits = __ballot_sync(all, hit);
-        if (!hits)
-            continue;
-        if (hit)
-            found[count + __popc(hits & below)] = (int32_t)i;
-        count += __popc(hits);
-        if (count + LANES <= FOUND)
-            continue;
-        __syncwarp();
-        if (c < dy.cols)
-            add_found(found, count, dy, c, &sum);
-        __syncwarp();
-        count = 0;
+    for (int64_t first = from; first < end; first += LOOKS * LANES) {
+        int hit[LOOKS], any = 0;
+#pragma unroll
+        for (int k = 0; k < LOOKS; k++) {
+            const int64_t i = first + k * LANES + threadIdx.x;
+            hit[k] = i < end && hy_at(tokens, i) == token;
+            any |= hit[k];
+        }
+        if (!__any_sync(all, any))
+            continue; /* most often, where the table is large */
+#pragma unroll
+        for (int k = 0; k < LOOKS; k++) {
+            const unsigned hits = __ballot_sync(all, hit[k]);
+            if (hit[k])
+                found[count + __popc(hits & below)] = (int32_t)(first + k * LANES + threadIdx.x);
+            count += __popc(hits);
+            if (count + LANES <= FOUND)
+                continue;
+            __syncwarp();
+            if (c < dy.cols)
+                add_found(found, count, dy, c, &sum);
+            __syncwarp();
+            count = 0;
+        }
     }
     __syncwarp();
     if (c >= dy.cols)
