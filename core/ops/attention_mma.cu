@@ -22,8 +22,8 @@ enum { O, LSE };
 enum { WARPS = 4, THREADS = 32 * WARPS, ROWS = 16 * WARPS, CHUNK = 32 };
 
 /* Words of a tile of ROWS rows. */
-template <int W> static constexpr int across_words = ROWS *hy_across_ld<W>;
-template <int W> static constexpr int down_words = ROWS / 2 * hy_down_ld<W>;
+template <int W> static constexpr int across_words = hy_across_ld<W> *ROWS;
+template <int W> static constexpr int down_words = hy_down_ld<W> *ROWS / 2;
 
 /* Wide heads leave no registers for a block's keys and values while it walks over queries, so these
  * lie in shared memory, and fewer queries beside them. */
@@ -48,8 +48,8 @@ struct heads {
 
 struct plan {
     int batch, heads, kv_heads, tokens;
-    int window; /* INT_MAX: none */
-    float scale;
+    int window;                    /* INT_MAX: none */
+    float scale, cap, inverse_cap; /* cap 0: none */
     struct heads q, k, v, o;
     struct hy_span lse;
     struct heads d_o, dq, dk, dv; /* backward */
@@ -102,6 +102,25 @@ __device__ static inline void give(const struct heads &to, int64_t row, int head
         for (int i = 0; !to.four && i < 4 && c + i < to.width; i++)
             hy_give<1>(to.all, row, at + i, {{four.at[i]}});
     }
+}
+
+/* Scores are capped. gradient: multiplied by the slope that this has, to the part `sloped`, 0 or 1;
+ * NULL: there is none. */
+template <int N>
+__device__ static inline void cap_scores(const struct plan &p, float (*s)[4], float (*gradient)[4],
+                                         float sloped)
+{
+    if (!(p.cap > 0))
+        return;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const float share = tanhf(p.inverse_cap * s[n][e]);
+            s[n][e] = p.cap * share;
+            if (gradient)
+                gradient[n][e] *= 1 - sloped * share * share;
+        }
 }
 
 /* ---- Forward ---- */
@@ -179,9 +198,10 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 4) forward(struct
         if (ahead <= last && ahead + ROWS - 1 > -p.window) {
             float s[ROWS / 8][4] = {};
 #pragma unroll
-            for (int n = 0; n < ROWS / 8; n += 2)
+            for (int n = 0; n < ROWS / 8; n += CHUNK / 8)
                 if (ahead + 8 * n <= last)
-                    hy_mul_across<W, 2>(q, k + 8 * n * hy_across_ld<W>, s + n);
+                    hy_mul_across<W, CHUNK / 8>(q, k + 8 * n * hy_across_ld<W>, s + n);
+            cap_scores<ROWS / 8>(p, s, NULL, 0);
             soften<W>(p, ahead, s, most, sum, o);
 #pragma unroll
             for (int n = 0; n < ROWS / 8; n += 2)
@@ -204,14 +224,39 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 4) forward(struct
 
 /* ---- Backward ---- */
 
+/* dp becomes dS = P (dP - delta) for a chunk of keys, or P dP while delta is not found; ahead: as
+ * for soften. */
+__device__ static inline void differentiate_rows(const struct plan &p, int ahead, const float *lse,
+                                                 const float *delta, bool found, float (*s)[4],
+                                                 float (*dp)[4])
+{
+    const bool whole = ahead + CHUNK - 1 <= 0 && ahead - 15 > -p.window;
+    const int lane = ahead + 2 * hy_lane_part() - hy_lane_group();
+    const float less[2] = {found ? delta[0] : 0, found ? delta[1] : 0};
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            dp[n][e] -= less[e / 2];
+    cap_scores<CHUNK / 8>(p, s, dp, found ? 1 : 0);
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const int to = lane + 8 * n + e % 2 - 8 * (e / 2);
+            const bool seen = whole || (to <= 0 && to > -p.window);
+            dp[n][e] *= seen ? exp2f(fmaf(LOG2E, s[n][e], -lse[e / 2])) : 0;
+        }
+}
+
 /* The lane's part of sums over a chunk's columns. */
-__device__ static inline void add_products(const float (*p)[4], const float (*dp)[4], float *sum)
+__device__ static inline void add_up(const float (*x)[4], float *sum)
 {
 #pragma unroll
     for (int n = 0; n < CHUNK / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++)
-            sum[e / 2] += p[n][e] * dp[n][e];
+            sum[e / 2] += x[n][e];
 }
 
 /* dq, and delta = sum P dP - dlse. The output is not kept for backward, so a first walk finds
@@ -248,31 +293,17 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_queri
             const int ahead = tile * ROWS + key - query;
             if (ahead > last || ahead + CHUNK - 1 <= -p.window)
                 continue;
-            const bool whole = ahead + CHUNK - 1 <= 0 && ahead - 15 > -p.window;
-            const int lane = ahead + 2 * hy_lane_part() - hy_lane_group();
             float s[CHUNK / 8][4] = {}, dp[CHUNK / 8][4] = {};
             hy_mul_across<W, CHUNK / 8>(q, k + key * hy_across_ld<W>, s);
             hy_mul_across<W, CHUNK / 8>(d_o, v + key * hy_across_ld<W>, dp);
-#pragma unroll
-            for (int n = 0; n < CHUNK / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    const int to = lane + 8 * n + e % 2 - 8 * (e / 2);
-                    const bool seen = whole || (to <= 0 && to > -p.window);
-                    s[n][e] = seen ? exp2f(fmaf(LOG2E, s[n][e], -lse[e / 2])) : 0;
-                }
+            differentiate_rows(p, ahead, lse, delta, step >= tiles, s, dp);
             if (step < tiles) {
-                add_products(s, dp, delta);
+                add_up(dp, delta);
                 continue;
             }
 #pragma unroll
-            for (int n = 0; n < CHUNK / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++)
-                    s[n][e] *= dp[n][e] - delta[e / 2];
-#pragma unroll
             for (int n = 0; n < CHUNK / 8; n += 2)
-                hy_mul_down<W>(s + n, k_down + (key / 2 + 4 * n) * hy_down_ld<W>, dq);
+                hy_mul_down<W>(dp + n, k_down + (key / 2 + 4 * n) * hy_down_ld<W>, dq);
         }
         if (step != tiles - 1)
             continue;
@@ -294,24 +325,33 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_queri
             give<W>(p.dq, at.row + query + hy_lane_group() + 8 * half, at.head, dq, half, p.scale);
 }
 
-/* P and dS of a chunk of queries, as columns; below: of the warp's first key behind the first of
- * them. lse, delta: the queries'. */
-__device__ static inline void differentiate(const struct plan &p, int below, const float *lse,
-                                            const float *delta, float (*s)[4], float (*dp)[4])
+/* s, dp become P and dS of a chunk of queries, which are columns here; below: of the warp's first
+ * key behind the first of them. lse, delta: the queries'. */
+__device__ static inline void differentiate_columns(const struct plan &p, int below,
+                                                    const float *lse, const float *delta,
+                                                    float (*s)[4], float (*dp)[4])
 {
     const bool whole = below + 15 <= 0 && below - (CHUNK - 1) > -p.window;
     const int lane = below + hy_lane_group() - 2 * hy_lane_part();
+    lse += 2 * hy_lane_part();
+    delta += 2 * hy_lane_part();
 #pragma unroll
     for (int n = 0; n < CHUNK / 8; n++) {
-        const int column = 8 * n + 2 * hy_lane_part();
-        const hy_pack<2> sums = *reinterpret_cast<const hy_pack<2> *>(lse + column);
-        const hy_pack<2> less = *reinterpret_cast<const hy_pack<2> *>(delta + column);
+        const hy_pack<2> less = *reinterpret_cast<const hy_pack<2> *>(delta + 8 * n);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            dp[n][e] -= less.at[e % 2];
+    }
+    cap_scores<CHUNK / 8>(p, s, dp, 1);
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) {
+        const hy_pack<2> sums = *reinterpret_cast<const hy_pack<2> *>(lse + 8 * n);
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int to = lane - 8 * n - e % 2 + 8 * (e / 2);
             const bool seen = whole || (to <= 0 && to > -p.window);
             s[n][e] = seen ? exp2f(fmaf(LOG2E, s[n][e], -sums.at[e % 2])) : 0;
-            dp[n][e] = s[n][e] * (dp[n][e] - less.at[e % 2]);
+            dp[n][e] *= s[n][e];
         }
     }
 }
@@ -372,7 +412,7 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(
                     hy_mul_shared<W, CHUNK / 8>(shared_v + warp_row() * hy_across_ld<W>, d_o_row,
                                                 dp);
                 }
-                differentiate(p, below, lse + row, delta + row, s, dp);
+                differentiate_columns(p, below, lse + row, delta + row, s, dp);
 #pragma unroll
                 for (int n = 0; n < CHUNK / 8; n += 2) {
                     hy_mul_down<W>(s + n, d_o_down + (row / 2 + 4 * n) * hy_down_ld<W>, dv);
@@ -403,8 +443,7 @@ bool hy_attention_mma_takes(const struct hy_op *op)
 {
     const struct hy_attention *a = (const struct hy_attention *)op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    return shape->precision == HY_PRECISION_BF16 && shape->mode != HY_CACHED && padded_width(a) &&
-           !(a->cap > 0);
+    return shape->precision == HY_PRECISION_BF16 && shape->mode != HY_CACHED && padded_width(a);
 }
 
 static struct heads heads_of(struct hy_span all, int width)
@@ -423,6 +462,8 @@ static struct plan plan_of(const struct hy_op *op)
     p.tokens = shape->tokens;
     p.window = a->window ? a->window : INT_MAX;
     p.scale = (float)a->scale;
+    p.cap = (float)a->cap;
+    p.inverse_cap = a->cap > 0 ? (float)(1 / a->cap) : 0;
     p.q = heads_of(hy_span_of(op->in[Q]), a->key_width);
     p.k = heads_of(hy_span_of(op->in[K]), a->key_width);
     p.v = heads_of(hy_span_of(op->in[V]), a->value_width);
