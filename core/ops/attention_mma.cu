@@ -46,7 +46,9 @@ struct heads {
     bool four; /* whose columns can be taken four at a time */
 };
 
-struct plan {
+/* What is fixed for an op. (Not `plan`: launches are templates over the types of a kernel's
+ * arguments, and the linker takes those of one name for one.) */
+struct mma_plan {
     int batch, heads, kv_heads, tokens;
     int window;                    /* INT_MAX: none */
     float scale, cap, inverse_cap; /* cap 0: none */
@@ -62,7 +64,7 @@ struct place {
     int64_t row; /* its sequence's first */
 };
 
-__device__ static inline struct place place_of(const struct plan &p, int heads)
+__device__ static inline struct place place_of(const struct mma_plan &p, int heads)
 {
     const unsigned tiles = (unsigned)(p.tokens + ROWS - 1) / ROWS, rest = blockIdx.x / tiles;
     struct place at;
@@ -79,7 +81,7 @@ __device__ static inline int warp_row(void)
     return (int)threadIdx.x / 32 * 16;
 }
 
-__device__ static inline struct hy_part part_of(const struct plan &p, const struct heads &x,
+__device__ static inline struct hy_part part_of(const struct mma_plan &p, const struct heads &x,
                                                 int64_t row, int head)
 {
     return {hy_row(x.all, row) + head * x.width, x.all.ld, x.all.data ? p.tokens : 0, x.width,
@@ -107,8 +109,8 @@ __device__ static inline void give(const struct heads &to, int64_t row, int head
 /* Scores are capped. gradient: multiplied by the slope that this has, to the part `sloped`, 0 or 1;
  * NULL: there is none. */
 template <int N>
-__device__ static inline void cap_scores(const struct plan &p, float (*s)[4], float (*gradient)[4],
-                                         float sloped)
+__device__ static inline void cap_scores(const struct mma_plan &p, float (*s)[4],
+                                         float (*gradient)[4], float sloped)
 {
     if (!(p.cap > 0))
         return;
@@ -126,13 +128,13 @@ __device__ static inline void cap_scores(const struct plan &p, float (*s)[4], fl
 /* ---- Forward ---- */
 
 /* The number of the first tile that queries from number `query` on see. */
-__device__ static inline int first_tile(const struct plan &p, int query)
+__device__ static inline int first_tile(const struct mma_plan &p, int query)
 {
     return query >= p.window ? (query - p.window + 1) / ROWS : 0;
 }
 
 /* The last of a warp's 16 rows that there is; none: so low that nothing is seen. */
-__device__ static inline int last_row(const struct plan &p, int first)
+__device__ static inline int last_row(const struct mma_plan &p, int first)
 {
     return first < p.tokens ? min(15, p.tokens - 1 - first) : INT_MIN / 2;
 }
@@ -140,8 +142,8 @@ __device__ static inline int last_row(const struct plan &p, int first)
 /* Scores of a warp's queries become exponentials over the running maximum; sum and o are brought to
  * the new one. ahead: of the tile's first key before the warp's first query. */
 template <int W>
-__device__ static inline void soften(const struct plan &p, int ahead, float (*s)[4], float *most,
-                                     float *sum, float (*o)[4])
+__device__ static inline void soften(const struct mma_plan &p, int ahead, float (*s)[4],
+                                     float *most, float *sum, float (*o)[4])
 {
     const bool whole = ahead + ROWS - 1 <= 0 && ahead - 15 > -p.window;
     const int lane = ahead + 2 * hy_lane_part() - hy_lane_group();
@@ -178,7 +180,7 @@ __device__ static inline void soften(const struct plan &p, int ahead, float (*s)
 }
 
 template <int W>
-__global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 4) forward(struct plan p)
+__global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 4) forward(struct mma_plan p)
 {
     HY_SHARED(uint32_t, k);
     uint32_t *const v = k + across_words<W>;
@@ -226,9 +228,9 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 4) forward(struct
 
 /* dp becomes dS = P (dP - delta) for a chunk of keys, or P dP while delta is not found; ahead: as
  * for soften. */
-__device__ static inline void differentiate_rows(const struct plan &p, int ahead, const float *lse,
-                                                 const float *delta, bool found, float (*s)[4],
-                                                 float (*dp)[4])
+__device__ static inline void differentiate_rows(const struct mma_plan &p, int ahead,
+                                                 const float *lse, const float *delta, bool found,
+                                                 float (*s)[4], float (*dp)[4])
 {
     const bool whole = ahead + CHUNK - 1 <= 0 && ahead - 15 > -p.window;
     const int lane = ahead + 2 * hy_lane_part() - hy_lane_group();
@@ -262,7 +264,8 @@ __device__ static inline void add_up(const float (*x)[4], float *sum)
 /* dq, and delta = sum P dP - dlse. The output is not kept for backward, so a first walk finds
  * delta; the second goes the other way and finds the last tile where it is. */
 template <int W>
-__global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_queries(struct plan p)
+__global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3)
+    backward_queries(struct mma_plan p)
 {
     HY_SHARED(uint32_t, k);
     uint32_t *const v = k + across_words<W>, *const k_down = v + across_words<W>;
@@ -327,7 +330,7 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_queri
 
 /* s, dp become P and dS of a chunk of queries, which are columns here; below: of the warp's first
  * key behind the first of them. lse, delta: the queries'. */
-__device__ static inline void differentiate_columns(const struct plan &p, int below,
+__device__ static inline void differentiate_columns(const struct mma_plan &p, int below,
                                                     const float *lse, const float *delta,
                                                     float (*s)[4], float (*dp)[4])
 {
@@ -358,7 +361,7 @@ __device__ static inline void differentiate_columns(const struct plan &p, int be
 
 /* dk and dv, over the queries of all heads that share the keys, one head after another. */
 template <int W>
-__global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(struct plan p)
+__global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(struct mma_plan p)
 {
     enum { TILE = walked<W> };
     HY_SHARED(uint32_t, q);
@@ -451,11 +454,11 @@ static struct heads heads_of(struct hy_span all, int width)
     return {all, width, width % 4 == 0 && hy_by_four(all)};
 }
 
-static struct plan plan_of(const struct hy_op *op)
+static struct mma_plan plan_of(const struct hy_op *op)
 {
     const struct hy_attention *a = (const struct hy_attention *)op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    struct plan p = {};
+    struct mma_plan p = {};
     p.batch = shape->batch;
     p.heads = a->heads;
     p.kv_heads = a->kv_heads;
@@ -479,20 +482,20 @@ static struct plan plan_of(const struct hy_op *op)
     return p;
 }
 
-static void launch(const struct hy_launch *at, const struct plan &p, int heads, size_t bytes,
-                   void (*kernel)(struct plan))
+static void launch(const struct hy_launch *at, const struct mma_plan &p, int heads, size_t bytes,
+                   void (*kernel)(struct mma_plan))
 {
     const int64_t blocks = (int64_t)p.batch * heads * ((p.tokens + ROWS - 1) / ROWS);
     hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3(THREADS), bytes,
                    kernel, p);
 }
 
-template <int W> static void launch_forward(const struct hy_launch *at, const struct plan &p)
+template <int W> static void launch_forward(const struct hy_launch *at, const struct mma_plan &p)
 {
     launch(at, p, p.heads, forward_bytes<W>, forward<W>);
 }
 
-template <int W> static void launch_backward(const struct hy_launch *at, const struct plan &p)
+template <int W> static void launch_backward(const struct hy_launch *at, const struct mma_plan &p)
 {
     launch(at, p, p.heads, queries_bytes<W>, backward_queries<W>);
     if (p.dk.all.data || p.dv.all.data)
@@ -513,7 +516,7 @@ void hy_attention_mma_forward(const struct hy_op *op, const struct hy_launch *at
 void hy_attention_mma_backward(const struct hy_op *op, const struct hy_launch *at,
                                struct hy_span delta)
 {
-    struct plan p = plan_of(op);
+    struct mma_plan p = plan_of(op);
     p.delta = delta;
     BY_WIDTH(op, launch_backward)(at, p);
 }
