@@ -2,7 +2,8 @@
  * and walks the keys in tiles, with a running maximum and sum of each query's exponentials (arXiv
  * 2205.14135); the scores of one tile exist at a time. Backward is two such walks: over the keys of
  * a tile of queries for dq, and over the queries of a tile of keys for dk and dv, which so are
- * summed in a fixed order. */
+ * summed in a fixed order. What attention_mma.cu takes goes there. */
+#include "core/ops/support/attention.cuh"
 #include "core/ops/support/tiles.cuh"
 
 extern "C" {
@@ -453,6 +454,10 @@ static void attention_forward(const struct hy_op *op, const struct hy_launch *at
     int64_t used = 0;
     struct plan p = plan_of(op, &used);
     p.position = at->position;
+    if (hy_attention_mma_takes(op)) {
+        hy_attention_mma_forward(op, at);
+        return;
+    }
     launch(op, at, &p, p.heads, KERNEL(op, p, forward));
     if (!op->in[CACHE_K])
         return;
@@ -464,6 +469,10 @@ static void attention_backward(const struct hy_op *op, const struct hy_launch *a
 {
     int64_t used = 0;
     const struct plan p = plan_of(op, &used);
+    if (hy_attention_mma_takes(op)) {
+        hy_attention_mma_backward(op, at, p.delta);
+        return;
+    }
     launch(op, at, &p, p.heads, KERNEL(op, p, backward_queries));
     if (p.dk.data || p.dv.data)
         launch(op, at, &p, p.kv_heads, KERNEL(op, p, backward_keys));

@@ -215,6 +215,38 @@ static void attention(struct hy_graph *g, int64_t width)
     hy_attention(g, qkv[0], qkv[1], qkv[2], &s, NULL, NULL);
 }
 
+/* Gradients flow back from the sums as well; two heads share keys, four do not. */
+static void attention_sums(struct hy_graph *g, int64_t width)
+{
+    const struct hy_attention s = {4, 2, (int)width, (int)width, 1 / sqrt((double)width), 0, 0};
+    struct hy_tensor *lse;
+    hy_attention_lse(g, view(g, "q", 4 * width), view(g, "k", 2 * width), view(g, "v", 2 * width),
+                     &s, NULL, NULL, &lse);
+}
+
+/* A window of less than a tile, values of another width than keys; rows that are not aligned. */
+static void near_attention(struct hy_graph *g, int64_t width)
+{
+    const struct hy_attention s = {2,  2, (int)width, (int)width / 2, 1 / sqrt((double)width),
+                                   20, 0};
+    struct hy_tensor *qkv[4];
+    hy_graph_split(g, leaf(g, "qkv", 1 + 5 * width), 4, (int64_t[]){1, 2 * width, 2 * width, width},
+                   qkv);
+    hy_attention(g, qkv[1], qkv[2], qkv[3], &s, NULL, NULL);
+}
+
+/* Nobody wants the gradients of queries, or (width above 40) those of keys and values. */
+static void fixed_attention(struct hy_graph *g, int64_t width)
+{
+    const struct hy_attention s = {1, 1, (int)width, (int)width, 1 / sqrt((double)width), 0, 0};
+    struct hy_tensor *fixed = hy_graph_input(g, "fixed", HY_REAL, rows_of(g), width);
+    struct hy_tensor *free = leaf(g, "free", width);
+    if (width > 40)
+        hy_attention(g, free, fixed, fixed, &s, NULL, NULL);
+    else
+        hy_attention(g, fixed, free, free, &s, NULL, NULL);
+}
+
 static void vector_scan(struct hy_graph *g, int64_t cols)
 {
     hy_vector_scan(g, view(g, "x", cols), hy_graph_leaf(g, "decay", rows_of(g), cols, -0.5, 0),
@@ -318,6 +350,13 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"add_norm", add_norm, 320, 0},
         {"attention", attention, 64, 1},
         {"attention", attention, 600, 0},
+        {"attention", attention_sums, 32, 0},
+        {"attention", attention_sums, 32, 1},
+        {"attention", attention_sums, 64, 0},
+        {"attention", near_attention, 26, 0},
+        {"attention", near_attention, 128, 0},
+        {"attention", fixed_attention, 40, 0},
+        {"attention", fixed_attention, 120, 0},
         {"constant", constant, 100, 0},
         {"conv_silu", conv_silu, 68, 0},
         {"conv_silu", conv_silu, 68, 1},
