@@ -137,13 +137,15 @@ __host__ __device__ static inline int64_t hy_scan_lay_out(const struct hy_scan_p
 /* Where a block of threads works. */
 struct hy_scan_place {
     int64_t sequence, head;
+    int64_t keys;              /* column: of q and k, the head's first */
     int tile, column, columns; /* column: of the values, its first; columns: live ones */
 
     __device__ hy_scan_place(const struct hy_scan_plan &p, unsigned block)
     {
         tile = (int)(block % (unsigned)p.tiles);
-        head = block / (unsigned)p.tiles % p.heads;
-        sequence = block / (unsigned)p.tiles / p.heads;
+        head = block / (unsigned)p.tiles % (unsigned)p.heads;
+        sequence = block / (unsigned)p.tiles / (unsigned)p.heads;
+        keys = (unsigned)head / (unsigned)p.sharing * (int64_t)p.k;
         column = tile * p.width;
         columns = min(p.width, p.v - column);
     }
@@ -223,7 +225,7 @@ __device__ static inline void hy_scan_load_rows(const struct hy_scan_plan &p,
                                                 struct hy_scan_rows rows, bool reads,
                                                 const struct hy_scan_space &s)
 {
-    const int64_t first = at.head / p.sharing * p.k;
+    const int64_t first = at.keys;
     HY_SCAN_EACH(HY_TILE, p.kp, i, c)
     {
         const bool live = i < rows.count && c < p.k;
@@ -281,10 +283,12 @@ __device__ static inline void hy_scan_fetch(const struct hy_span &t, struct hy_s
                                             int64_t first, int from, int cols, float *to)
 {
     typedef hy_scan_slots<THREADS> slots;
+    const float *begin = hy_row(t, rows.row + slots::row(0)) + first + from + slots::column(0);
+    const int live = t.data ? rows.count : 0;
 #pragma unroll
     for (int n = 0; n < slots::EACH; n++) {
-        const int i = slots::row(n), c = from + slots::column(n);
-        to[n] = t.data && i < rows.count && c < cols ? hy_row(t, rows.row + i)[first + c] : 0;
+        const int i = n % slots::ROWS * slots::STEP, c = n / slots::ROWS * HY_TILE;
+        to[n] = slots::row(n) < live && from + slots::column(n) < cols ? begin[i * t.ld + c] : 0;
     }
 }
 
@@ -294,7 +298,7 @@ __device__ static inline void
 hy_scan_fetch_keys(const struct hy_scan_plan &p, const struct hy_scan_place &at,
                    struct hy_scan_rows rows, bool reads, int from, struct hy_scan_fetched *f)
 {
-    const int64_t first = at.head / p.sharing * p.k;
+    const int64_t first = at.keys;
     hy_scan_fetch<THREADS>(p.in[HY_SCAN_K], rows, first, from, p.k, f->k);
     if (reads)
         hy_scan_fetch<THREADS>(p.in[HY_SCAN_Q], rows, first, from, p.k, f->q);
@@ -452,23 +456,22 @@ __device__ static inline void hy_scan_scale(const struct hy_scan_plan &p,
     for (int g = (int)threadIdx.x / HY_TILE; g < groups; g += THREADS / HY_TILE) {
         const int c = g / 2 * HY_TILE + (int)threadIdx.x % HY_TILE;
         const bool down = g % 2 == 0;
-        const float *from = down && reads ? s.q : s.k;
-        float *to = down ? s.read : s.write;
+        const int first = (down ? 0 : HY_TILE - 1) * p.lk + c, on = down ? p.lk : -p.lk;
+        const float *steps = s.step + first, *from = (down && reads ? s.q : s.k) + first;
+        float *to = (down ? s.read : s.write) + first;
         float step[HY_TILE], x[HY_TILE], run = 1;
 #pragma unroll
         for (int n = 0; n < HY_TILE; n++) {
-            const int e = (down ? n : HY_TILE - 1 - n) * p.lk + c;
-            step[n] = s.step[e];
-            x[n] = from[e];
+            step[n] = steps[n * on];
+            x[n] = from[n * on];
         }
 #pragma unroll
         for (int n = 0; n < HY_TILE; n++) {
-            const int e = (down ? n : HY_TILE - 1 - n) * p.lk + c;
             const float before = run;
             run *= step[n];
             step[n] = down ? run : before;
             if (!down || reads)
-                to[e] = step[n] * x[n];
+                to[n * on] = step[n] * x[n];
         }
         if (!down)
             continue;
@@ -488,13 +491,16 @@ template <int HALF>
 __device__ static inline void hy_scan_run(const float *step, int lk, float *factors, int ld,
                                           bool down)
 {
+    const float *from = step + (down ? HALF : HY_TILE - HALF) * lk;
+    float *to = factors + (down ? HALF : HY_TILE - 1 - HALF) * ld;
+    const int lk_on = down ? lk : -lk, ld_on = down ? ld : -ld;
     float run = 1;
 #pragma unroll
     for (int n = 0; n < HY_TILE / 2; n++) {
-        const int later = (n / HALF * 2 + 1) * HALF + n % HALF, row = HY_TILE - 1 - later;
-        const float x = step[(down ? later : row + 1) * lk];
+        const int row = n / HALF * 2 * HALF + n % HALF;
+        const float x = from[row * lk_on];
         run = n % HALF ? run * x : down ? x : 1;
-        factors[(down ? later : row) * ld] = run;
+        to[row * ld_on] = run;
     }
 }
 

@@ -113,7 +113,7 @@ __device__ static inline void give_reader(const struct hy_scan_plan &p,
             continue;
         const int first = i & ~(2 * half - 1);
         float of_q[4] = {}, of_k[4] = {}, factor[4];
-#pragma unroll
+#pragma unroll 4
         for (int j = first, n = 0; n < half; n++, j++) {
             float k[4];
             hy_tile_read(s.k + j * p.lk + c, k);
@@ -162,7 +162,7 @@ __device__ static inline void give_writer(const struct hy_scan_plan &p,
             continue;
         const int first = (j & ~(2 * half - 1)) + half;
         float sum[4] = {}, factor[4];
-#pragma unroll
+#pragma unroll 4
         for (int i = first, n = 0; n < half; n++, i++) {
             float x[4], k[4];
             hy_tile_read(s.q + i * p.lk + c, x);

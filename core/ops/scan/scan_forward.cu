@@ -68,7 +68,7 @@ forward_block(const struct hy_scan_plan &p, const struct hy_scan_place &at,
 }
 
 template <bool TENSOR, bool WIDE, int KIND, int THREADS>
-__global__ static void __launch_bounds__(THREADS, 2 * HY_TILE_THREADS / THREADS)
+__global__ static void __launch_bounds__(THREADS, THREADS == HY_TILE_THREADS ? 2 : 5)
     forward(struct hy_scan_plan p)
 {
     HY_SHARED(float, shared);
