@@ -185,14 +185,36 @@ __device__ static inline int64_t hy_scan_state_row(const struct hy_scan_plan &p,
     for (int i = (int)threadIdx.x / HY_TILE; i < (rows); i += (int)blockDim.x / HY_TILE) \
         for (int c = (int)threadIdx.x % HY_TILE; c < (cols); c += HY_TILE)
 
+/* A state of `rows` rows of `columns` columns, zero beyond them, from rows that are ld floats
+ * apart; from NULL: zero. A thread has loads of several rows under way at once. */
+__device__ static inline void hy_scan_copy_state(const struct hy_scan_plan &p, const float *from,
+                                                 int64_t ld, int rows, int columns, float *state)
+{
+    enum { ROWS = 4 };
+    const int step = (int)blockDim.x / HY_TILE;
+    if (!from)
+        rows = 0;
+    for (int first = (int)threadIdx.x / HY_TILE; first < p.kp; first += ROWS * step)
+        for (int c = (int)threadIdx.x % HY_TILE; c < p.width; c += HY_TILE) {
+            float x[ROWS];
+#pragma unroll
+            for (int r = 0; r < ROWS; r++) {
+                const int i = first + r * step;
+                x[r] = i < rows && c < columns ? from[i * ld + c] : 0;
+            }
+#pragma unroll
+            for (int r = 0; r < ROWS; r++)
+                if (first + r * step < p.kp)
+                    state[(first + r * step) * p.lv + c] = x[r];
+        }
+}
+
 /* A state from the rows of t from `row` on; zero where there is no t. */
 __device__ static inline void hy_scan_load_state(const struct hy_scan_plan &p,
                                                  const struct hy_scan_place &at,
                                                  const struct hy_span &t, int64_t row, float *state)
 {
-    HY_SCAN_EACH(p.kp, p.width, i, c)
-    state[i * p.lv + c] =
-        t.data && i < p.k && c < at.columns ? hy_row(t, row + i)[at.column + c] : 0;
+    hy_scan_copy_state(p, t.data ? hy_row(t, row) + at.column : NULL, t.ld, p.k, at.columns, state);
 }
 
 __device__ static inline void hy_scan_store_state(const struct hy_scan_plan &p,

@@ -113,7 +113,7 @@ __device__ static inline void give_reader(const struct hy_scan_plan &p,
             continue;
         const int first = i & ~(2 * half - 1);
         float of_q[4] = {}, of_k[4] = {}, factor[4];
-#pragma unroll 4
+#pragma unroll 2
         for (int j = first, n = 0; n < half; n++, j++) {
             float k[4];
             hy_tile_read(s.k + j * p.lk + c, k);
@@ -162,7 +162,7 @@ __device__ static inline void give_writer(const struct hy_scan_plan &p,
             continue;
         const int first = (j & ~(2 * half - 1)) + half;
         float sum[4] = {}, factor[4];
-#pragma unroll 4
+#pragma unroll 2
         for (int i = first, n = 0; n < half; n++, i++) {
             float x[4], k[4];
             hy_tile_read(s.q + i * p.lk + c, x);
@@ -441,9 +441,14 @@ __device__ static inline void start_carry(const struct hy_scan_plan &p,
             s.carry[i] = sum;
     }
     __syncthreads();
-    if (p.decay != HY_DECAY_CHANNEL && threadIdx.x == 0)
-        for (int i = 1; i < p.kp; i++)
-            s.carry[0] += s.carry[i];
+    if (p.decay == HY_DECAY_CHANNEL || threadIdx.x >= 32)
+        return;
+    float sum = 0;
+    for (int i = lane; i < p.kp; i += 32)
+        sum += s.carry[i];
+    sum = hy_warp_sum(sum);
+    if (lane == 0)
+        s.carry[0] = sum;
 }
 
 /* The state that enters a block: kept for the first one of a chunk, rebuilt for the others. */
@@ -456,9 +461,8 @@ __device__ static inline void load_entering(const struct hy_scan_plan &p,
         hy_scan_load_state(p, at, p.out[HY_SCAN_STATES], hy_scan_kept_row(p, at, chunk), s.state);
         return;
     }
-    const float *from = hy_row(d.states, blockIdx.x * (p.blocks - 1) + block - 1);
-    HY_SCAN_EACH(p.kp, p.width, i, c)
-    s.state[i * p.lv + c] = from[i * p.width + c];
+    hy_scan_copy_state(p, hy_row(d.states, blockIdx.x * (p.blocks - 1) + block - 1), p.width, p.kp,
+                       p.width, s.state);
 }
 
 template <bool TENSOR, bool WIDE, int KIND, int THREADS>

@@ -188,20 +188,20 @@ __device__ static inline void hy_tile_mul_tensor(const struct hy_product &p)
 template <bool TENSOR, bool TA, bool TB>
 __device__ static inline void hy_tile_mul(const struct hy_product &p)
 {
-    const int each = p.m * p.n / (int)blockDim.x;
+    const int elements = p.m * p.n, threads = (int)blockDim.x;
     if (TENSOR) {
         /* A warp's lanes have four elements each of 16 x 8. */
-        if (each >= 16 && p.n % 32 == 0)
+        if (elements >= 16 * threads && p.n % 32 == 0)
             hy_tile_mul_tensor<4, TA, TB>(p);
-        else if (each >= 8)
+        else if (elements >= 8 * threads)
             hy_tile_mul_tensor<2, TA, TB>(p);
         else
             hy_tile_mul_tensor<1, TA, TB>(p);
-    } else if (each >= 16) {
+    } else if (elements >= 16 * threads) {
         hy_tile_mul_plain<4, 4, TA, TB>(p);
-    } else if (each >= 8) {
+    } else if (elements >= 8 * threads) {
         hy_tile_mul_plain<2, 4, TA, TB>(p);
-    } else if (each >= 4) {
+    } else if (elements >= 4 * threads) {
         hy_tile_mul_plain<1, 4, TA, TB>(p);
     } else {
         hy_tile_mul_plain<1, 1, TA, TB>(p);
