@@ -26,27 +26,31 @@ __device__ static inline void substitute_back(const struct hy_scan_plan &p,
             s.dw[i * p.lv + c] = d[i];
             minus_dz[i * p.lv + c] = passed;
 #pragma unroll
-            for (int j = 0; j < i; j++)
-                d[j] += pair[i * HY_PAIR_LD + j] * passed;
+            for (int j = 0; j < i; j += 4) {
+                float of_pair[4];
+                hy_tile_read(pair + i * HY_PAIR_LD + j, of_pair);
+#pragma unroll
+                for (int l = 0; l < 4 && j + l < i; l++)
+                    d[j + l] += of_pair[l] * passed;
+            }
         }
     }
 }
 
 /* dbeta, and dv: dw for the gated scan, dz for the delta scan. */
-__device__ static inline void give_values(const struct hy_scan_plan &p,
-                                          const struct hy_scan_place &at,
-                                          const struct hy_scan_space &s, struct hy_scan_rows rows,
-                                          const struct gradients &d)
+template <int KIND>
+__device__ static inline void
+give_values(const struct hy_scan_plan &p, const struct hy_scan_place &at,
+            const struct hy_scan_space &s, struct hy_scan_rows rows, const struct gradients &d)
 {
     const int64_t first = at.head * p.v + at.column;
-    HY_SCAN_EACH(rows.count, p.width, i, c)
+    HY_SCAN_EACH(rows.count, at.columns, i, c)
     {
         const int e = i * p.lv + c;
-        if (c < at.columns)
-            hy_give<1>(d.dv, rows.row + i, first + c,
-                       {{p.delta ? -s.values[HY_TILE * p.lv + e] : s.dw[e]}});
+        hy_give<1>(d.dv, rows.row + i, first + c,
+                   {{hy_scan_is_delta<KIND>(p) ? -s.values[HY_TILE * p.lv + e] : s.dw[e]}});
     }
-    if (!p.delta)
+    if (!hy_scan_is_delta<KIND>(p))
         return;
     const int lane = (int)threadIdx.x % 32;
     for (int i = (int)threadIdx.x / 32; i < rows.count; i += (int)blockDim.x / 32) {
@@ -59,181 +63,364 @@ __device__ static inline void give_values(const struct hy_scan_plan &p,
     }
 }
 
+/* Four neighbours of x times those of y. */
+__device__ static inline void scale_four(float *x, const float *y)
+{
+    float by[4];
+    hy_tile_read(y, by);
+#pragma unroll
+    for (int l = 0; l < 4; l++)
+        x[l] *= by[l];
+}
+
+__device__ static inline void write_four(float *to, const float *x)
+{
+    hy_pack<4> pack;
+#pragma unroll
+    for (int l = 0; l < 4; l++)
+        pack.at[l] = x[l];
+    *reinterpret_cast<hy_pack<4> *>(to) = pack;
+}
+
+/* give_pairs() for a reader, row i, with a decay by channel: channels c to c + 3, which in the
+ * slice are `in` to `in` + 3. */
+template <int KIND>
+__device__ static inline void give_reader(const struct hy_scan_plan &p,
+                                          const struct hy_scan_space &s, int i, int c, int in)
+{
+    const int ld = hy_tile_ld(hy_scan_slice(p)), e = i * p.lk + c;
+    const float *by_q = s.pair + i * HY_PAIR_LD, *by_k = by_q + HY_TILE * HY_PAIR_LD;
+    const bool delta = hy_scan_is_delta<KIND>(p);
+    float dq[4], dk[4] = {}, into[4], own[4];
+    hy_tile_read(s.step + c, into);
+    if (i > 0) {
+        /* From row 1 to the end of the first run, and on to row i. */
+        scale_four(into, s.factors + hy_scan_factor_row(i, 0, 0) * ld + in);
+        scale_four(into, s.factors + hy_scan_factor_row(i, 0, i) * ld + in);
+    }
+    hy_tile_read(s.dread + e, dq);
+    if (delta)
+        hy_tile_read(s.dread + HY_TILE * p.lk + e, dk);
+    hy_tile_read(s.k + e, own);
+#pragma unroll
+    for (int l = 0; l < 4; l++) {
+        dq[l] = into[l] * dq[l] + by_q[i] * own[l];
+        dk[l] *= into[l];
+    }
+#pragma unroll
+    for (int half = HY_TILE / 2; half; half /= 2) {
+        if (!(i & half))
+            continue;
+        const int first = i & ~(2 * half - 1);
+        float of_q[4] = {}, of_k[4] = {}, factor[4];
+#pragma unroll 2
+        for (int j = first, n = 0; n < half; n++, j++) {
+            float k[4];
+            hy_tile_read(s.k + j * p.lk + c, k);
+            scale_four(k, s.factors + hy_scan_factor_row(first + half, first, j) * ld + in);
+            const float q_takes = by_q[j], k_takes = delta ? by_k[j] : 0;
+#pragma unroll
+            for (int l = 0; l < 4; l++) {
+                of_q[l] += q_takes * k[l];
+                of_k[l] += k_takes * k[l];
+            }
+        }
+        hy_tile_read(s.factors + hy_scan_factor_row(first + half, first, i) * ld + in, factor);
+#pragma unroll
+        for (int l = 0; l < 4; l++) {
+            dq[l] += factor[l] * of_q[l];
+            dk[l] += factor[l] * of_k[l];
+        }
+    }
+    write_four(s.dread + e, dq);
+    if (delta)
+        write_four(s.dread + HY_TILE * p.lk + e, dk);
+}
+
+/* And for a writer, row j. */
+template <int KIND>
+__device__ static inline void give_writer(const struct hy_scan_plan &p,
+                                          const struct hy_scan_space &s, int j, int c, int in)
+{
+    const int ld = hy_tile_ld(hy_scan_slice(p)), e = j * p.lk + c, end = HY_TILE - 1;
+    const float *by_q = s.pair + j, *by_k = by_q + HY_TILE * HY_PAIR_LD;
+    const bool delta = hy_scan_is_delta<KIND>(p);
+    float dk[4], own[4];
+    hy_tile_read(s.write + e, dk);
+    if (j < end) {
+        /* From row j to the end of its run, and on to the last row. */
+        scale_four(dk, s.factors + hy_scan_factor_row(end, j, j) * ld + in);
+        scale_four(dk, s.factors + hy_scan_factor_row(end, j, end) * ld + in);
+    }
+    hy_tile_read(s.q + e, own);
+#pragma unroll
+    for (int l = 0; l < 4; l++)
+        dk[l] += by_q[j * HY_PAIR_LD] * own[l];
+#pragma unroll
+    for (int half = HY_TILE / 2; half; half /= 2) {
+        if (j & half)
+            continue;
+        const int first = (j & ~(2 * half - 1)) + half;
+        float sum[4] = {}, factor[4];
+#pragma unroll 2
+        for (int i = first, n = 0; n < half; n++, i++) {
+            float x[4], k[4];
+            hy_tile_read(s.q + i * p.lk + c, x);
+            if (delta)
+                hy_tile_read(s.k + i * p.lk + c, k);
+            const float of_q = by_q[i * HY_PAIR_LD], of_k = delta ? by_k[i * HY_PAIR_LD] : 0;
+#pragma unroll
+            for (int l = 0; l < 4; l++)
+                x[l] = delta ? of_q * x[l] + of_k * k[l] : of_q * x[l];
+            scale_four(x, s.factors + hy_scan_factor_row(first, first - half, i) * ld + in);
+#pragma unroll
+            for (int l = 0; l < 4; l++)
+                sum[l] += x[l];
+        }
+        hy_tile_read(s.factors + hy_scan_factor_row(first, first - half, j) * ld + in, factor);
+#pragma unroll
+        for (int l = 0; l < 4; l++)
+            dk[l] += factor[l] * sum[l];
+    }
+    write_four(s.write + e, dk);
+}
+
 /* s.dread and s.write, which hold the products with the states, become the gradients of q and k as
- * readers and of k as writer. */
+ * readers and of k as writer. With a decay by channel s.factors hold the last slice of channels. */
+template <bool TENSOR, int KIND, int THREADS>
 __device__ static inline void give_pairs(const struct hy_scan_plan &p,
                                          const struct hy_scan_space &s)
 {
-    const bool channels = p.decay == HY_DECAY_CHANNEL;
-    const float *by_q = s.pair, *by_k = s.pair + HY_TILE * HY_PAIR_LD;
-    HY_SCAN_EACH(HY_TILE, p.kp, i, c)
-    {
-        float decay = 1, dq = 0, dk = 0, written = 0;
-        for (int j = i; j >= 0; j--) {
-            const float k = decay * s.k[j * p.lk + c];
-            dq += by_q[i * HY_PAIR_LD + j] * k;
-            dk += by_k[i * HY_PAIR_LD + j] * k;
-            if (channels)
-                decay *= s.step[j * p.lk + c];
+    if (!hy_scan_by_channel<KIND>(p)) {
+        /* Rows of q and k lie one after another, as the two halves of s.pair do. */
+        const int read = (hy_scan_is_delta<KIND>(p) ? 2 : 1) * HY_TILE;
+        hy_tile_mul<TENSOR, false, false>(
+            {read, p.kp, HY_TILE, s.pair, s.k, HY_PAIR_LD, p.lk, s.dread, p.lk, true, s.into});
+        hy_tile_mul<TENSOR, true, false>(
+            {HY_TILE, p.kp, read, s.pair, s.q, HY_PAIR_LD, p.lk, s.write, p.lk, true, s.rest});
+        return;
+    }
+    const int last = (p.kp - 1) / HY_SCAN_SLICE * HY_SCAN_SLICE;
+    for (int from = last; from >= 0; from -= HY_SCAN_SLICE) {
+        if (from < last) {
+            __syncthreads();
+            hy_scan_factors<THREADS>(p, s, from);
+            __syncthreads();
         }
-        const float into = channels ? decay : s.step[0] * s.between[i * HY_PAIR_LD];
-        const int e = i * p.lk + c;
-        s.dread[e] = into * s.dread[e] + dq;
-        if (p.delta)
-            s.dread[HY_TILE * p.lk + e] = into * s.dread[HY_TILE * p.lk + e] + dk;
-        decay = 1;
-        for (int j = i; j < HY_TILE; j++) {
-            if (channels && j > i)
-                decay *= s.step[j * p.lk + c];
-            float read = by_q[j * HY_PAIR_LD + i] * s.q[j * p.lk + c];
-            if (p.delta)
-                read += by_k[j * HY_PAIR_LD + i] * s.k[j * p.lk + c];
-            written += decay * read;
+        /* 64 threads take a row each and four of 16 channels, as readers or as writers. */
+        const int groups = min(p.kp - from, hy_scan_slice(p)) / HY_TILE * 2;
+        for (int g = (int)threadIdx.x / 64; g < groups; g += THREADS / 64) {
+            const int in = g / 2 * HY_TILE + (int)threadIdx.x % 4 * 4;
+            const int row = (int)threadIdx.x / 4 % HY_TILE;
+            if (g % 2 == 0)
+                give_reader<KIND>(p, s, row, from + in, in);
+            else
+                give_writer<KIND>(p, s, HY_TILE - 1 - row, from + in, in);
         }
-        const float rest = channels ? decay : s.between[(HY_TILE - 1) * HY_PAIR_LD + i];
-        s.write[e] = rest * s.write[e] + written;
     }
 }
 
 /* q dq + k dk as reader - k dk as writer. */
+template <int KIND>
 __device__ static inline float decay_term(const struct hy_scan_plan &p,
                                           const struct hy_scan_space &s, int e)
 {
-    const float dk = p.delta ? s.dread[HY_TILE * p.lk + e] - s.write[e] : -s.write[e];
+    const float dk =
+        hy_scan_is_delta<KIND>(p) ? s.dread[HY_TILE * p.lk + e] - s.write[e] : -s.write[e];
     return s.q[e] * s.dread[e] + s.k[e] * dk;
 }
 
 /* s.carry gains the rows' terms, from the last to the first; the gradient of a row's log decay is
  * what it is there. *constant: a thread's sum of these. */
+template <int KIND>
 __device__ static inline void give_decays(const struct hy_scan_plan &p,
                                           const struct hy_scan_place &at,
                                           const struct hy_scan_space &s, struct hy_scan_rows rows,
                                           const struct gradients &d, double *constant)
 {
     const int64_t row = at.tile * p.batch * p.tokens + rows.row;
-    if (p.decay == HY_DECAY_CHANNEL) {
-        for (int c = (int)threadIdx.x; c < p.k; c += (int)blockDim.x)
-            for (int i = rows.count - 1; i >= 0; i--) {
-                s.carry[c] += decay_term(p, s, i * p.lk + c);
-                hy_give<1>(d.ddecay, row + i, at.head * p.k + c, {{s.carry[c]}});
+    if (hy_scan_by_channel<KIND>(p)) {
+        /* The last threads, as the first have most to do in give_keys(). */
+        for (int c = (int)(blockDim.x - 1 - threadIdx.x); c < p.k; c += (int)blockDim.x) {
+            float term[HY_TILE], carry = s.carry[c];
+#pragma unroll
+            for (int i = 0; i < HY_TILE; i++)
+                term[i] = decay_term<KIND>(p, s, i * p.lk + c);
+#pragma unroll
+            for (int i = HY_TILE - 1; i >= 0; i--) {
+                if (i >= rows.count)
+                    continue;
+                carry += term[i];
+                hy_give<1>(d.ddecay, row + i, at.head * p.k + c, {{carry}});
             }
+            s.carry[c] = carry;
+        }
         return;
     }
-    const int lane = (int)threadIdx.x % 32;
-    for (int i = (int)threadIdx.x / 32; i < HY_TILE; i += (int)blockDim.x / 32) {
+    const int lane = (int)threadIdx.x % HY_TILE;
+    for (int i = (int)threadIdx.x / HY_TILE; i < HY_TILE; i += (int)blockDim.x / HY_TILE) {
         float sum = 0;
-        for (int c = lane; c < p.kp; c += 32)
-            sum += decay_term(p, s, i * p.lk + c);
-        sum = hy_warp_sum(sum);
+        for (int c = lane; c < p.kp; c += HY_TILE)
+            sum += decay_term<KIND>(p, s, i * p.lk + c);
+#pragma unroll
+        for (int bit = HY_TILE / 2; bit; bit /= 2)
+            sum += __shfl_xor_sync(0xffffffffu, sum, bit);
         if (lane == 0)
             s.sums[i] = sum;
     }
     __syncthreads();
     if (threadIdx.x > 0)
         return;
-    for (int i = rows.count - 1; i >= 0; i--) {
-        s.carry[0] += s.sums[i];
-        *constant += s.carry[0];
+    float term[HY_TILE], carry = s.carry[0];
+#pragma unroll
+    for (int i = 0; i < HY_TILE; i++)
+        term[i] = s.sums[i];
+#pragma unroll
+    for (int i = HY_TILE - 1; i >= 0; i--) {
+        if (i >= rows.count)
+            continue;
+        carry += term[i];
+        *constant += carry;
         if (p.decay == HY_DECAY_HEAD)
-            hy_give<1>(d.ddecay, row + i, at.head, {{s.carry[0]}});
+            hy_give<1>(d.ddecay, row + i, at.head, {{carry}});
     }
+    s.carry[0] = carry;
 }
 
-__device__ static inline void give_keys(const struct hy_scan_plan &p,
-                                        const struct hy_scan_place &at,
-                                        const struct hy_scan_space &s, struct hy_scan_rows rows,
-                                        const struct gradients &d)
+template <int KIND>
+__device__ static inline void
+give_keys(const struct hy_scan_plan &p, const struct hy_scan_place &at,
+          const struct hy_scan_space &s, struct hy_scan_rows rows, const struct gradients &d)
 {
     const int64_t row = at.tile * p.batch * p.tokens + rows.row, first = at.head * p.k;
-    HY_SCAN_EACH(rows.count, p.kp, i, c)
+    HY_SCAN_EACH(rows.count, p.k, i, c)
     {
         const int e = i * p.lk + c;
-        if (c >= p.k)
-            continue;
+        const float read = hy_scan_is_delta<KIND>(p) ? s.dread[HY_TILE * p.lk + e] : 0;
         hy_give<1>(d.dq, row + i, first + c, {{p.scale * s.dread[e]}});
-        hy_give<1>(d.dk, row + i, first + c,
-                   {{s.write[e] + (p.delta ? s.dread[HY_TILE * p.lk + e] : 0)}});
+        hy_give<1>(d.dk, row + i, first + c, {{s.write[e] + read}});
     }
 }
 
-/* What the rows write to the state, and for the delta rule their errors. */
-__device__ static inline void load_written(const struct hy_scan_plan &p,
-                                           const struct hy_scan_place &at,
-                                           const struct hy_scan_space &s, struct hy_scan_rows rows)
+/* What tells what the rows write to the state: for the delta rule their errors, else v. */
+template <int KIND>
+__device__ static inline const struct hy_span &written_by(const struct hy_scan_plan &p)
 {
-    if (!p.delta) {
-        hy_scan_load_values(p, at, p.in[HY_SCAN_V], rows, s.w);
+    return hy_scan_is_delta<KIND>(p) ? p.out[HY_SCAN_ERRORS] : p.in[HY_SCAN_V];
+}
+
+/* What the rows write to the state, and for the delta rule their errors, of which the first columns
+ * were fetched. */
+template <int KIND, int THREADS>
+__device__ static inline void store_written(const struct hy_scan_plan &p,
+                                            const struct hy_scan_place &at,
+                                            const struct hy_scan_space &s, struct hy_scan_rows rows,
+                                            const struct hy_scan_fetched &fetched)
+{
+    typedef hy_scan_slots<THREADS> slots;
+    const struct hy_span &written = written_by<KIND>(p);
+    if (!hy_scan_is_delta<KIND>(p)) {
+        hy_scan_store_values<THREADS>(p, at, rows, written, fetched.values, s.w);
         return;
     }
-    hy_scan_load_values(p, at, p.out[HY_SCAN_ERRORS], rows, s.y);
-    __syncthreads(); /* beta is there too */
-    HY_SCAN_EACH(HY_TILE, p.width, i, c)
-    s.w[i * p.lv + c] = s.beta[i] * s.y[i * p.lv + c];
+    hy_scan_store_values<THREADS>(p, at, rows, written, fetched.values, s.y);
+    float beta[slots::ROWS];
+#pragma unroll
+    for (int r = 0; r < slots::ROWS; r++)
+        beta[r] = __shfl_sync(0xffffffffu, fetched.beta, slots::row(r), HY_TILE);
+    for (int from = 0; from < p.width; from += slots::SPAN)
+#pragma unroll
+        for (int n = 0; n < slots::EACH; n++) {
+            const int c = from + slots::column(n), e = slots::row(n) * p.lv + c;
+            if (c < p.width)
+                s.w[e] = beta[n % slots::ROWS] * s.y[e];
+        }
 }
 
-template <bool TENSOR>
-__device__ static void backward_block(const struct hy_scan_plan &p, const struct hy_scan_place &at,
-                                      const struct hy_scan_space &s, struct hy_scan_rows rows,
-                                      const struct gradients &d, double *constant)
+/* `fetched` is this block's, and that before it when it returns. */
+template <bool TENSOR, int KIND, int THREADS>
+__device__ static inline void
+backward_block(const struct hy_scan_plan &p, const struct hy_scan_place &at,
+               const struct hy_scan_space &s, struct hy_scan_rows rows, struct hy_scan_rows next,
+               const struct gradients &d, struct hy_scan_fetched *fetched, double *constant)
 {
-    const int read = (p.delta ? 2 : 1) * HY_TILE;
-    hy_scan_load_rows(p, at, rows, true, s);
-    hy_scan_load_values(p, at, d.d_o, rows, s.values);
-    load_written(p, at, s, rows);
+    const bool delta = hy_scan_is_delta<KIND>(p);
+    const int read = (delta ? 2 : 1) * HY_TILE;
+    hy_scan_store_rows<KIND, THREADS>(p, at, s, rows, true, *fetched);
+    hy_scan_store_values<THREADS>(p, at, rows, d.d_o, fetched->given, s.values);
+    store_written<KIND, THREADS>(p, at, s, rows, *fetched);
+    hy_scan_fetch_rows<KIND, THREADS>(p, at, next, true, written_by<KIND>(p), &d.d_o, fetched);
     __syncthreads();
-    hy_scan_decays(p, s);
-    __syncthreads();
-    hy_scan_pairs(p, s);
+    if (hy_scan_by_channel<KIND>(p)) {
+        hy_scan_factors<THREADS>(p, s, 0);
+        hy_scan_scale<KIND, THREADS>(p, s, true);
+        __syncthreads();
+    }
     hy_tile_mul<TENSOR, false, false>(
         {HY_TILE, p.width, p.kp, s.write, s.dstate, p.lk, p.lv, s.dw, p.lv, false, NULL});
+    hy_scan_pairs<KIND, THREADS>(p, s);
     __syncthreads();
     hy_tile_mul<TENSOR, true, false>(
         {HY_TILE, p.width, HY_TILE, s.pair, s.values, HY_PAIR_LD, p.lv, s.dw, p.lv, true, NULL});
     __syncthreads();
-    if (p.delta) {
+    if (delta) {
         substitute_back(p, s);
         __syncthreads();
     }
-    give_values(p, at, s, rows, d);
-    hy_scan_dots(s, s.values, p.delta ? s.values + HY_TILE * p.lv : NULL, s.w, p.width, p.lv);
+    give_values<KIND>(p, at, s, rows, d);
     hy_tile_mul<TENSOR, false, true>(
         {read, p.kp, p.width, s.values, s.state, p.lv, p.lv, s.dread, p.lk, false, NULL});
     hy_tile_mul<TENSOR, false, true>(
         {HY_TILE, p.kp, p.width, s.w, s.dstate, p.lv, p.lv, s.write, p.lk, false, NULL});
+    const struct hy_scan_pairing w = {
+        s.values, delta ? s.values + HY_TILE * p.lv : NULL, s.w, p.width, p.lv, 0, 0};
+    if (hy_scan_by_channel<KIND>(p))
+        hy_scan_dots<THREADS, HY_BY_NOTHING>(s, w);
+    else
+        hy_scan_dots<THREADS, HY_BY_BETWEEN>(s, w);
     __syncthreads();
-    give_pairs(p, s);
+    give_pairs<TENSOR, KIND, THREADS>(p, s);
     hy_tile_mul<TENSOR, true, false>({p.kp, p.width, read, s.read, s.values, p.lk, p.lv, s.dstate,
                                       p.lv, true, p.decay ? s.through : NULL});
     __syncthreads();
-    give_keys(p, at, s, rows, d);
+    give_keys<KIND>(p, at, s, rows, d);
     if (d.ddecay.data)
-        give_decays(p, at, s, rows, d, constant);
+        give_decays<KIND>(p, at, s, rows, d, constant);
     __syncthreads();
 }
 
 /* Leaves the states that enter a chunk's blocks, but the first, in scratch; returns the number of
  * blocks. */
-template <bool TENSOR>
-__device__ static int64_t
+template <bool TENSOR, int KIND, int THREADS>
+__device__ static inline int64_t
 rebuild_chunk(const struct hy_scan_plan &p, const struct hy_scan_place &at,
               const struct hy_scan_space &s, const struct gradients &d, int64_t chunk)
 {
-    int64_t block = 0;
+    const struct hy_span &written = written_by<KIND>(p);
+    struct hy_scan_fetched fetched = {};
+    struct hy_scan_rows rows = hy_scan_rows_of(p, at, chunk, 0);
+    hy_scan_fetch_rows<KIND, THREADS>(p, at, rows, false, written, NULL, &fetched);
     hy_scan_load_state(p, at, p.out[HY_SCAN_STATES], hy_scan_kept_row(p, at, chunk), s.state);
-    for (;; block++) {
-        const struct hy_scan_rows rows = hy_scan_rows_of(p, at, chunk, block);
-        if (block + 1 >= p.blocks || hy_scan_rows_of(p, at, chunk, block + 1).count <= 0)
+    for (int64_t block = 0;; block++) {
+        struct hy_scan_rows next = {};
+        if (block + 1 < p.blocks)
+            next = hy_scan_rows_of(p, at, chunk, block + 1);
+        if (next.count <= 0)
             return block + 1;
-        hy_scan_load_rows(p, at, rows, false, s);
-        load_written(p, at, s, rows);
+        hy_scan_store_rows<KIND, THREADS>(p, at, s, rows, false, fetched);
+        store_written<KIND, THREADS>(p, at, s, rows, fetched);
+        hy_scan_fetch_rows<KIND, THREADS>(p, at, next, false, written, NULL, &fetched);
         __syncthreads();
-        hy_scan_decays(p, s);
-        __syncthreads();
+        if (hy_scan_by_channel<KIND>(p)) {
+            hy_scan_scale<KIND, THREADS>(p, s, false);
+            __syncthreads();
+        }
         hy_scan_advance<TENSOR>(p, s);
         __syncthreads();
         float *to = hy_row(d.states, blockIdx.x * (p.blocks - 1) + block);
         HY_SCAN_EACH(p.kp, p.width, i, c)
         to[i * p.width + c] = s.state[i * p.lv + c];
+        rows = next;
     }
 }
 
@@ -254,9 +441,14 @@ __device__ static inline void start_carry(const struct hy_scan_plan &p,
             s.carry[i] = sum;
     }
     __syncthreads();
-    if (p.decay != HY_DECAY_CHANNEL && threadIdx.x == 0)
-        for (int i = 1; i < p.kp; i++)
-            s.carry[0] += s.carry[i];
+    if (p.decay == HY_DECAY_CHANNEL || threadIdx.x >= 32)
+        return;
+    float sum = 0;
+    for (int i = lane; i < p.kp; i += 32)
+        sum += s.carry[i];
+    sum = hy_warp_sum(sum);
+    if (lane == 0)
+        s.carry[0] = sum;
 }
 
 /* The state that enters a block: kept for the first one of a chunk, rebuilt for the others. */
@@ -269,13 +461,12 @@ __device__ static inline void load_entering(const struct hy_scan_plan &p,
         hy_scan_load_state(p, at, p.out[HY_SCAN_STATES], hy_scan_kept_row(p, at, chunk), s.state);
         return;
     }
-    const float *from = hy_row(d.states, blockIdx.x * (p.blocks - 1) + block - 1);
-    HY_SCAN_EACH(p.kp, p.width, i, c)
-    s.state[i * p.lv + c] = from[i * p.width + c];
+    hy_scan_copy_state(p, hy_row(d.states, blockIdx.x * (p.blocks - 1) + block - 1), p.width, p.kp,
+                       p.width, s.state);
 }
 
-template <bool TENSOR, bool WIDE>
-__global__ static void __launch_bounds__(HY_TILE_THREADS, 2)
+template <bool TENSOR, bool WIDE, int KIND, int THREADS>
+__global__ static void __launch_bounds__(THREADS, 2 * HY_TILE_THREADS / THREADS)
     backward(struct hy_scan_plan p, struct gradients d)
 {
     HY_SHARED(float, shared);
@@ -285,14 +476,21 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2)
     hy_scan_lay_out(p, WIDE ? hy_row(p.work, blockIdx.x) : shared, &s);
     hy_scan_load_state(p, at, d.dht, hy_scan_state_row(p, at), s.dstate);
     for (int64_t chunk = p.chunks - 1; chunk >= 0; chunk--) {
-        const int64_t blocks = rebuild_chunk<TENSOR>(p, at, s, d, chunk);
+        const int64_t blocks = rebuild_chunk<TENSOR, KIND, THREADS>(p, at, s, d, chunk);
+        struct hy_scan_fetched fetched = {};
+        struct hy_scan_rows rows = hy_scan_rows_of(p, at, chunk, blocks - 1);
+        hy_scan_fetch_rows<KIND, THREADS>(p, at, rows, true, written_by<KIND>(p), &d.d_o, &fetched);
         __syncthreads();
         if (d.ddecay.data)
             start_carry(p, at, s, chunk);
         __syncthreads();
         for (int64_t block = blocks - 1; block >= 0; block--) {
+            struct hy_scan_rows next = {};
+            if (block > 0)
+                next = hy_scan_rows_of(p, at, chunk, block - 1);
             load_entering(p, at, s, d, chunk, block);
-            backward_block<TENSOR>(p, at, s, hy_scan_rows_of(p, at, chunk, block), d, &constant);
+            backward_block<TENSOR, KIND, THREADS>(p, at, s, rows, next, d, &fetched, &constant);
+            rows = next;
         }
     }
     hy_scan_store_state(p, at, d.dh0, hy_scan_state_row(p, at), s.dstate);
@@ -373,17 +571,32 @@ void hy_scan_hand_over(const struct hy_op *op, const struct hy_launch *at,
     hy_start(at, walk.grid, walk.block, 0, fold, shares, out, width, sharing);
 }
 
+typedef void kernel(struct hy_scan_plan, struct gradients);
+
+template <bool TENSOR, int THREADS> static kernel *kernel_of(const struct hy_scan_plan &p)
+{
+    if (p.decay == HY_DECAY_CHANNEL)
+        return p.delta ? backward<TENSOR, false, HY_SCAN_CHANNELS | HY_SCAN_DELTA, THREADS>
+                       : backward<TENSOR, false, HY_SCAN_CHANNELS, THREADS>;
+    return p.delta ? backward<TENSOR, false, HY_SCAN_DELTA, THREADS>
+                   : backward<TENSOR, false, 0, THREADS>;
+}
+
+template <bool TENSOR> static kernel *kernel_for(const struct hy_scan_plan &p)
+{
+    if (p.work.data)
+        return backward<TENSOR, true, HY_SCAN_ASK, HY_TILE_THREADS>;
+    return p.threads == HY_TILE_THREADS ? kernel_of<TENSOR, HY_TILE_THREADS>(p)
+                                        : kernel_of<TENSOR, HY_TILE_THREADS / 2>(p);
+}
+
 void hy_scan_launch_backward(const struct hy_op *op, const struct hy_launch *at)
 {
     int64_t used = 0;
     const struct hy_scan_plan p = hy_scan_plan_on_device(op, &used);
     const struct gradients d = gradients_of(op, &p, &used);
-    const bool wide = p.work.data != NULL;
-    hy_start_large(at, hy_scan_grid(p, at), dim3(HY_TILE_THREADS), hy_scan_shared(p),
-                   hy_scan_on_tensor_cores(op) ? wide ? backward<true, true> : backward<true, false>
-                   : wide ? backward<false, true>
-                                               : backward<false, false>,
-                   p, d);
+    hy_start_large(at, hy_scan_grid(p, at), dim3((unsigned)p.threads), hy_scan_shared(p),
+                   hy_scan_on_tensor_cores(op) ? kernel_for<true>(p) : kernel_for<false>(p), p, d);
     hy_scan_hand_over(op, at, &p, HY_SCAN_Q, d.dq, p.k, p.sharing);
     hy_scan_hand_over(op, at, &p, HY_SCAN_K, d.dk, p.k, p.sharing);
     hy_scan_hand_over(op, at, &p, HY_SCAN_BETA, d.dbeta, 1, 1);

@@ -86,6 +86,9 @@ struct hy_scan_plan hy_scan_plan_on_device(const struct hy_op *op, int64_t *used
 {
     struct hy_scan_plan p = hy_scan_plan_begin(op);
     hy_scan_share_out(op, &p, floats_of, used);
+    /* Narrow heads leave too little between two barriers for many threads: rather more blocks. */
+    const bool narrow = p.kp <= HY_SCAN_SLICE && p.width <= HY_SCAN_SLICE && !p.work.data;
+    p.threads = narrow ? HY_TILE_THREADS / 2 : (int)HY_TILE_THREADS;
     return p;
 }
 

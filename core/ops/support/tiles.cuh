@@ -3,7 +3,7 @@
  *
  * Matrices are row-major, their sides multiples of HY_TILE, what is beyond the data zero. A row has
  * hy_tile_ld() floats, so that rows meet different banks, and a matrix begins at a multiple of 8
- * floats: both as fragments ask for. */
+ * floats, so that four may be read at once. */
 #ifndef HY_OPS_SUPPORT_TILES_CUH
 #define HY_OPS_SUPPORT_TILES_CUH
 
@@ -44,6 +44,16 @@ __device__ static inline void hy_tile_read(const float *from, float *to)
         to[i] = p.at[i];
 }
 
+/* t / n and t % n; n is a power of two nearly always, and a division takes long. */
+__device__ static inline void hy_tile_divide(int t, int n, int *quotient, int *rest)
+{
+    if (n & (n - 1))
+        *quotient = (int)((unsigned)t / (unsigned)n);
+    else
+        *quotient = t >> (__ffs(n) - 1);
+    *rest = t - *quotient * n;
+}
+
 /* A thread takes M x N elements of c. Along an operand's rows that are stored as rows they lie
  * apart, so that neighbouring threads read neighbouring rows. */
 template <int M, int N, bool TA, bool TB>
@@ -51,9 +61,13 @@ __device__ static inline void hy_tile_mul_plain(const struct hy_product &p)
 {
     const int down = p.m / M, across = p.n / N;
     for (int t = (int)threadIdx.x; t < down * across; t += (int)blockDim.x) {
-        const int row = TA ? t / across * M : t / across, rows = TA ? 1 : down;
-        const int col = TB ? t % across : t % across * N, cols = TB ? across : 1;
+        int i_tile, j_tile;
+        hy_tile_divide(t, across, &i_tile, &j_tile);
+        const int row = TA ? i_tile * M : i_tile, rows = TA ? 1 : down;
+        const int col = TB ? j_tile : j_tile * N, cols = TB ? across : 1;
         float sum[M][N] = {};
+        /* Products of many elements have enough to do while they load, and registers are short. */
+#pragma unroll(M *N >= 8 ? 1 : 2)
         for (int k = 0; k < p.k; k += 4) {
             float a[4][4], b[4][4]; /* [row or k][k or row], [k or column][column or k] */
 #pragma unroll
@@ -63,7 +77,8 @@ __device__ static inline void hy_tile_mul_plain(const struct hy_product &p)
                 else if (M == 4)
                     hy_tile_read(p.a + (k + i) * p.lda + row, a[i]);
                 else
-                    a[i][0] = p.a[(k + i) * p.lda + row];
+                    for (int l = 0; l < M; l++)
+                        a[i][l] = p.a[(k + i) * p.lda + row + l];
 #pragma unroll
             for (int j = 0; j < (TB ? N : 4); j++)
                 if (TB)
@@ -91,56 +106,81 @@ __device__ static inline void hy_tile_mul_plain(const struct hy_product &p)
     }
 }
 
-template <bool TURNED> struct hy_layout {
-    typedef nvcuda::wmma::row_major type;
-};
-template <> struct hy_layout<true> {
-    typedef nvcuda::wmma::col_major type;
-};
-
-template <typename F> __device__ static inline void hy_tile_to_tf32(F &f)
+/* An operand of hy_tile_mma(). */
+__device__ static inline uint32_t hy_tile_operand(float x)
 {
-#pragma unroll
-    for (int i = 0; i < F::num_elements; i++)
-        f.x[i] = nvcuda::wmma::__float_to_tf32(f.x[i]);
+    return __float_as_uint(nvcuda::wmma::__float_to_tf32(x));
 }
 
-/* A warp takes 16 x 16 elements of c. */
-template <bool TA, bool TB>
+/* c [16, 8] += A [16, 8] B [8, 8], by all lanes of a warp, in tf32. With g = lane / 4 and t = lane
+ * % 4 a lane holds (PTX ISA, "Matrix Fragments for mma.m16n8k8") of A a[0] (g, t), a[1] (g + 8, t),
+ * a[2] (g, t + 4), a[3] (g + 8, t + 4); of B b[0] (t, g), b[1] (t + 4, g); of c c[0] (g, 2t), c[1]
+ * (g, 2t + 1), c[2] (g + 8, 2t), c[3] (g + 8, 2t + 1). */
+__device__ static inline void hy_tile_mma(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+#ifdef __CUDACC__
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    hy_emulator::mma_tf32(c, a, b);
+#endif
+}
+
+/* A warp takes N times 16 x 8 elements of c, side by side. */
+template <int N, bool TA, bool TB>
 __device__ static inline void hy_tile_mul_tensor(const struct hy_product &p)
 {
-    using namespace nvcuda::wmma;
     enum { STEP = 8 };
-    const int across = p.n / HY_TILE, tiles = p.m / HY_TILE * across;
-    for (int t = (int)threadIdx.x / 32; t < tiles; t += (int)blockDim.x / 32) {
-        const int row = t / across * HY_TILE, col = t % across * HY_TILE;
-        float *c = p.c + row * p.ldc + col;
-        fragment<accumulator, HY_TILE, HY_TILE, STEP, float> sum;
-        if (p.add && p.factor) {
-            for (int i = (int)threadIdx.x % 32; i < HY_TILE * HY_TILE; i += 32)
-                c[i / HY_TILE * p.ldc + i % HY_TILE] *= p.factor[row + i / HY_TILE];
-            __syncwarp();
-        }
-        if (p.add)
-            load_matrix_sync(sum, c, (unsigned)p.ldc, mem_row_major);
-        else
-            fill_fragment(sum, 0.0f);
+    const int across = p.n / (STEP * N), tiles = p.m / HY_TILE * across;
+    const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
+    for (int tile = (int)threadIdx.x / 32; tile < tiles; tile += (int)blockDim.x / 32) {
+        int row, col;
+        hy_tile_divide(tile, across, &row, &col);
+        row = row * HY_TILE + g;
+        col *= STEP * N;
+        float sum[N][4] = {};
+        hy_pack<2> *c[N][2];
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                c[n][half] = reinterpret_cast<hy_pack<2> *>(p.c + (row + 8 * half) * p.ldc + col +
+                                                            n * STEP + 2 * t);
+                if (!p.add)
+                    continue;
+                const float factor = p.factor ? p.factor[row + 8 * half] : 1;
+                const hy_pack<2> old = *c[n][half];
+                sum[n][2 * half] = factor * old.at[0];
+                sum[n][2 * half + 1] = factor * old.at[1];
+            }
+        const float *from_a = p.a + (TA ? t * p.lda + row : row * p.lda + t);
+        const float *from_b = p.b + (TB ? (col + g) * p.ldb + t : t * p.ldb + col + g);
+        const int a_down = TA ? 1 : p.lda, a_on = TA ? p.lda : 1;
+        const int b_across = TB ? p.ldb : 1, b_on = TB ? 1 : p.ldb;
+#pragma unroll 2
         for (int k = 0; k < p.k; k += STEP) {
-            fragment<matrix_a, HY_TILE, HY_TILE, STEP, precision::tf32,
-                     typename hy_layout<TA>::type>
-                a;
-            fragment<matrix_b, HY_TILE, HY_TILE, STEP, precision::tf32,
-                     typename hy_layout<TB>::type>
-                b;
-            load_matrix_sync(a, TA ? p.a + k * p.lda + row : p.a + row * p.lda + k,
-                             (unsigned)p.lda);
-            load_matrix_sync(b, TB ? p.b + col * p.ldb + k : p.b + k * p.ldb + col,
-                             (unsigned)p.ldb);
-            hy_tile_to_tf32(a);
-            hy_tile_to_tf32(b);
-            mma_sync(sum, a, b, sum);
+            uint32_t a[4], b[N][2];
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                a[i] = hy_tile_operand(from_a[i % 2 * 8 * a_down + i / 2 * 4 * a_on]);
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int i = 0; i < 2; i++)
+                    b[n][i] = hy_tile_operand(from_b[i * 4 * b_on + n * STEP * b_across]);
+            from_a += STEP * a_on;
+            from_b += STEP * b_on;
+#pragma unroll
+            for (int n = 0; n < N; n++)
+                hy_tile_mma(sum[n], a, b[n]);
         }
-        store_matrix_sync(c, sum, (unsigned)p.ldc, mem_row_major);
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                *c[n][half] = {{sum[n][2 * half], sum[n][2 * half + 1]}};
     }
 }
 
@@ -148,14 +188,24 @@ __device__ static inline void hy_tile_mul_tensor(const struct hy_product &p)
 template <bool TENSOR, bool TA, bool TB>
 __device__ static inline void hy_tile_mul(const struct hy_product &p)
 {
-    if (TENSOR)
-        hy_tile_mul_tensor<TA, TB>(p);
-    else if (p.m * p.n >= 16 * (int)blockDim.x)
+    const int elements = p.m * p.n, threads = (int)blockDim.x;
+    if (TENSOR) {
+        /* A warp's lanes have four elements each of 16 x 8. */
+        if (elements >= 16 * threads && p.n % 32 == 0)
+            hy_tile_mul_tensor<4, TA, TB>(p);
+        else if (elements >= 8 * threads)
+            hy_tile_mul_tensor<2, TA, TB>(p);
+        else
+            hy_tile_mul_tensor<1, TA, TB>(p);
+    } else if (elements >= 16 * threads) {
         hy_tile_mul_plain<4, 4, TA, TB>(p);
-    else if (p.m * p.n >= 4 * (int)blockDim.x)
+    } else if (elements >= 8 * threads) {
+        hy_tile_mul_plain<2, 4, TA, TB>(p);
+    } else if (elements >= 4 * threads) {
         hy_tile_mul_plain<1, 4, TA, TB>(p);
-    else
+    } else {
         hy_tile_mul_plain<1, 1, TA, TB>(p);
+    }
 }
 
 /* The sum of x over a whole warp; all lanes get it. */

@@ -176,6 +176,28 @@ static inline void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
     __syncwarp();
 }
 
+/* mma.m16n8k8 on tf32, of which the lower bits are not read (core/ops/support/tiles.cuh). */
+static inline void mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    struct operands {
+        const uint32_t *a, *b;
+    } own = {a, b};
+    board()[lane()] = &own;
+    __syncwarp();
+    const operands *all[32];
+    for (int i = 0; i < 32; i++)
+        all[i] = (const operands *)board()[i];
+    for (int i = 0; i < 4; i++) {
+        const int row = lane() / 4 + i / 2 * 8, col = lane() % 4 * 2 + i % 2;
+        for (int k = 0; k < 8; k++) {
+            const uint32_t x = all[row % 8 * 4 + k % 4]->a[row / 8 + k / 4 * 2];
+            const uint32_t y = all[col * 4 + k % 4]->b[k / 4];
+            c[i] += __uint_as_float(x & ~0x1fffu) * __uint_as_float(y & ~0x1fffu);
+        }
+    }
+    __syncwarp();
+}
+
 } // namespace hy_emulator
 
 #endif
