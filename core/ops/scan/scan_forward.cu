@@ -1,4 +1,5 @@
 #include "core/ops/scan/scan.cuh"
+#include "core/ops/scan/scan_chunks.cuh"
 
 /* y_i -= sum over j < i of pair_ij w_j, with w_j = beta_j y_j; a thread takes a column. */
 __device__ static inline void substitute(const struct hy_scan_plan &p,
@@ -80,6 +81,10 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) forward(struct hy_s
 
 void hy_scan_launch_forward(const struct hy_op *op, const struct hy_launch *at)
 {
+    if (hy_scan_by_chunks(op)) {
+        hy_scan_chunks_forward(op, at);
+        return;
+    }
     int64_t used = 0;
     const struct hy_scan_plan p = hy_scan_plan_on_device(op, &used);
     const bool wide = p.work.data != NULL;
