@@ -28,9 +28,9 @@ __device__ static inline void fetch(const struct hy_chunk_plan &p, const struct 
 {
     f->rows = hy_chunk_rows_of(p, at.sequence, chunk);
     const struct hy_chunk_part keys =
-        hy_chunk_part_of(p, w.keys, f->rows.row, key_head * p.k, f->rows.count, p.k);
+        hy_chunk_part_of(w.keys, f->rows.row, key_head * p.k, f->rows.count, p.k);
     const struct hy_chunk_part values = hy_chunk_part_of(
-        p, w.values, f->rows.row, at.head * p.v + at.column, f->rows.count, at.columns);
+        w.values, f->rows.row, at.head * p.v + at.column, f->rows.count, at.columns);
     hy_chunk_fetch(f->keys, keys, of_keys, of_keys.row);
     hy_chunk_fetch(f->values, values, of_values, of_values.row);
     if (threadIdx.x < 32)
@@ -43,24 +43,24 @@ __device__ static inline void give_state(const struct hy_chunk_plan &p, const st
                                          int column, const float c[4][4],
                                          const struct hy_chunk_lane &l)
 {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const int key = first + 2 * l.g + i / 2;
-        if (to.data && key < p.k)
-            hy_chunk_give(to, row + key, at.column, column + i % 2 * 16 + 4 * l.t, at.columns,
-                          p.by_four, hy_chunk_of_strip(c, i / 2, i % 2));
-    }
+    const int key = first + 2 * l.g, value = column + 4 * l.t;
+    if (to.data)
+        hy_chunk_give_lane(hy_row(to, row + key) + at.column + value, to.ld, key < p.k,
+                           key + 1 < p.k, at.columns - value, to.add, c);
 }
 
 __device__ static inline void take_state(const struct hy_chunk_plan &p, const struct place &at,
                                          const struct hy_span &from, int64_t row, int first,
                                          int column, float c[4][4], const struct hy_chunk_lane &l)
 {
-    const struct hy_chunk_part m = hy_chunk_part_of(p, from, row, at.column, p.k, at.columns);
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        hy_chunk_to_strip(c, i / 2, i % 2,
-                          hy_chunk_take(m, first + 2 * l.g + i / 2, column + i % 2 * 16 + 4 * l.t));
+    for (int i = 0; i < 4; i++) {
+        const int key = first + 2 * l.g + i / 2, value = column + i % 2 * 16 + 4 * l.t;
+        hy_pack<4> pack = {};
+        if (key < p.k && value < at.columns)
+            pack = hy_take<4>(from, row + key, at.column + value);
+        hy_chunk_to_strip(c, i / 2, i % 2, pack);
+    }
 }
 
 /* A warp has 16 rows and a strip of the columns of the state; the warps beyond the state's end only
@@ -70,9 +70,9 @@ __global__ static void __launch_bounds__(THREADS)
     walk(struct hy_chunk_plan p, struct hy_chunk_walk w, int tiles, int strips)
 {
     HY_SHARED(uint32_t, shared);
-    const int width = strips * HY_CHUNK_STRIP, ld = hy_chunk_ld(width);
-    uint32_t *keys = shared, *values = keys + HY_CHUNK * p.lk;
-    float *sums = reinterpret_cast<float *>(values + HY_CHUNK * ld);
+    const int width = strips * HY_CHUNK_STRIP;
+    uint32_t *keys = shared, *values = keys + HY_CHUNK * HY_CHUNK_LD;
+    float *sums = reinterpret_cast<float *>(values + HY_CHUNK * HY_CHUNK_LD);
 
     const int warp = (int)threadIdx.x / 32, column = warp % strips * HY_CHUNK_STRIP;
     const int first = warp / strips * HY_CHUNK_BAND; /* of the rows */
@@ -99,14 +99,14 @@ __global__ static void __launch_bounds__(THREADS)
         for (int i = 0; i < PACKS; i++) {
             const int row = of_keys.row + i * of_keys.rows;
             if (row < HY_CHUNK && of_keys.column < p.kp)
-                hy_chunk_put(keys, p.lk, row, of_keys.column, f.keys[i],
+                hy_chunk_put(keys, row, of_keys.column, f.keys[i],
                              BACK ? p.scale * exp2f(sums[row]) : exp2f(end - sums[row]));
         }
 #pragma unroll
         for (int i = 0; i < PACKS; i++) {
             const int row = of_values.row + i * of_values.rows;
             if (row < HY_CHUNK)
-                hy_chunk_put(values, ld, row, of_values.column, f.values[i], 1);
+                hy_chunk_put(values, row, of_values.column, f.values[i], 1);
         }
         if (n + 1 < p.chunks)
             fetch(p, w, at, BACK ? chunk - 1 : chunk + 1, key_head, of_keys, of_values, &f);
@@ -118,11 +118,11 @@ __global__ static void __launch_bounds__(THREADS)
 #pragma unroll
         for (int i = 0; i < 16; i++)
             c[i / 4][i % 4] *= through;
-#pragma unroll
+#pragma unroll 2
         for (int k = 0; k < HY_CHUNK; k += 16) {
             uint32_t a[4];
-            hy_chunk_a_across(keys, p.lk, k, first, l, a);
-            hy_chunk_strip<true>(c, a, values, ld, k, column, l);
+            hy_chunk_a_across(keys, k, first, l, a);
+            hy_chunk_strip<true>(c, a, values, k, column, l);
         }
     }
     if (!mine)
@@ -143,8 +143,8 @@ void hy_chunk_start_walk(const struct hy_launch *at, const struct hy_chunk_plan 
     int threads = p.kp / HY_CHUNK_BAND * strips * 32;
     while (threads < HY_CHUNK / PACKS * (wider > 64 ? 32 : wider / 4))
         threads += 32;
-    const size_t bytes = sizeof(uint32_t) * (size_t)(HY_CHUNK * (p.lk + hy_chunk_ld(width))) +
-                         sizeof(float) * HY_CHUNK;
+    const size_t bytes =
+        sizeof(uint32_t) * (size_t)(2 * HY_CHUNK * HY_CHUNK_LD) + sizeof(float) * HY_CHUNK;
     const int64_t blocks = p.batch * p.heads * tiles;
     hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3((unsigned)threads),
                    bytes, back ? walk<true> : walk<false>, p, w, tiles, strips);
@@ -166,8 +166,6 @@ struct hy_chunk_plan hy_chunk_plan_of(const struct hy_op *op, int64_t *used)
     static_cast<struct hy_scan_plan &>(p) = hy_scan_plan_begin(op);
     p.kp = hy_chunk_up(p.k);
     p.vp = hy_chunk_up(p.v);
-    p.lk = hy_chunk_ld(p.kp);
-    p.lv = hy_chunk_ld(p.vp);
     p.tiles = 1;
     p.group = group_of(p);
     p.groups = (int)(p.heads / p.group);
@@ -179,19 +177,27 @@ struct hy_chunk_plan hy_chunk_plan_of(const struct hy_op *op, int64_t *used)
         p.kept_rows = p.k;
         p.states = hy_scan_take_rows(op, p.batch * p.heads * p.slots * p.k, p.v, used);
     }
-    p.by_four = p.k % 4 == 0 && p.v % 4 == 0 &&
-                hy_all_by_four(p.in[HY_SCAN_Q], p.in[HY_SCAN_K], p.in[HY_SCAN_V], p.states);
     return p;
+}
+
+/* Are the rows of each replica where four floats can be read at a time? To be known while no memory
+ * is planned yet: what lies there on its own is aligned. */
+static bool by_four(const struct hy_tensor *t)
+{
+    return !t || (!t->slab && t->cols % 4 == 0 && t->ld % 4 == 0 && t->offset % 4 == 0);
 }
 
 bool hy_scan_by_chunks(const struct hy_op *op)
 {
     const struct hy_scan_plan p = hy_scan_plan_begin(op);
-    const int64_t states = 2 * hy_chunk_up(p.k) + 2 * HY_CHUNK; /* rows in shared memory */
-    const int64_t rows = 2 * HY_CHUNK;                          /* of keys, there */
+    const int64_t rows = 2 * hy_chunk_up(p.k) + 4 * HY_CHUNK; /* in shared memory */
+    bool aligned = p.k % 4 == 0 && p.v % 4 == 0;
+    for (int i = 0; i < HY_SCAN_INPUTS; i++)
+        aligned = aligned && (i == HY_SCAN_DECAY || (by_four(op->in[i]) && by_four(op->din[i])));
+    for (int i = 0; i < HY_SCAN_OUTPUTS; i++)
+        aligned = aligned && by_four(op->out[i]) && by_four(op->dout[i]);
     return op->graph->shape.precision == HY_PRECISION_BF16 && op->graph->shape.mode != HY_CACHED &&
-           !p.delta && p.decay != HY_DECAY_CHANNEL && p.chunk == HY_CHUNK && p.k <= HY_CHUNK_MOST &&
-           p.v <= HY_CHUNK_MOST &&
-           hy_scan_fits(op, states * hy_chunk_ld(hy_chunk_up(p.v)) +
-                                rows * hy_chunk_ld(hy_chunk_up(p.k)) + 16 * HY_CHUNK);
+           !p.delta && p.decay != HY_DECAY_CHANNEL && p.chunk == HY_CHUNK && aligned &&
+           p.k <= HY_CHUNK_MOST && p.v <= HY_CHUNK_MOST &&
+           hy_scan_fits(op, rows * HY_CHUNK_LD + 16 * HY_CHUNK);
 }

@@ -28,25 +28,21 @@ enum {
     HY_CHUNK_BAND = 16, /* rows that a warp works on */
     HY_CHUNK_BANDS = HY_CHUNK / HY_CHUNK_BAND,
     HY_CHUNK_STRIP = 32, /* columns that it works on at a time; widths are padded to these */
-    HY_CHUNK_MOST = 128  /* widest keys and values */
+    HY_CHUNK_MOST = 128, /* widest keys and values */
+    /* Matrices in shared memory have pairs of neighbours in bf16, a pair in a word, rows of
+     * so many words: the lanes of a warp meet different banks, and the compiler knows where. */
+    HY_CHUNK_LD = HY_CHUNK_MOST / 2 + 4
 };
 
-/* Of the plan kp is a multiple of strips, and lk and lv are words in shared memory. */
+/* Rows of all tensors but decays are read and written four floats at a time. Of the plan kp is a
+ * multiple of strips, and lk and lv are not used. */
 struct hy_chunk_plan : hy_scan_plan {
     int vp;
     int group, groups; /* heads that a block of threads takes one after another; of a sequence */
-    bool by_four;      /* all rows can be read and written four floats at a time */
     bool from_zero;    /* no state enters the first chunk */
     struct hy_span states; /* those that enter the chunks */
     int64_t slots;         /* of them, for a head of a sequence; each of kept_rows */
 };
-
-/* Matrices in shared memory have rows of pairs of neighbours in bf16, a pair in a word, and some
- * words to spare, so that the lanes of a warp meet different banks in all the ways below. */
-__host__ __device__ static inline int hy_chunk_ld(int width)
-{
-    return width / 2 + 4;
-}
 
 __host__ __device__ static inline int hy_chunk_up(int64_t width)
 {
@@ -73,14 +69,12 @@ struct hy_chunk_part {
     const float *data;
     int64_t ld;
     int rows, cols;
-    bool by_four;
 };
 
-__device__ static inline struct hy_chunk_part hy_chunk_part_of(const struct hy_chunk_plan &p,
-                                                               const struct hy_span &t, int64_t row,
+__device__ static inline struct hy_chunk_part hy_chunk_part_of(const struct hy_span &t, int64_t row,
                                                                int64_t column, int rows, int cols)
 {
-    return {t.data ? hy_row(t, row) + column : NULL, t.ld, t.data ? rows : 0, cols, p.by_four};
+    return {t.data ? hy_row(t, row) + column : NULL, t.ld, t.data ? rows : 0, cols};
 }
 
 /* How the threads of a block share out rows of `width` columns: four columns each. */
@@ -96,49 +90,37 @@ struct hy_chunk_threads {
     }
 };
 
-__device__ static inline hy_pack<4> hy_chunk_take(const struct hy_chunk_part &m, int row,
-                                                  int column)
-{
-    hy_pack<4> p = {};
-    if (row >= m.rows || column >= m.cols)
-        return p;
-    const float *from = m.data + row * m.ld + column;
-    if (m.by_four)
-        return *reinterpret_cast<const hy_pack<4> *>(from);
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        p.at[i] = column + i < m.cols ? from[i] : 0;
-    return p;
-}
-
 /* N of a thread's packs, `row` being the row of the first one: all of them are under way at once.
  */
 template <int N>
 __device__ static inline void hy_chunk_fetch(hy_pack<4> (&to)[N], const struct hy_chunk_part &m,
                                              const struct hy_chunk_threads &by, int row)
 {
+    const float *from = m.data + row * m.ld + by.column;
+    const int64_t step = by.rows * m.ld;
+    const int rows = by.column < m.cols ? m.rows - row : 0;
 #pragma unroll
-    for (int n = 0; n < N; n++)
-        to[n] = hy_chunk_take(m, row + n * by.rows, by.column);
+    for (int n = 0; n < N; n++, from += step)
+        to[n] = n * by.rows < rows ? *reinterpret_cast<const hy_pack<4> *>(from) : hy_pack<4>{};
 }
 
 struct alignas(8) hy_chunk_words {
     uint32_t at[2];
 };
 
-__device__ static inline void hy_chunk_put(uint32_t *to, int ld, int row, int column,
-                                           const hy_pack<4> &p, float factor)
+__device__ static inline void hy_chunk_put(uint32_t *to, int row, int column, const hy_pack<4> &p,
+                                           float factor)
 {
     const struct hy_chunk_words words = {{hy_mma_pair(factor * p.at[0], factor * p.at[1]),
                                           hy_mma_pair(factor * p.at[2], factor * p.at[3])}};
-    *reinterpret_cast<struct hy_chunk_words *>(to + row * ld + column / 2) = words;
+    *reinterpret_cast<struct hy_chunk_words *>(to + row * HY_CHUNK_LD + column / 2) = words;
 }
 
 /* A whole matrix of rows x width. */
 __device__ static inline void hy_chunk_load(const struct hy_chunk_part &m, int rows, int width,
                                             uint32_t *to)
 {
-    enum { BATCH = 8 };
+    enum { BATCH = 4 };
     const struct hy_chunk_threads by(width);
     for (int row = by.row; row < rows; row += BATCH * by.rows) {
         hy_pack<4> p[BATCH];
@@ -146,7 +128,7 @@ __device__ static inline void hy_chunk_load(const struct hy_chunk_part &m, int r
 #pragma unroll
         for (int n = 0; n < BATCH; n++)
             if (row + n * by.rows < rows && by.column < width)
-                hy_chunk_put(to, hy_chunk_ld(width), row + n * by.rows, by.column, p[n], 1);
+                hy_chunk_put(to, row + n * by.rows, by.column, p[n], 1);
     }
 }
 
@@ -220,23 +202,23 @@ struct hy_chunk_lane {
 };
 
 /* A, 16 rows of m from its `row` on, along columns from `column` on. */
-__device__ static inline void hy_chunk_a(const uint32_t *m, int ld, int row, int column,
+__device__ static inline void hy_chunk_a(const uint32_t *m, int row, int column,
                                          const struct hy_chunk_lane &l, uint32_t a[4])
 {
-    const uint32_t *from = m + (row + l.g) * ld + column / 2 + l.t;
+    const uint32_t *from = m + (row + l.g) * HY_CHUNK_LD + column / 2 + l.t;
     a[0] = from[0];
-    a[1] = from[8 * ld];
+    a[1] = from[8 * HY_CHUNK_LD];
     a[2] = from[4];
-    a[3] = from[8 * ld + 4];
+    a[3] = from[8 * HY_CHUNK_LD + 4];
 }
 
 /* A, 16 columns of m across rows from `row` on; row g is the column 2g, row g + 8 the next. */
-__device__ static inline void hy_chunk_a_across(const uint32_t *m, int ld, int row, int column,
+__device__ static inline void hy_chunk_a_across(const uint32_t *m, int row, int column,
                                                 const struct hy_chunk_lane &l, uint32_t a[4])
 {
-    const uint32_t *from = m + (row + 2 * l.t) * ld + column / 2 + l.g;
-    const uint32_t first = from[0], second = from[ld];
-    const uint32_t third = from[8 * ld], fourth = from[9 * ld];
+    const uint32_t *from = m + (row + 2 * l.t) * HY_CHUNK_LD + column / 2 + l.g;
+    const uint32_t first = from[0], second = from[HY_CHUNK_LD];
+    const uint32_t third = from[8 * HY_CHUNK_LD], fourth = from[9 * HY_CHUNK_LD];
     a[0] = hy_chunk_low(first, second);
     a[1] = hy_chunk_high(first, second);
     a[2] = hy_chunk_low(third, fourth);
@@ -247,25 +229,24 @@ __device__ static inline void hy_chunk_a_across(const uint32_t *m, int ld, int r
  * or else the rows of m from `row` on, along its columns. */
 template <bool ACROSS>
 __device__ static inline void hy_chunk_strip(float c[4][4], const uint32_t a[4], const uint32_t *m,
-                                             int ld, int row, int column,
-                                             const struct hy_chunk_lane &l)
+                                             int row, int column, const struct hy_chunk_lane &l)
 {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         uint32_t even[2], odd[2];
         if (ACROSS) {
             uint32_t parts[4];
-            hy_chunk_a_across(m, ld, row, column + 16 * half, l, parts);
+            hy_chunk_a_across(m, row, column + 16 * half, l, parts);
             even[0] = parts[0];
             even[1] = parts[2];
             odd[0] = parts[1];
             odd[1] = parts[3];
         } else {
-            const uint32_t *from = m + (row + 16 * half + 2 * l.g) * ld + column / 2 + l.t;
+            const uint32_t *from = m + (row + 16 * half + 2 * l.g) * HY_CHUNK_LD + column / 2 + l.t;
             even[0] = from[0];
             even[1] = from[4];
-            odd[0] = from[ld];
-            odd[1] = from[ld + 4];
+            odd[0] = from[HY_CHUNK_LD];
+            odd[1] = from[HY_CHUNK_LD + 4];
         }
         hy_mma(c[2 * half], a, even);
         hy_mma(c[2 * half + 1], a, odd);
@@ -275,21 +256,21 @@ __device__ static inline void hy_chunk_strip(float c[4][4], const uint32_t a[4],
 /* c [16, 32] += rows of a times B, over the columns of a. B: columns of m from `first` on, ACROSS
  * its rows; or else rows from `first` on. */
 template <bool ACROSS>
-__device__ static inline void hy_chunk_mul(float c[4][4], const uint32_t *a, int lda, int row,
-                                           int columns, const uint32_t *m, int ldm, int first,
+__device__ static inline void hy_chunk_mul(float c[4][4], const uint32_t *a, int row, int columns,
+                                           const uint32_t *m, int first,
                                            const struct hy_chunk_lane &l)
 {
 #pragma unroll 2
     for (int k = 0; k < columns; k += 16) {
         uint32_t part[4];
-        hy_chunk_a(a, lda, row, k, l, part);
-        hy_chunk_strip<ACROSS>(c, part, m, ldm, ACROSS ? k : first, ACROSS ? first : k, l);
+        hy_chunk_a(a, row, k, l, part);
+        hy_chunk_strip<ACROSS>(c, part, m, ACROSS ? k : first, ACROSS ? first : k, l);
     }
 }
 
 /* c [16, 16] = products of rows of a with rows of b, in their order. */
 __device__ static inline void hy_chunk_dots(float c[2][4], const uint32_t *a, int row_a,
-                                            const uint32_t *b, int row_b, int ld, int columns,
+                                            const uint32_t *b, int row_b, int columns,
                                             const struct hy_chunk_lane &l)
 {
 #pragma unroll
@@ -298,10 +279,10 @@ __device__ static inline void hy_chunk_dots(float c[2][4], const uint32_t *a, in
 #pragma unroll 2
     for (int k = 0; k < columns; k += 16) {
         uint32_t part[4], other[2];
-        hy_chunk_a(a, ld, row_a, k, l, part);
+        hy_chunk_a(a, row_a, k, l, part);
 #pragma unroll
         for (int n = 0; n < 2; n++) {
-            const uint32_t *from = b + (row_b + 8 * n + l.g) * ld + k / 2 + l.t;
+            const uint32_t *from = b + (row_b + 8 * n + l.g) * HY_CHUNK_LD + k / 2 + l.t;
             other[0] = from[0];
             other[1] = from[4];
             hy_mma(c[n], part, other);
@@ -333,33 +314,36 @@ __device__ static inline void hy_chunk_to_strip(float c[4][4], int lower, int ha
     c[2 * half + 1][2 * lower + 1] = p.at[3];
 }
 
-/* Gives a pack at column `column` of `cols`, which begin at column `first` of the matrix. */
-__device__ static inline void hy_chunk_give(const struct hy_span &to, int64_t row, int64_t first,
-                                            int column, int cols, bool by_four, const hy_pack<4> &p)
-{
-    if (by_four && column < cols) {
-        hy_give<4>(to, row, first + column, p);
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        if (column + i < cols)
-            hy_give<1>(to, row, first + column + i, {{p.at[i]}});
-}
-
-/* A strip of a band of a chunk's rows. */
-__device__ static inline void
-hy_chunk_give_strip(const struct hy_chunk_plan &p, const struct hy_span &to,
-                    struct hy_chunk_rows rows, int band, int64_t first, int column, int cols,
-                    const float c[4][4], const struct hy_chunk_lane &l)
+/* Gives a lane's part of a strip: packs of the row at `to` and, `apart` floats on, of another.
+ * lower, cols: are there the other row, and columns enough from the lane's first on? */
+__device__ static inline void hy_chunk_give_lane(float *to, int64_t apart, bool upper, bool lower,
+                                                 int cols, int add, const float c[4][4])
 {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        const int row = band * HY_CHUNK_BAND + l.g + i / 2 * 8;
-        if (row < rows.count)
-            hy_chunk_give(to, rows.row + row, first, column + i % 2 * 16 + 4 * l.t, cols, p.by_four,
-                          hy_chunk_of_strip(c, i / 2, i % 2));
+        if (!(i / 2 ? lower : upper) || i % 2 * 16 >= cols)
+            continue;
+        hy_pack<4> p = hy_chunk_of_strip(c, i / 2, i % 2);
+        hy_pack<4> *at = reinterpret_cast<hy_pack<4> *>(to + i / 2 * apart + i % 2 * 16);
+        if (add)
+#pragma unroll
+            for (int n = 0; n < 4; n++)
+                p.at[n] += at->at[n];
+        *at = p;
     }
+}
+
+/* Gives a strip of a band of a chunk's rows, at column `column` of `cols` that begin at column
+ * `first` of the matrix. */
+__device__ static inline void hy_chunk_give(const struct hy_span &to, struct hy_chunk_rows rows,
+                                            int band, int64_t first, int column, int cols,
+                                            const float c[4][4], const struct hy_chunk_lane &l)
+{
+    const int row = band * HY_CHUNK_BAND + l.g;
+    if (to.data)
+        hy_chunk_give_lane(hy_row(to, rows.row + row) + first + column + 4 * l.t, 8 * to.ld,
+                           row < rows.count, row + 8 < rows.count, cols - column - 4 * l.t, to.add,
+                           c);
 }
 
 /* ---- On the host ---- */

@@ -34,12 +34,12 @@ __host__ __device__ static inline int64_t lay_out(const struct hy_chunk_plan &p,
                                                   struct space *s)
 {
     s->q = base;
-    s->k = s->q + HY_CHUNK * p.lk;
-    s->v = s->k + HY_CHUNK * p.lk;
-    s->d_o = s->v + HY_CHUNK * p.lv;
-    s->state = s->d_o + HY_CHUNK * p.lv;
-    s->dstate = s->state + p.kp * p.lv;
-    s->sums = reinterpret_cast<float *>(s->dstate + p.kp * p.lv);
+    s->k = s->q + HY_CHUNK * HY_CHUNK_LD;
+    s->v = s->k + HY_CHUNK * HY_CHUNK_LD;
+    s->d_o = s->v + HY_CHUNK * HY_CHUNK_LD;
+    s->state = s->d_o + HY_CHUNK * HY_CHUNK_LD;
+    s->dstate = s->state + p.kp * HY_CHUNK_LD;
+    s->sums = reinterpret_cast<float *>(s->dstate + p.kp * HY_CHUNK_LD);
     s->wrote = s->sums + HY_CHUNK;
     s->read = s->wrote + HY_CHUNK;
     s->columns = s->read + HY_CHUNK;
@@ -57,9 +57,9 @@ __device__ static inline void load_states(const struct hy_chunk_plan &p, const s
     const int64_t index = at.sequence * p.heads + head;
     const hy_chunk_threads by(p.vp);
     const struct hy_chunk_part enters = hy_chunk_part_of(
-        p, p.states, (index * p.slots + at.chunk) * p.kept_rows, 0, at.entered ? p.k : 0, p.v);
-    const struct hy_chunk_part leaves = hy_chunk_part_of(
-        p, d.states, (index * p.chunks + at.chunk) * p.k, 0, at.left ? p.k : 0, p.v);
+        p.states, (index * p.slots + at.chunk) * p.kept_rows, 0, at.entered ? p.k : 0, p.v);
+    const struct hy_chunk_part leaves =
+        hy_chunk_part_of(d.states, (index * p.chunks + at.chunk) * p.k, 0, at.left ? p.k : 0, p.v);
     float sum = 0;
     for (int row = by.row; row < p.kp; row += BATCH * by.rows) {
         hy_pack<4> first[BATCH], second[BATCH];
@@ -69,8 +69,8 @@ __device__ static inline void load_states(const struct hy_chunk_plan &p, const s
         for (int n = 0; n < BATCH; n++) {
             if (row + n * by.rows >= p.kp || by.column >= p.vp)
                 continue;
-            hy_chunk_put(s.state, p.lv, row + n * by.rows, by.column, first[n], 1);
-            hy_chunk_put(s.dstate, p.lv, row + n * by.rows, by.column, second[n], 1);
+            hy_chunk_put(s.state, row + n * by.rows, by.column, first[n], 1);
+            hy_chunk_put(s.dstate, row + n * by.rows, by.column, second[n], 1);
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 sum += first[n].at[i] * second[n].at[i];
@@ -125,7 +125,7 @@ __device__ static inline void give_values(const struct hy_chunk_plan &p, const s
             continue;
         }
         float c[2][4];
-        hy_chunk_dots(c, s.k, first, s.q, i * HY_CHUNK_BAND, p.lk, p.kp, l);
+        hy_chunk_dots(c, s.k, first, s.q, i * HY_CHUNK_BAND, p.kp, l);
 #pragma unroll
         for (int e = 0; e < 8; e++) {
             const int column = e / 4 * 8 + 2 * l.t + e % 2;
@@ -136,7 +136,7 @@ __device__ static inline void give_values(const struct hy_chunk_plan &p, const s
         hy_chunk_turn(c, pairs[i]);
         if (d.ddecay.data) {
             float of_values[2][4];
-            hy_chunk_dots(of_values, s.v, first, s.d_o, i * HY_CHUNK_BAND, p.lv, p.vp, l);
+            hy_chunk_dots(of_values, s.v, first, s.d_o, i * HY_CHUNK_BAND, p.vp, l);
 #pragma unroll
             for (int e = 0; e < 8; e++)
                 c[e / 4][e % 4] *= of_values[e / 4][e % 4];
@@ -153,68 +153,51 @@ __device__ static inline void give_values(const struct hy_chunk_plan &p, const s
     for (int column = 0; d.dv.data && column < p.vp; column += HY_CHUNK_STRIP) {
         float c[4][4] = {};
         if (at.left)
-            hy_chunk_mul<true>(c, s.k, p.lk, first, p.kp, s.dstate, p.lv, column, l);
+            hy_chunk_mul<true>(c, s.k, first, p.kp, s.dstate, column, l);
 #pragma unroll
         for (int e = 0; e < 16; e++)
             c[e / 4][e % 4] *= rest[e / 2 % 2];
 #pragma unroll
         for (int i = 0; i < HY_CHUNK_BANDS; i++)
             if (i >= band)
-                hy_chunk_strip<true>(c, pairs[i], s.d_o, p.lv, i * HY_CHUNK_BAND, column, l);
-        hy_chunk_give_strip(p, d.dv, at.rows, band, head * p.v, column, p.v, c, l);
+                hy_chunk_strip<true>(c, pairs[i], s.d_o, i * HY_CHUNK_BAND, column, l);
+        hy_chunk_give(d.dv, at.rows, band, head * p.v, column, p.v, c, l);
     }
 }
 
-/* sum += a head's dk, or dq, of a band of rows; s.wrote or s.read. */
-template <int STRIPS>
-__device__ static inline void add_keys(const struct hy_chunk_plan &p, const struct place &at,
-                                       const struct space &s, bool reads, int band,
-                                       float sum[STRIPS][4][4], const struct hy_chunk_lane &l)
+/* What dk and dq of a band of rows are made of. */
+struct keys {
+    const uint32_t *own, *other, *state; /* v, do and dS; or do, v and S */
+    const uint32_t *of_own, *of_other;   /* k and q, or q and k */
+    bool reads, through;                 /* reads: of dq; through: is there a state? */
+    float factor[2];                     /* of the rows, by way of the state */
+    uint32_t pairs[HY_CHUNK_BANDS][4];
+};
+
+__device__ static inline struct keys keys_of(const struct hy_chunk_plan &p, const struct place &at,
+                                             const struct space &s, bool reads, int band,
+                                             const struct hy_chunk_lane &l)
 {
     const int first = band * HY_CHUNK_BAND;
-    const uint32_t *own = reads ? s.d_o : s.v, *other = reads ? s.v : s.d_o;
-    const uint32_t *state = reads ? s.state : s.dstate;
-    const uint32_t *own_keys = reads ? s.q : s.k, *other_keys = reads ? s.k : s.q;
     const float end = s.sums[HY_CHUNK - 1];
-    float from[2], factor[2], dots[2] = {};
+    const float from[2] = {s.sums[first + l.g], s.sums[first + l.g + 8]};
+    struct keys k;
+    k.own = reads ? s.d_o : s.v;
+    k.other = reads ? s.v : s.d_o;
+    k.state = reads ? s.state : s.dstate;
+    k.of_own = reads ? s.q : s.k;
+    k.of_other = reads ? s.k : s.q;
+    k.reads = reads;
+    k.through = reads ? at.entered : at.left;
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        from[i] = s.sums[first + l.g + 8 * i];
-        factor[i] = reads ? p.scale * exp2f(from[i]) : exp2f(end - from[i]);
-    }
-    if (reads ? at.entered : at.left) {
+    for (int i = 0; i < 2; i++)
+        k.factor[i] = reads ? p.scale * exp2f(from[i]) : exp2f(end - from[i]);
 #pragma unroll
-        for (int n = 0; n < STRIPS; n++) {
-            float c[4][4] = {};
-            hy_chunk_mul<false>(c, own, p.lv, first, p.vp, state, p.lv, n * HY_CHUNK_STRIP, l);
-#pragma unroll
-            for (int e = 0; e < 16; e++) {
-                c[e / 4][e % 4] *= factor[e / 2 % 2];
-                sum[n][e / 4][e % 4] += c[e / 4][e % 4];
-            }
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const hy_pack<4> pack = hy_chunk_of_strip(c, i / 2, i % 2);
-                const struct hy_chunk_words keys = *reinterpret_cast<const struct hy_chunk_words *>(
-                    own_keys + (first + l.g + i / 2 * 8) * p.lk + n * 16 + i % 2 * 8 + 2 * l.t);
-#pragma unroll
-                for (int h = 0; h < 2; h++)
-                    dots[i / 2] += pack.at[2 * h] * __uint_as_float(keys.at[h] << 16) +
-                                   pack.at[2 * h + 1] * __uint_as_float(keys.at[h] & 0xffff0000u);
-            }
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        dots[i] = row_sum(dots[i]);
-        if (l.t == 0)
-            (reads ? s.read : s.wrote)[first + l.g + 8 * i] = dots[i];
-    }
-    const int last = reads ? band + 1 : HY_CHUNK_BANDS;
-    for (int tile = reads ? 0 : band; tile < last; tile++) {
+    for (int tile = 0; tile < HY_CHUNK_BANDS; tile++) {
+        if (reads ? tile > band : tile < band)
+            continue;
         float c[2][4];
-        uint32_t pairs[4];
-        hy_chunk_dots(c, own, first, other, tile * HY_CHUNK_BAND, p.lv, p.vp, l);
+        hy_chunk_dots(c, k.own, first, k.other, tile * HY_CHUNK_BAND, p.vp, l);
 #pragma unroll
         for (int e = 0; e < 8; e++) {
             const int column = e / 4 * 8 + 2 * l.t + e % 2, row = l.g + e / 2 % 2 * 8;
@@ -223,11 +206,77 @@ __device__ static inline void add_keys(const struct hy_chunk_plan &p, const stru
             const bool live = tile != band || (reads ? column <= row : column >= row);
             c[e / 4][e % 4] = live ? p.scale * decay * c[e / 4][e % 4] : 0;
         }
-        hy_chunk_turn(c, pairs);
+        hy_chunk_turn(c, k.pairs[tile]);
+    }
+    return k;
+}
+
+/* sum += a strip by way of the pairs. */
+__device__ static inline void add_pairs(const struct hy_chunk_plan &p, const struct keys &k,
+                                        int band, int column, float sum[4][4],
+                                        const struct hy_chunk_lane &l)
+{
 #pragma unroll
-        for (int n = 0; n < STRIPS; n++)
-            hy_chunk_strip<true>(sum[n], pairs, other_keys, p.lk, tile * HY_CHUNK_BAND,
-                                 n * HY_CHUNK_STRIP, l);
+    for (int tile = 0; tile < HY_CHUNK_BANDS; tile++)
+        if (k.reads ? tile <= band : tile >= band)
+            hy_chunk_strip<true>(sum, k.pairs[tile], k.of_other, tile * HY_CHUNK_BAND, column, l);
+}
+
+/* c = a strip by way of the state; dots: its products with the rows' own keys are added. */
+__device__ static inline void take_through(const struct hy_chunk_plan &p, const struct keys &k,
+                                           int band, int column, float c[4][4], float dots[2],
+                                           const struct hy_chunk_lane &l)
+{
+    const int first = band * HY_CHUNK_BAND;
+    hy_chunk_mul<false>(c, k.own, first, p.vp, k.state, column, l);
+#pragma unroll
+    for (int e = 0; e < 16; e++)
+        c[e / 4][e % 4] *= k.factor[e / 2 % 2];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const hy_pack<4> pack = hy_chunk_of_strip(c, i / 2, i % 2);
+        const struct hy_chunk_words keys = *reinterpret_cast<const struct hy_chunk_words *>(
+            k.of_own + (first + l.g + i / 2 * 8) * HY_CHUNK_LD + column / 2 + i % 2 * 8 + 2 * l.t);
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            dots[i / 2] += pack.at[2 * h] * __uint_as_float(keys.at[h] << 16) +
+                           pack.at[2 * h + 1] * __uint_as_float(keys.at[h] & 0xffff0000u);
+    }
+}
+
+/* A head's dk, or dq, of a band of rows; s.wrote or s.read. STRIPS: of the keys, of which sum gains
+ * them; 0: they are given at once, any number. */
+template <int STRIPS>
+__device__ static inline void add_keys(const struct hy_chunk_plan &p, const struct place &at,
+                                       const struct space &s, const struct gradients &d, bool reads,
+                                       int band, float (*sum)[4][4], const struct hy_chunk_lane &l)
+{
+    const struct keys k = keys_of(p, at, s, reads, band, l);
+    float dots[2] = {};
+    if (STRIPS == 0)
+#pragma unroll 1
+        for (int column = 0; column < p.kp; column += HY_CHUNK_STRIP) {
+            float c[4][4] = {};
+            if (k.through)
+                take_through(p, k, band, column, c, dots, l);
+            add_pairs(p, k, band, column, c, l);
+            hy_chunk_give(reads ? d.dq : d.dk, at.rows, band, at.group * p.k, column, p.k, c, l);
+        }
+#pragma unroll
+    for (int n = 0; n < STRIPS; n++) {
+        float c[4][4] = {};
+        if (k.through)
+            take_through(p, k, band, n * HY_CHUNK_STRIP, c, dots, l);
+#pragma unroll
+        for (int e = 0; e < 16; e++)
+            sum[n][e / 4][e % 4] += c[e / 4][e % 4];
+        add_pairs(p, k, band, n * HY_CHUNK_STRIP, sum[n], l);
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        dots[i] = row_sum(dots[i]);
+        if (l.t == 0)
+            (reads ? s.read : s.wrote)[band * HY_CHUNK_BAND + l.g + 8 * i] = dots[i];
     }
 }
 
@@ -280,9 +329,10 @@ __device__ static inline void give_decays(const struct hy_chunk_plan &p, const s
         hy_row(d.ddecay, at.chunk * p.batch + at.sequence)[head] = constant;
 }
 
-/* STRIPS: of the keys. */
+/* STRIPS: of the keys, where a group has several heads, over which dq and dk are summed; else 0. */
 template <int STRIPS>
-__global__ static void __launch_bounds__(THREADS) give(struct hy_chunk_plan p, struct gradients d)
+__global__ static void __launch_bounds__(THREADS, STRIPS ? 1 : 2)
+    give(struct hy_chunk_plan p, struct gradients d)
 {
     HY_SHARED(uint32_t, shared);
     struct space s;
@@ -300,18 +350,18 @@ __global__ static void __launch_bounds__(THREADS) give(struct hy_chunk_plan p, s
 
     const struct hy_chunk_rows rows = at.rows;
     const int64_t key = at.group * p.group / p.sharing * p.k;
-    float sum[STRIPS][4][4] = {};
-    hy_chunk_load(hy_chunk_part_of(p, p.in[HY_SCAN_Q], rows.row, key, rows.count, p.k), HY_CHUNK,
-                  p.kp, s.q);
-    hy_chunk_load(hy_chunk_part_of(p, p.in[HY_SCAN_K], rows.row, key, rows.count, p.k), HY_CHUNK,
-                  p.kp, s.k);
+    float sum[STRIPS ? STRIPS : 1][4][4] = {};
+    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_Q], rows.row, key, rows.count, p.k), HY_CHUNK, p.kp,
+                  s.q);
+    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_K], rows.row, key, rows.count, p.k), HY_CHUNK, p.kp,
+                  s.k);
     for (int n = 0; n < p.group; n++) {
         const int64_t head = at.group * p.group + n, value = head * p.v;
         if (n > 0)
             __syncthreads();
-        hy_chunk_load(hy_chunk_part_of(p, p.in[HY_SCAN_V], rows.row, value, rows.count, p.v),
-                      HY_CHUNK, p.vp, s.v);
-        hy_chunk_load(hy_chunk_part_of(p, d.d_o, rows.row, value, rows.count, p.v), HY_CHUNK, p.vp,
+        hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_V], rows.row, value, rows.count, p.v), HY_CHUNK,
+                      p.vp, s.v);
+        hy_chunk_load(hy_chunk_part_of(d.d_o, rows.row, value, rows.count, p.v), HY_CHUNK, p.vp,
                       s.d_o);
         load_states(p, at, s, d, head);
         if (warp == 0)
@@ -320,19 +370,19 @@ __global__ static void __launch_bounds__(THREADS) give(struct hy_chunk_plan p, s
         if (part == OF_VALUES)
             give_values(p, at, s, d, head, band, l);
         else
-            add_keys<STRIPS>(p, at, s, part == OF_QUERIES, band, sum, l);
+            add_keys<STRIPS>(p, at, s, d, part == OF_QUERIES, band, sum, l);
         if (!d.ddecay.data)
             continue;
         __syncthreads();
         if (warp == 0)
             give_decays(p, at, s, d, head);
     }
-    if (part == OF_VALUES)
+    if (part == OF_VALUES || STRIPS == 0)
         return;
     const struct hy_span to = part == OF_QUERIES ? d.dq : d.dk;
 #pragma unroll
     for (int n = 0; n < STRIPS; n++)
-        hy_chunk_give_strip(p, to, rows, band, at.group * p.k, n * HY_CHUNK_STRIP, p.k, sum[n], l);
+        hy_chunk_give(to, rows, band, at.group * p.k, n * HY_CHUNK_STRIP, p.k, sum[n], l);
 }
 
 /* What backward has, from scratch and elsewhere. */
@@ -358,9 +408,8 @@ static struct gradients gradients_of(const struct hy_op *op, const struct hy_chu
 void hy_scan_chunks_backward(const struct hy_op *op, const struct hy_launch *at)
 {
     int64_t used = 0;
-    struct hy_chunk_plan p = hy_chunk_plan_of(op, &used);
+    const struct hy_chunk_plan p = hy_chunk_plan_of(op, &used);
     const struct gradients d = gradients_of(op, &p, &used);
-    p.by_four = p.by_four && hy_all_by_four(d.d_o, d.dht, d.dv, d.dh0, d.dq, d.dk, d.states);
     if (p.chunks > 1 || d.dht.data || d.dh0.data)
         hy_chunk_start_walk(at, p, true,
                             {p.in[HY_SCAN_Q], d.d_o, d.dht, d.dh0, d.states, p.chunks, p.k});
@@ -370,7 +419,8 @@ void hy_scan_chunks_backward(const struct hy_op *op, const struct hy_launch *at)
     const int64_t blocks = p.batch * p.chunks * p.groups;
     const int strips = p.kp / HY_CHUNK_STRIP;
     hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3(THREADS), bytes,
-                   strips == 1   ? give<1>
+                   p.group == 1  ? give<0>
+                   : strips == 1 ? give<1>
                    : strips == 2 ? give<2>
                    : strips == 3 ? give<3>
                                  : give<4>,

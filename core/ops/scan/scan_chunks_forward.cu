@@ -8,9 +8,9 @@ enum { THREADS = 256 };
 __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p)
 {
     HY_SHARED(uint32_t, shared);
-    uint32_t *q = shared, *k = q + HY_CHUNK * p.lk, *v = k + HY_CHUNK * p.lk;
-    uint32_t *state = v + HY_CHUNK * p.lv;
-    float *sums = reinterpret_cast<float *>(state + p.kp * p.lv);
+    uint32_t *q = shared, *k = q + HY_CHUNK * HY_CHUNK_LD, *v = k + HY_CHUNK * HY_CHUNK_LD;
+    uint32_t *state = v + HY_CHUNK * HY_CHUNK_LD;
+    float *sums = reinterpret_cast<float *>(state + p.kp * HY_CHUNK_LD);
 
     const int warp = (int)threadIdx.x / 32, band = warp % HY_CHUNK_BANDS;
     const hy_chunk_lane l;
@@ -21,19 +21,19 @@ __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p
     const bool entered = chunk > 0 || !p.from_zero;
     float dots[HY_CHUNK_BANDS][2][4];
 
-    hy_chunk_load(hy_chunk_part_of(p, p.in[HY_SCAN_Q], rows.row, key_head * p.k, rows.count, p.k),
+    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_Q], rows.row, key_head * p.k, rows.count, p.k),
                   HY_CHUNK, p.kp, q);
-    hy_chunk_load(hy_chunk_part_of(p, p.in[HY_SCAN_K], rows.row, key_head * p.k, rows.count, p.k),
+    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_K], rows.row, key_head * p.k, rows.count, p.k),
                   HY_CHUNK, p.kp, k);
     for (int n = 0; n < p.group; n++) {
         const int64_t head = group * p.group + n;
         if (n > 0)
             __syncthreads();
-        hy_chunk_load(hy_chunk_part_of(p, p.in[HY_SCAN_V], rows.row, head * p.v, rows.count, p.v),
+        hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_V], rows.row, head * p.v, rows.count, p.v),
                       HY_CHUNK, p.vp, v);
         if (entered)
             hy_chunk_load(
-                hy_chunk_part_of(p, p.states,
+                hy_chunk_part_of(p.states,
                                  ((sequence * p.heads + head) * p.slots + chunk) * p.kept_rows, 0,
                                  p.k, p.v),
                 p.kp, p.vp, state);
@@ -49,8 +49,7 @@ __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p
             if (j > band)
                 continue;
             if (n == 0)
-                hy_chunk_dots(dots[j], q, band * HY_CHUNK_BAND, k, j * HY_CHUNK_BAND, p.lk, p.kp,
-                              l);
+                hy_chunk_dots(dots[j], q, band * HY_CHUNK_BAND, k, j * HY_CHUNK_BAND, p.kp, l);
             float c[2][4];
 #pragma unroll
             for (int i = 0; i < 8; i++) {
@@ -66,15 +65,15 @@ __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p
              column += THREADS / 32 / HY_CHUNK_BANDS * HY_CHUNK_STRIP) {
             float o[4][4] = {};
             if (entered)
-                hy_chunk_mul<true>(o, q, p.lk, band * HY_CHUNK_BAND, p.kp, state, p.lv, column, l);
+                hy_chunk_mul<true>(o, q, band * HY_CHUNK_BAND, p.kp, state, column, l);
 #pragma unroll
             for (int i = 0; i < 16; i++)
                 o[i / 4][i % 4] *= into[i / 2 % 2];
 #pragma unroll
             for (int j = 0; j < HY_CHUNK_BANDS; j++)
                 if (j <= band)
-                    hy_chunk_strip<true>(o, pairs[j], v, p.lv, j * HY_CHUNK_BAND, column, l);
-            hy_chunk_give_strip(p, p.out[HY_SCAN_O], rows, band, head * p.v, column, p.v, o, l);
+                    hy_chunk_strip<true>(o, pairs[j], v, j * HY_CHUNK_BAND, column, l);
+            hy_chunk_give(p.out[HY_SCAN_O], rows, band, head * p.v, column, p.v, o, l);
         }
     }
 }
@@ -82,13 +81,12 @@ __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p
 void hy_scan_chunks_forward(const struct hy_op *op, const struct hy_launch *at)
 {
     int64_t used = 0;
-    struct hy_chunk_plan p = hy_chunk_plan_of(op, &used);
-    p.by_four = p.by_four && hy_all_by_four(p.in[HY_SCAN_H0], p.out[HY_SCAN_O], p.out[HY_SCAN_HT]);
+    const struct hy_chunk_plan p = hy_chunk_plan_of(op, &used);
     if (p.chunks > 1 || !p.from_zero || p.out[HY_SCAN_HT].data || p.out[HY_SCAN_STATES].data)
         hy_chunk_start_walk(at, p, false,
                             {p.in[HY_SCAN_K], p.in[HY_SCAN_V], p.in[HY_SCAN_H0], p.out[HY_SCAN_HT],
                              p.states, p.slots, p.kept_rows});
-    const int words = 2 * HY_CHUNK * p.lk + (HY_CHUNK + p.kp) * p.lv + HY_CHUNK;
+    const int words = (3 * HY_CHUNK + p.kp) * HY_CHUNK_LD + HY_CHUNK;
     const int64_t blocks = p.batch * p.chunks * p.groups;
     hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3(THREADS),
                    sizeof(uint32_t) * (size_t)words, read, p);
