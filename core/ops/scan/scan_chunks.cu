@@ -17,12 +17,12 @@ struct fetched {
 };
 
 struct place {
-    int64_t sequence, head;
+    int sequence, head;
     int column, columns; /* of the values: the first of the tile, live ones */
 };
 
 __device__ static inline void fetch(const struct hy_chunk_plan &p, const struct hy_chunk_walk &w,
-                                    const struct place &at, int64_t chunk, int64_t key_head,
+                                    const struct place &at, int64_t chunk, int key_head,
                                     const struct hy_chunk_threads &of_keys,
                                     const struct hy_chunk_threads &of_values, struct fetched *f)
 {
@@ -79,11 +79,12 @@ __global__ static void __launch_bounds__(THREADS)
     const bool mine = first < p.kp;
     const hy_chunk_lane l;
     const hy_chunk_threads of_keys(p.kp), of_values(width);
-    const int64_t index = blockIdx.x / (unsigned)tiles;
-    struct place at = {index / p.heads, index % p.heads, (int)(blockIdx.x % (unsigned)tiles) * TILE,
-                       0};
+    const unsigned index = blockIdx.x / (unsigned)tiles, heads = (unsigned)p.heads;
+    struct place at = {(int)(index / heads), (int)(index % heads),
+                       (int)(blockIdx.x % (unsigned)tiles) * TILE, 0};
     at.columns = min(p.v - at.column, width);
-    const int64_t key_head = at.head / p.sharing, state = index * p.k;
+    const int key_head = at.head / (int)p.sharing;
+    const int64_t state = (int64_t)index * p.k;
 
     struct fetched f;
     float c[4][4];
@@ -166,7 +167,6 @@ struct hy_chunk_plan hy_chunk_plan_of(const struct hy_op *op, int64_t *used)
     static_cast<struct hy_scan_plan &>(p) = hy_scan_plan_begin(op);
     p.kp = hy_chunk_up(p.k);
     p.vp = hy_chunk_up(p.v);
-    p.tiles = 1;
     p.group = group_of(p);
     p.groups = (int)(p.heads / p.group);
     p.from_zero = !op->in[HY_SCAN_H0];

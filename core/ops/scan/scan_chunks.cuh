@@ -34,8 +34,8 @@ enum {
     HY_CHUNK_LD = HY_CHUNK_MOST / 2 + 4
 };
 
-/* Rows of all tensors but decays are read and written four floats at a time. Of the plan kp is a
- * multiple of strips, and lk and lv are not used. */
+/* kp and vp are multiples of strips; lk, lv and what is said of tiles and work is not used. Rows of
+ * all tensors but decays are read and written four floats at a time. */
 struct hy_chunk_plan : hy_scan_plan {
     int vp;
     int group, groups; /* heads that a block of threads takes one after another; of a sequence */

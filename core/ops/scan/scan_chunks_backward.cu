@@ -15,7 +15,7 @@ struct gradients {
 
 /* A block of threads takes a chunk of a group of heads. */
 struct place {
-    int64_t sequence, chunk, group;
+    int sequence, chunk, group;
     struct hy_chunk_rows rows;
     bool entered, left; /* is there a state, a gradient of one? */
 };
@@ -48,12 +48,13 @@ __host__ __device__ static inline int64_t lay_out(const struct hy_chunk_plan &p,
     return s->carry + WARPS - reinterpret_cast<float *>(base);
 }
 
-/* The state that enters and the gradient of the one that leaves; s.carry. */
+/* The state that enters and the gradient of the one that leaves, BATCH packs of each at a time;
+ * s.carry. */
+template <int BATCH>
 __device__ static inline void load_states(const struct hy_chunk_plan &p, const struct place &at,
                                           const struct space &s, const struct gradients &d,
-                                          int64_t head)
+                                          int head)
 {
-    enum { BATCH = 4 };
     const int64_t index = at.sequence * p.heads + head;
     const hy_chunk_threads by(p.vp);
     const struct hy_chunk_part enters = hy_chunk_part_of(
@@ -109,7 +110,7 @@ __device__ static inline void sum_pairs(const float c[2][4], float *over, float 
 /* dv of a band of rows j; s.columns and s.rows, where decays are wanted. */
 __device__ static inline void give_values(const struct hy_chunk_plan &p, const struct place &at,
                                           const struct space &s, const struct gradients &d,
-                                          int64_t head, int band, const struct hy_chunk_lane &l)
+                                          int head, int band, const struct hy_chunk_lane &l)
 {
     const int first = band * HY_CHUNK_BAND;
     const float from[2] = {s.sums[first + l.g], s.sums[first + l.g + 8]};
@@ -341,9 +342,9 @@ __global__ static void __launch_bounds__(THREADS, STRIPS ? 1 : 2)
     const enum part part = (enum part)(warp / HY_CHUNK_BANDS);
     const hy_chunk_lane l;
     struct place at;
-    at.group = blockIdx.x % (unsigned)p.groups;
-    at.chunk = blockIdx.x / (unsigned)p.groups % p.chunks;
-    at.sequence = blockIdx.x / (unsigned)p.groups / p.chunks;
+    at.group = (int)(blockIdx.x % (unsigned)p.groups);
+    at.chunk = (int)(blockIdx.x / (unsigned)p.groups % (unsigned)p.chunks);
+    at.sequence = (int)(blockIdx.x / (unsigned)p.groups / (unsigned)p.chunks);
     at.rows = hy_chunk_rows_of(p, at.sequence, at.chunk);
     at.entered = at.chunk > 0 || !p.from_zero;
     at.left = at.chunk + 1 < p.chunks || d.dht.data;
@@ -356,14 +357,14 @@ __global__ static void __launch_bounds__(THREADS, STRIPS ? 1 : 2)
     hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_K], rows.row, key, rows.count, p.k), HY_CHUNK, p.kp,
                   s.k);
     for (int n = 0; n < p.group; n++) {
-        const int64_t head = at.group * p.group + n, value = head * p.v;
+        const int head = at.group * p.group + n, value = head * p.v;
         if (n > 0)
             __syncthreads();
         hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_V], rows.row, value, rows.count, p.v), HY_CHUNK,
                       p.vp, s.v);
         hy_chunk_load(hy_chunk_part_of(d.d_o, rows.row, value, rows.count, p.v), HY_CHUNK, p.vp,
                       s.d_o);
-        load_states(p, at, s, d, head);
+        load_states<STRIPS ? 4 : 2>(p, at, s, d, head);
         if (warp == 0)
             hy_chunk_sum_decays(hy_chunk_take_decays(p, rows, head), s.sums);
         __syncthreads();

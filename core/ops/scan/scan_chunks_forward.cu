@@ -4,8 +4,10 @@
 enum { THREADS = 256 };
 
 /* A block of threads takes a chunk of a group of heads that read the same q and k, of which it
- * keeps the products in registers. Two warps take the same rows and every second strip each. */
-__global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p)
+ * keeps the products in registers, unless a head is ALONE. Two warps take the same rows and every
+ * second strip each. */
+template <bool ALONE>
+__global__ static void __launch_bounds__(THREADS, ALONE ? 3 : 2) read(struct hy_chunk_plan p)
 {
     HY_SHARED(uint32_t, shared);
     uint32_t *q = shared, *k = q + HY_CHUNK * HY_CHUNK_LD, *v = k + HY_CHUNK * HY_CHUNK_LD;
@@ -14,19 +16,20 @@ __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p
 
     const int warp = (int)threadIdx.x / 32, band = warp % HY_CHUNK_BANDS;
     const hy_chunk_lane l;
-    const int64_t group = blockIdx.x % (unsigned)p.groups, rest = blockIdx.x / (unsigned)p.groups;
-    const int64_t chunk = rest % p.chunks, sequence = rest / p.chunks;
-    const int64_t key_head = group * p.group / p.sharing;
+    const unsigned groups = (unsigned)p.groups, chunks = (unsigned)p.chunks;
+    const int group = (int)(blockIdx.x % groups), chunk = (int)(blockIdx.x / groups % chunks);
+    const int sequence = (int)(blockIdx.x / groups / chunks);
+    const int key = group * p.group / (int)p.sharing * p.k;
     const struct hy_chunk_rows rows = hy_chunk_rows_of(p, sequence, chunk);
     const bool entered = chunk > 0 || !p.from_zero;
-    float dots[HY_CHUNK_BANDS][2][4];
+    float dots[ALONE ? 1 : HY_CHUNK_BANDS][2][4];
 
-    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_Q], rows.row, key_head * p.k, rows.count, p.k),
-                  HY_CHUNK, p.kp, q);
-    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_K], rows.row, key_head * p.k, rows.count, p.k),
-                  HY_CHUNK, p.kp, k);
-    for (int n = 0; n < p.group; n++) {
-        const int64_t head = group * p.group + n;
+    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_Q], rows.row, key, rows.count, p.k), HY_CHUNK, p.kp,
+                  q);
+    hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_K], rows.row, key, rows.count, p.k), HY_CHUNK, p.kp,
+                  k);
+    for (int n = 0; n < (ALONE ? 1 : p.group); n++) {
+        const int head = group * p.group + n;
         if (n > 0)
             __syncthreads();
         hy_chunk_load(hy_chunk_part_of(p.in[HY_SCAN_V], rows.row, head * p.v, rows.count, p.v),
@@ -48,15 +51,16 @@ __global__ static void __launch_bounds__(THREADS, 2) read(struct hy_chunk_plan p
         for (int j = 0; j < HY_CHUNK_BANDS; j++) {
             if (j > band)
                 continue;
+            float(*of)[4] = dots[ALONE ? 0 : j];
             if (n == 0)
-                hy_chunk_dots(dots[j], q, band * HY_CHUNK_BAND, k, j * HY_CHUNK_BAND, p.kp, l);
+                hy_chunk_dots(of, q, band * HY_CHUNK_BAND, k, j * HY_CHUNK_BAND, p.kp, l);
             float c[2][4];
 #pragma unroll
             for (int i = 0; i < 8; i++) {
                 const int column = i / 4 * 8 + 2 * l.t + i % 2;
                 const float decay = exp2f(own[i / 2 % 2] - sums[j * HY_CHUNK_BAND + column]);
                 const bool seen = j < band || column <= l.g + i / 2 % 2 * 8;
-                c[i / 4][i % 4] = seen ? p.scale * decay * dots[j][i / 4][i % 4] : 0;
+                c[i / 4][i % 4] = seen ? p.scale * decay * of[i / 4][i % 4] : 0;
             }
             hy_chunk_turn(c, pairs[j]);
         }
@@ -89,5 +93,5 @@ void hy_scan_chunks_forward(const struct hy_op *op, const struct hy_launch *at)
     const int words = (3 * HY_CHUNK + p.kp) * HY_CHUNK_LD + HY_CHUNK;
     const int64_t blocks = p.batch * p.chunks * p.groups;
     hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3(THREADS),
-                   sizeof(uint32_t) * (size_t)words, read, p);
+                   sizeof(uint32_t) * (size_t)words, p.group == 1 ? read<true> : read<false>, p);
 }
