@@ -161,6 +161,34 @@ static void gated_scan(struct hy_graph *g, int64_t width)
                   hy_graph_leaf(g, "h0", (int64_t)g->shape.batch * 80, width, -1, 1), &ht);
 }
 
+/* Widths as models have them, some of whose heads share keys; few heads, and so many that a block
+ * of threads takes several; decays of a head that vary, or that forget everything; states go in and
+ * out. */
+static void gated_heads(struct hy_graph *g, int64_t index)
+{
+    static const struct {
+        struct hy_scan scan;
+        double strongest;
+        int constant, states;
+    } cases[] = {
+        {{2, 32, 64, 0.2, 0, 0}, -0.3, 0, 1}, {{4, 128, 64, 0.1, 0, 2}, -0.1, 0, 0},
+        {{2, 64, 64, 0.1, 0, 0}, -40, 0, 1},  {{1, 64, 128, 0.1, 0, 0}, -0.1, 1, 1},
+        {{24, 4, 8, 0.5, 0, 6}, -0.5, 0, 0},  {{22, 8, 4, 0.5, 0, 11}, -0.5, 1, 1},
+        {{1, 96, 96, 0.1, 0, 0}, -20, 0, 0},
+    };
+    const struct hy_scan *s = &cases[index].scan;
+    const int read = s->key_heads ? s->key_heads : s->heads;
+    struct hy_tensor *qkv[3], *h0 = NULL, *ht = NULL;
+    project(g, (int64_t)read * s->key_width, (int64_t)s->heads * s->value_width, 4, qkv);
+    if (cases[index].states)
+        h0 = hy_graph_leaf(g, "h0", (int64_t)g->shape.batch * s->heads * s->key_width,
+                           s->value_width, -1, 1);
+    hy_gated_scan(g, qkv[0], qkv[1], qkv[2],
+                  hy_graph_leaf(g, "decay", cases[index].constant ? 1 : rows_of(g), s->heads,
+                                cases[index].strongest, 0),
+                  s, h0, cases[index].states ? &ht : NULL);
+}
+
 static void delta_scan(struct hy_graph *g, int64_t width)
 {
     const int values = width > 100 ? 20 : (int)width;
@@ -379,6 +407,13 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"gated_norm", gated_norm, 128, 0},
         {"gated_scan", gated_scan, 72, 0},
         {"gated_scan", long_keys, 500, 0},
+        {"gated_scan", gated_heads, 0, 0},
+        {"gated_scan", gated_heads, 1, 1},
+        {"gated_scan", gated_heads, 2, 0},
+        {"gated_scan", gated_heads, 3, 0},
+        {"gated_scan", gated_heads, 4, 0},
+        {"gated_scan", gated_heads, 5, 0},
+        {"gated_scan", gated_heads, 6, 0},
         {"head_loss", head_loss, 200, 0},
         {"head_loss", head_loss, 4100, 0},
         {"head_loss", head_loss, 20000, 0},

@@ -1,4 +1,5 @@
 #include "core/ops/scan/scan.cuh"
+#include "core/ops/scan/scan_chunks.cuh"
 #include "core/ops/support/sums.cuh"
 
 /* What backward has beside the plan. dq, dk, dbeta, ddecay: the gradients themselves, or shares of
@@ -592,6 +593,10 @@ template <bool TENSOR> static kernel *kernel_for(const struct hy_scan_plan &p)
 
 void hy_scan_launch_backward(const struct hy_op *op, const struct hy_launch *at)
 {
+    if (hy_scan_by_chunks(op)) {
+        hy_scan_chunks_backward(op, at);
+        return;
+    }
     int64_t used = 0;
     const struct hy_scan_plan p = hy_scan_plan_on_device(op, &used);
     const struct gradients d = gradients_of(op, &p, &used);
@@ -605,6 +610,8 @@ void hy_scan_launch_backward(const struct hy_op *op, const struct hy_launch *at)
 
 size_t hy_scan_device_scratch(const struct hy_op *op)
 {
+    if (hy_scan_by_chunks(op))
+        return hy_scan_chunks_scratch(op);
     int64_t used = 0;
     const struct hy_scan_plan p = hy_scan_plan_on_device(op, &used);
     if (p.backward)

@@ -1,4 +1,5 @@
 #include "core/ops/scan/scan.cuh"
+#include "core/ops/scan/scan_chunks.cuh"
 
 /* y_i = v_i - what k reads - sum over j < i of pair_ij w_j, with w_j = beta_j y_j, which takes the
  * place of v; a thread takes a column. */
@@ -117,6 +118,10 @@ template <bool TENSOR> static kernel *kernel_for(const struct hy_scan_plan &p)
 
 void hy_scan_launch_forward(const struct hy_op *op, const struct hy_launch *at)
 {
+    if (hy_scan_by_chunks(op)) {
+        hy_scan_chunks_forward(op, at);
+        return;
+    }
     int64_t used = 0;
     const struct hy_scan_plan p = hy_scan_plan_on_device(op, &used);
     hy_start_large(at, hy_scan_grid(p, at), dim3((unsigned)p.threads), hy_scan_shared(p),
