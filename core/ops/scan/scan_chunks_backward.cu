@@ -30,8 +30,15 @@ struct space {
     float *carry;   /* [WARPS] parts of <S, dS> */
 };
 
-__host__ __device__ static inline int64_t lay_out(const struct hy_chunk_plan &p, uint32_t *base,
-                                                  struct space *s)
+/* What lay_out() takes, in bytes. */
+static size_t bytes_of(const struct hy_chunk_plan &p)
+{
+    const size_t words = (size_t)(4 * HY_CHUNK + 2 * p.kp) * HY_CHUNK_LD;
+    return sizeof(uint32_t) * words + sizeof(float) * ((4 + HY_CHUNK_BANDS) * HY_CHUNK + WARPS);
+}
+
+__device__ static inline void lay_out(const struct hy_chunk_plan &p, uint32_t *base,
+                                      struct space *s)
 {
     s->q = base;
     s->k = s->q + HY_CHUNK * HY_CHUNK_LD;
@@ -45,7 +52,6 @@ __host__ __device__ static inline int64_t lay_out(const struct hy_chunk_plan &p,
     s->columns = s->read + HY_CHUNK;
     s->rows = s->columns + HY_CHUNK;
     s->carry = s->rows + HY_CHUNK_BANDS * HY_CHUNK;
-    return s->carry + WARPS - reinterpret_cast<float *>(base);
 }
 
 /* The state that enters and the gradient of the one that leaves, BATCH packs of each at a time;
@@ -213,8 +219,7 @@ __device__ static inline struct keys keys_of(const struct hy_chunk_plan &p, cons
 }
 
 /* sum += a strip by way of the pairs. */
-__device__ static inline void add_pairs(const struct hy_chunk_plan &p, const struct keys &k,
-                                        int band, int column, float sum[4][4],
+__device__ static inline void add_pairs(const struct keys &k, int band, int column, float sum[4][4],
                                         const struct hy_chunk_lane &l)
 {
 #pragma unroll
@@ -260,7 +265,7 @@ __device__ static inline void add_keys(const struct hy_chunk_plan &p, const stru
             float c[4][4] = {};
             if (k.through)
                 take_through(p, k, band, column, c, dots, l);
-            add_pairs(p, k, band, column, c, l);
+            add_pairs(k, band, column, c, l);
             hy_chunk_give(reads ? d.dq : d.dk, at.rows, band, at.group * p.k, column, p.k, c, l);
         }
 #pragma unroll
@@ -271,7 +276,7 @@ __device__ static inline void add_keys(const struct hy_chunk_plan &p, const stru
 #pragma unroll
         for (int e = 0; e < 16; e++)
             sum[n][e / 4][e % 4] += c[e / 4][e % 4];
-        add_pairs(p, k, band, n * HY_CHUNK_STRIP, sum[n], l);
+        add_pairs(k, band, n * HY_CHUNK_STRIP, sum[n], l);
     }
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -414,12 +419,10 @@ void hy_scan_chunks_backward(const struct hy_op *op, const struct hy_launch *at)
     if (p.chunks > 1 || d.dht.data || d.dh0.data)
         hy_chunk_start_walk(at, p, true,
                             {p.in[HY_SCAN_Q], d.d_o, d.dht, d.dh0, d.states, p.chunks, p.k});
-    struct space s;
-    static uint32_t origin[1];
-    const size_t bytes = sizeof(uint32_t) * (size_t)lay_out(p, origin, &s);
     const int64_t blocks = p.batch * p.chunks * p.groups;
     const int strips = p.kp / HY_CHUNK_STRIP;
-    hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3(THREADS), bytes,
+    hy_start_large(at, dim3((unsigned)blocks, 1, (unsigned)at->replicas), dim3(THREADS),
+                   bytes_of(p),
                    p.group == 1  ? give<0>
                    : strips == 1 ? give<1>
                    : strips == 2 ? give<2>
