@@ -358,16 +358,37 @@ static const struct example *find(const struct example *all, size_t count,
     return NULL;
 }
 
+static int build(struct hy_graph *g, const struct example *it)
+{
+    if (it)
+        it->build(g, it->size);
+    if (it && it->again)
+        read_again(g);
+    return it != NULL;
+}
+
 int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
     static const struct example all[] = {
         {"level_scan", cached_levels, 20, 0},
         {"level_scan", cached_levels, 40, 0},
     };
-    const struct example *it = find(all, sizeof all / sizeof *all, kind, index);
-    if (it)
-        it->build(g, it->size);
-    return it != NULL;
+    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+}
+
+int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct example all[] = {
+        {"attention", attention_sums, 32, 0},   {"attention", attention_sums, 32, 1},
+        {"attention", attention_sums, 64, 0},   {"attention", near_attention, 26, 0},
+        {"attention", near_attention, 128, 0},  {"attention", fixed_attention, 40, 0},
+        {"attention", fixed_attention, 120, 0}, {"gated_scan", gated_heads, 0, 0},
+        {"gated_scan", gated_heads, 1, 1},      {"gated_scan", gated_heads, 2, 0},
+        {"gated_scan", gated_heads, 3, 0},      {"gated_scan", gated_heads, 4, 0},
+        {"gated_scan", gated_heads, 5, 0},      {"gated_scan", gated_heads, 6, 0},
+        {"head_loss", head_loss, 4100, 0},
+    };
+    return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
 
 int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
@@ -378,13 +399,6 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"add_norm", add_norm, 320, 0},
         {"attention", attention, 64, 1},
         {"attention", attention, 600, 0},
-        {"attention", attention_sums, 32, 0},
-        {"attention", attention_sums, 32, 1},
-        {"attention", attention_sums, 64, 0},
-        {"attention", near_attention, 26, 0},
-        {"attention", near_attention, 128, 0},
-        {"attention", fixed_attention, 40, 0},
-        {"attention", fixed_attention, 120, 0},
         {"constant", constant, 100, 0},
         {"conv_silu", conv_silu, 68, 0},
         {"conv_silu", conv_silu, 68, 1},
@@ -407,13 +421,6 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"gated_norm", gated_norm, 128, 0},
         {"gated_scan", gated_scan, 72, 0},
         {"gated_scan", long_keys, 500, 0},
-        {"gated_scan", gated_heads, 0, 0},
-        {"gated_scan", gated_heads, 1, 1},
-        {"gated_scan", gated_heads, 2, 0},
-        {"gated_scan", gated_heads, 3, 0},
-        {"gated_scan", gated_heads, 4, 0},
-        {"gated_scan", gated_heads, 5, 0},
-        {"gated_scan", gated_heads, 6, 0},
         {"head_loss", head_loss, 200, 0},
         {"head_loss", head_loss, 4100, 0},
         {"head_loss", head_loss, 20000, 0},
@@ -440,10 +447,5 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"skip", skip, 64, 1},
         {"vector_scan", vector_scan, 72, 1},
     };
-    const struct example *it = find(all, sizeof all / sizeof *all, kind, index);
-    if (it)
-        it->build(g, it->size);
-    if (it && it->again)
-        read_again(g);
-    return it != NULL;
+    return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
