@@ -7,8 +7,8 @@
 
 /* Builds the index-th wide example of an operator; 0 where there is no such example. */
 int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index);
-/* The same for operators that have kernels of their own for bf16: shapes that these treat apart. Not
- * compared in float32. */
+/* The same for operators that have kernels of their own for bf16: shapes that these treat apart.
+ * Not compared in float32. */
 int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index);
 /* The same for HY_CACHED graphs; its states are to be allocated. */
 int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index);

@@ -1,5 +1,5 @@
-#include "core/ops/scan/scan.cuh"
 #include "core/ops/scan/scan_chunks.cuh"
+#include "core/ops/scan/scan_rows.cuh"
 
 /* y_i = v_i - what k reads - sum over j < i of pair_ij w_j, with w_j = beta_j y_j, which takes the
  * place of v; a thread takes a column. */

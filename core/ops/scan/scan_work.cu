@@ -1,5 +1,6 @@
-/* scan_work.cu - how the scan is shared out over a device. */
+/* scan_work.cu - how the scan is shared out over a device, and its gradients are summed up. */
 #include "core/ops/scan/scan.cuh"
+#include "core/ops/support/sums.cuh"
 
 /* Widths of tiles, widest first: wide ones compute pairs and decays for more columns. Two blocks of
  * threads should fit a multiprocessor, which has little more than twice ENOUGH. */
@@ -106,4 +107,55 @@ size_t hy_scan_shared(const struct hy_scan_plan &p)
 dim3 hy_scan_grid(const struct hy_scan_plan &p, const struct hy_launch *at)
 {
     return dim3((unsigned)(p.batch * p.heads * p.tiles), 1, (unsigned)at->replicas);
+}
+
+/* out[row][g * width + c] = [out.add: +] the shares of it of all tiles and of the `sharing` heads
+ * that read g. */
+__global__ static void fold(struct hy_span shares, struct hy_span out, int64_t width,
+                            int64_t sharing)
+{
+    HY_EACH(out.rows, out.cols, i, c)
+    {
+        const int64_t first = c / width * sharing * width + c % width;
+        float sum = 0;
+        for (int64_t row = i; row < shares.rows; row += out.rows)
+            for (int64_t h = 0; h < sharing; h++)
+                sum += hy_row(shares, row)[first + h * width];
+        hy_give<1>(out, i, c, {{sum}});
+    }
+}
+
+/* Is in[i] a decay that all tokens share? */
+static bool sums_constant(const struct hy_scan_plan *p, int i)
+{
+    return i == HY_SCAN_DECAY && p->decay == HY_DECAY_CONSTANT;
+}
+
+struct hy_span hy_scan_shares_of(const struct hy_op *op, const struct hy_scan_plan *p, int i,
+                                 int64_t cols, int64_t shares, int64_t *used)
+{
+    struct hy_span to = hy_span_din(op, i);
+    const bool constant = sums_constant(p, i);
+    if (!op->din[i] || (shares == 1 && !constant && to.cols == cols))
+        return to;
+    const int64_t rows = shares * p->batch * (constant ? 1 : p->tokens);
+    if (op->scratch)
+        to = hy_span_scratch(op, *used, rows, cols);
+    *used += rows * cols;
+    return to;
+}
+
+void hy_scan_hand_over(const struct hy_op *op, const struct hy_launch *at,
+                       const struct hy_scan_plan *p, int i, const struct hy_span &shares,
+                       int64_t width, int64_t sharing)
+{
+    const struct hy_span out = hy_span_din(op, i);
+    if (!out.data || shares.data == out.data)
+        return;
+    if (sums_constant(p, i)) {
+        hy_fold_sums(at, shares, out, 1, 1, 0);
+        return;
+    }
+    const struct hy_walk walk = hy_walk_of(at, out.rows, out.cols);
+    hy_start(at, walk.grid, walk.block, 0, fold, shares, out, width, sharing);
 }

@@ -153,7 +153,8 @@ void mma_sync(fragment<accumulator, M, N, K, float> &d, const fragment<matrix_a,
 namespace hy_emulator
 {
 
-/* mma.m16n8k16 on bf16, with the places of elements that the PTX ISA gives (core/ops/support/mma.cuh). */
+/* mma.m16n8k16 on bf16, with the places of elements that the PTX ISA gives
+ * (core/ops/support/mma.cuh). */
 static inline void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
     struct operands {
