@@ -450,7 +450,9 @@ int main(int argc, char **argv)
             continue;
         }
         check_kind(hy_ops[i], self.device, &v);
-        const int ok = !v.misses;
+        if (self.is_own && !v.examples)
+            continue;
+        const int ok = v.examples && !v.misses;
         printf("%-6s%-14s%9d%10.1e%10.1e%10.1e  %s\n", ok ? "ok" : "FAIL", hy_ops[i]->name,
                v.examples, v.value, v.gradient, v.gang, v.replay_differs ? "differs" : "equal");
         fflush(stdout);

@@ -153,50 +153,53 @@ void mma_sync(fragment<accumulator, M, N, K, float> &d, const fragment<matrix_a,
 namespace hy_emulator
 {
 
-/* mma.m16n8k16 on bf16, with the places of elements that the PTX ISA gives
- * (core/ops/support/mma.cuh). */
-static inline void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
+/* c += A B by a warp, the elements where the PTX ISA has them: product(a, b, row, col) is what the
+ * registers a of the lanes and b of theirs hold of element (row, col). */
+template <typename Product>
+void multiply(float c[4], const uint32_t *a, const uint32_t *b, Product product)
 {
     struct operands {
         const uint32_t *a, *b;
     } own = {a, b};
+    const uint32_t *of_a[32], *of_b[32];
     board()[lane()] = &own;
     __syncwarp();
-    const operands *all[32];
-    for (int i = 0; i < 32; i++)
-        all[i] = (const operands *)board()[i];
-    for (int i = 0; i < 4; i++) {
-        const int row = lane() / 4 + i / 2 * 8, col = lane() % 4 * 2 + i % 2;
+    for (int i = 0; i < 32; i++) {
+        of_a[i] = ((const operands *)board()[i])->a;
+        of_b[i] = ((const operands *)board()[i])->b;
+    }
+    for (int i = 0; i < 4; i++)
+        c[i] += product(of_a, of_b, lane() / 4 + i / 2 * 8, lane() % 4 * 2 + i % 2);
+    __syncwarp();
+}
+
+/* mma.m16n8k16 on bf16 (core/ops/support/mma.cuh). */
+static inline void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    multiply(c, a, b, [](const uint32_t **of_a, const uint32_t **of_b, int row, int col) {
+        float sum = 0;
         for (int k = 0; k < 16; k++) {
             const int half = 16 * (k % 2), t = k % 8 / 2, upper = k / 8;
-            const uint32_t x = all[row % 8 * 4 + t]->a[row / 8 + 2 * upper] >> half;
-            const uint32_t y = all[col * 4 + t]->b[upper] >> half;
-            c[i] += hy_bf16_value((uint16_t)x) * hy_bf16_value((uint16_t)y);
+            const uint32_t x = of_a[row % 8 * 4 + t][row / 8 + 2 * upper] >> half;
+            const uint32_t y = of_b[col * 4 + t][upper] >> half;
+            sum += hy_bf16_value((uint16_t)x) * hy_bf16_value((uint16_t)y);
         }
-    }
-    __syncwarp();
+        return sum;
+    });
 }
 
 /* mma.m16n8k8 on tf32, of which the lower bits are not read (core/ops/support/tiles.cuh). */
 static inline void mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
-    struct operands {
-        const uint32_t *a, *b;
-    } own = {a, b};
-    board()[lane()] = &own;
-    __syncwarp();
-    const operands *all[32];
-    for (int i = 0; i < 32; i++)
-        all[i] = (const operands *)board()[i];
-    for (int i = 0; i < 4; i++) {
-        const int row = lane() / 4 + i / 2 * 8, col = lane() % 4 * 2 + i % 2;
+    multiply(c, a, b, [](const uint32_t **of_a, const uint32_t **of_b, int row, int col) {
+        float sum = 0;
         for (int k = 0; k < 8; k++) {
-            const uint32_t x = all[row % 8 * 4 + k % 4]->a[row / 8 + k / 4 * 2];
-            const uint32_t y = all[col * 4 + k % 4]->b[k / 4];
-            c[i] += __uint_as_float(x & ~0x1fffu) * __uint_as_float(y & ~0x1fffu);
+            const uint32_t x = of_a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2];
+            const uint32_t y = of_b[col * 4 + k % 4][k / 4];
+            sum += __uint_as_float(x & ~0x1fffu) * __uint_as_float(y & ~0x1fffu);
         }
-    }
-    __syncwarp();
+        return sum;
+    });
 }
 
 } // namespace hy_emulator
