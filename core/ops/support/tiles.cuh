@@ -7,8 +7,7 @@
 #ifndef HY_OPS_SUPPORT_TILES_CUH
 #define HY_OPS_SUPPORT_TILES_CUH
 
-#include <mma.h>
-
+#include "core/ops/support/mma.cuh"
 #include "core/ops/support/pack.cuh"
 
 enum { HY_TILE = 16, HY_TILE_THREADS = 256 };
@@ -106,28 +105,6 @@ __device__ static inline void hy_tile_mul_plain(const struct hy_product &p)
     }
 }
 
-/* An operand of hy_tile_mma(). */
-__device__ static inline uint32_t hy_tile_operand(float x)
-{
-    return __float_as_uint(nvcuda::wmma::__float_to_tf32(x));
-}
-
-/* c [16, 8] += A [16, 8] B [8, 8], by all lanes of a warp, in tf32. With g = lane / 4 and t = lane
- * % 4 a lane holds (PTX ISA, "Matrix Fragments for mma.m16n8k8") of A a[0] (g, t), a[1] (g + 8, t),
- * a[2] (g, t + 4), a[3] (g + 8, t + 4); of B b[0] (t, g), b[1] (t + 4, g); of c c[0] (g, 2t), c[1]
- * (g, 2t + 1), c[2] (g + 8, 2t), c[3] (g + 8, 2t + 1). */
-__device__ static inline void hy_tile_mma(float c[4], const uint32_t a[4], const uint32_t b[2])
-{
-#ifdef __CUDACC__
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    hy_emulator::mma_tf32(c, a, b);
-#endif
-}
-
 /* A warp takes N times 16 x 8 elements of c, side by side. */
 template <int N, bool TA, bool TB>
 __device__ static inline void hy_tile_mul_tensor(const struct hy_product &p)
@@ -164,17 +141,17 @@ __device__ static inline void hy_tile_mul_tensor(const struct hy_product &p)
             uint32_t a[4], b[N][2];
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                a[i] = hy_tile_operand(from_a[i % 2 * 8 * a_down + i / 2 * 4 * a_on]);
+                a[i] = hy_mma_tf32_operand(from_a[i % 2 * 8 * a_down + i / 2 * 4 * a_on]);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int i = 0; i < 2; i++)
-                    b[n][i] = hy_tile_operand(from_b[i * 4 * b_on + n * STEP * b_across]);
+                    b[n][i] = hy_mma_tf32_operand(from_b[i * 4 * b_on + n * STEP * b_across]);
             from_a += STEP * a_on;
             from_b += STEP * b_on;
 #pragma unroll
             for (int n = 0; n < N; n++)
-                hy_tile_mma(sum[n], a, b[n]);
+                hy_mma_tf32(sum[n], a, b[n]);
         }
 #pragma unroll
         for (int n = 0; n < N; n++)

@@ -188,7 +188,7 @@ static inline void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
     });
 }
 
-/* mma.m16n8k8 on tf32, of which the lower bits are not read (core/ops/support/tiles.cuh). */
+/* mma.m16n8k8 on tf32, of which the lower bits are not read (core/ops/support/mma.cuh). */
 static inline void mma_tf32(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
     multiply(c, a, b, [](const uint32_t **of_a, const uint32_t **of_b, int row, int col) {
