@@ -6,22 +6,6 @@
 
 static const struct hy_option output_options[] = {{0}};
 
-/* The mean of up to HY_MAX_INPUTS losses at a time. */
-static struct hy_tensor *mean(struct hy_graph *g, int count, struct hy_tensor *const *errors)
-{
-    struct hy_tensor *sum = NULL;
-    for (int first = 0; first < count; first += HY_MAX_INPUTS - 1) {
-        struct hy_tensor *part[HY_MAX_INPUTS];
-        int parts = 0;
-        if (sum)
-            part[parts++] = sum;
-        for (int i = first; i < count && i < first + HY_MAX_INPUTS - 1; i++)
-            part[parts++] = errors[i];
-        sum = hy_sum(g, parts, part, 1);
-    }
-    return sum ? hy_sum(g, 1, &sum, 1. / count) : NULL;
-}
-
 static struct hy_tensor *output_build(const struct hy_objective_ends *ends)
 {
     struct hy_tensor *errors[HY_MAX_LAYERS];
@@ -34,7 +18,7 @@ static struct hy_tensor *output_build(const struct hy_objective_ends *ends)
     if (!count)
         return hy_graph_fail(ends->graph, "objective output: no layer of the model and of its "
                                           "teacher both have mixers");
-    return mean(ends->graph, count, errors);
+    return hy_mean(ends->graph, count, errors);
 }
 
 const struct hy_objective hy_objective_output = {

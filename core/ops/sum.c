@@ -66,3 +66,18 @@ struct hy_tensor *hy_sum(struct hy_graph *g, int count, struct hy_tensor *const 
             return NULL;
     return hy_record(g, &hy_op_sum, count, x, x[0]->rows, x[0]->cols, &scale, sizeof scale);
 }
+
+struct hy_tensor *hy_mean(struct hy_graph *g, int count, struct hy_tensor *const *x)
+{
+    struct hy_tensor *sum = NULL;
+    for (int first = 0; first < count; first += HY_MAX_INPUTS - 1) {
+        struct hy_tensor *part[HY_MAX_INPUTS];
+        int parts = 0;
+        if (first)
+            part[parts++] = sum;
+        for (int i = first; i < count && i < first + HY_MAX_INPUTS - 1; i++)
+            part[parts++] = x[i];
+        sum = hy_sum(g, parts, part, 1);
+    }
+    return sum ? hy_sum(g, 1, &sum, 1. / count) : NULL;
+}
