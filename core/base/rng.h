@@ -17,7 +17,9 @@ enum hy_purpose {
     HY_RNG_TEST = 4,  /* test sequences */
     HY_RNG_CHECK = 5, /* inputs of tests and benchmarks */
     HY_RNG_ORDER = 6, /* which of a finite set of training sequences is next */
-    HY_RNG_FACTS = 7  /* what is the same in all of a task's sequences */
+    HY_RNG_FACTS = 7, /* what is the same in all of a task's sequences */
+    HY_RNG_GATES = 8, /* the noise of gates while layers are selected */
+    HY_RNG_LAYOUT = 9 /* layouts that are drawn at random */
 };
 
 struct hy_rng {

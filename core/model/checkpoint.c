@@ -19,9 +19,16 @@ struct family {
     struct hy_slab layout; /* entries alone; owned */
     hy_real *data;         /* NULL: not there yet */
 };
-enum { FAMILIES = 3, NAME = HY_NAME_SIZE + 16 };
+enum { SLABS = 3, BASE = SLABS, FAMILIES, NAME = HY_NAME_SIZE + 16 };
 
-static const char *const prefixes[FAMILIES] = {"", "optimizer.m.", "optimizer.v."};
+static const char *const prefixes[FAMILIES] = {"", "optimizer.m.", "optimizer.v.", "base."};
+
+void hy_trained_release(struct hy_trained *t)
+{
+    hy_buf_release(&t->history);
+    hy_buf_release(&t->selection);
+    hy_snapshot_release(&t->base);
+}
 
 /* A teacher's parameters are its own run's; what was added for a stage is merged at its end. */
 static int is_kept(const struct hy_entry *entry, int complete)
@@ -37,14 +44,14 @@ static void release_families(struct family f[FAMILIES])
     }
 }
 
-/* Lays the families out; complete: as of a run that has taken its last step. */
-static int lay_out(struct family f[FAMILIES], const struct hy_slab *const slabs[FAMILIES],
+/* Lays the families of the slabs out; complete: as of a run that has taken its last step. */
+static int lay_out(struct family f[FAMILIES], const struct hy_slab *const slabs[SLABS],
                    int complete, struct hy_err *e)
 {
     int rc = HY_OK;
     for (int i = 0; i < FAMILIES; i++)
         f[i] = (struct family){.prefix = prefixes[i], .layout.replicas = 1};
-    for (int i = 0; i < FAMILIES && !rc; i++) {
+    for (int i = 0; i < SLABS && !rc; i++) {
         for (int k = 0; k < slabs[i]->entry_count && !rc; k++)
             if (is_kept(&slabs[i]->entries[k], complete) &&
                 hy_slab_add(&f[i].layout, &slabs[i]->entries[k], e) < 0)
@@ -97,7 +104,7 @@ static int spread(struct family *f, struct hy_slab *slab, int replica, struct hy
 static void checksum(const struct family *f, char text[HY_HASH_TEXT])
 {
     XXH128_hash_t hash = {0};
-    for (int i = 0; i < FAMILIES; i++)
+    for (int i = 0; i < (f[BASE].layout.count ? FAMILIES : SLABS); i++)
         hash = XXH3_128bits_withSeed(f[i].data, (size_t)f[i].layout.count * sizeof(hy_real),
                                      hash.low64 ^ hash.high64);
     snprintf(text, HY_HASH_TEXT, "%016llx%016llx", (unsigned long long)hash.high64,
@@ -138,8 +145,9 @@ static struct hy_st_tensor describe(const struct family *f, int i, char name[NAM
 static int write_file(const char *path, const char *key, const struct hy_trained *trained,
                       const struct family families[FAMILIES], struct hy_err *e)
 {
-    const int count = families[0].layout.entry_count + families[1].layout.entry_count +
-                      families[2].layout.entry_count;
+    int count = 0;
+    for (int f = 0; f < FAMILIES; f++)
+        count += families[f].layout.entry_count;
     char state[HY_HASH_TEXT], step[32], stage[16], seconds[32], judged[32], best[32], stale[16],
         sum[HY_HASH_TEXT];
     struct hy_st_tensor *tensors = calloc((size_t)count + 1, sizeof *tensors);
@@ -168,11 +176,13 @@ static int write_file(const char *path, const char *key, const struct hy_trained
         {"history", trained->history.data ? trained->history.data : ""},
         {"checksum", sum},
         {"state_checksum", state},
+        {"selection", trained->selection.data},
     };
-    const size_t pair_count = sizeof pairs / sizeof *pairs;
+    const size_t pair_count = sizeof pairs / sizeof *pairs - !trained->selection.data;
     if (!rc)
-        rc = hy_buf_failed(&trained->history) ? hy_fail_memory(e)
-                                              : state_sum(pairs, pair_count, state, e);
+        rc = hy_buf_failed(&trained->history) || hy_buf_failed(&trained->selection)
+                 ? hy_fail_memory(e)
+                 : state_sum(pairs, pair_count, state, e);
     if (!rc)
         rc = hy_st_write(path, tensors, (size_t)count, pairs, pair_count, e);
     free(names);
@@ -180,17 +190,33 @@ static int write_file(const char *path, const char *key, const struct hy_trained
     return rc;
 }
 
+/* The weights to return to as a family of their own. */
+static int add_base(struct family *f, const struct hy_snapshot *base, struct hy_err *e)
+{
+    for (int i = 0; base->data && i < base->layout.entry_count; i++)
+        if (hy_slab_add(&f->layout, &base->layout.entries[i], e) < 0)
+            return e->code;
+    if (!base->data)
+        return HY_OK;
+    if (!(f->data = malloc((size_t)(f->layout.count + 1) * sizeof *f->data)))
+        return hy_fail_memory(e);
+    memcpy(f->data, base->data, (size_t)f->layout.count * sizeof *f->data);
+    return HY_OK;
+}
+
 int hy_checkpoint_save(const char *path, const char *key, const struct hy_trained *trained,
                        const struct hy_slab *params, const struct hy_adamw *opt, int replica,
                        struct hy_err *e)
 {
-    const struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
+    const struct hy_slab *const slabs[SLABS] = {params, &opt->m, &opt->v};
     struct family families[FAMILIES];
     int rc = lay_out(families, slabs, trained->complete, e);
     if (rc)
         return rc;
-    for (int f = 0; f < FAMILIES && !rc; f++)
+    for (int f = 0; f < SLABS && !rc; f++)
         rc = collect(&families[f], slabs[f], replica, e);
+    if (!rc)
+        rc = add_base(&families[BASE], &trained->base, e);
     if (!rc)
         rc = write_file(path, key, trained, families, e);
     release_families(families);
@@ -215,6 +241,25 @@ static int load_family(struct family *f, const struct hy_st_file *file, const ch
     return HY_OK;
 }
 
+/* Lays out the weights to return to, as the file has them. */
+static int lay_out_base(struct family *f, const struct hy_st_file *file, struct hy_err *e)
+{
+    const size_t prefix = strlen(f->prefix);
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        const struct hy_st_tensor *t = &file->tensors[i];
+        struct hy_entry entry = {.rank = t->rank};
+        if (strncmp(t->name, f->prefix, prefix) != 0 || t->rank > HY_MAX_DIMS)
+            continue;
+        snprintf(entry.name, sizeof entry.name, "%s", t->name + prefix);
+        memcpy(entry.dims, t->dims, (size_t)t->rank * sizeof *t->dims);
+        if (hy_slab_add(&f->layout, &entry, e) < 0)
+            return e->code;
+    }
+    if (f->layout.count && !(f->data = malloc((size_t)(f->layout.count + 1) * sizeof *f->data)))
+        return hy_fail_memory(e);
+    return HY_OK;
+}
+
 static int check_state(const struct hy_st_file *file, const char *path, struct hy_err *e)
 {
     const char *stored = hy_st_value(file, "state_checksum");
@@ -232,10 +277,11 @@ static int check_owner(const struct hy_st_file *file, const char *path, const ch
                        struct hy_err *e)
 {
     const char *owner = hy_st_value(file, "key");
-    return owner && !strcmp(owner, key) && hy_st_value(file, "step") &&
+    return owner && (!key || !strcmp(owner, key)) && hy_st_value(file, "step") &&
                    hy_st_value(file, "seconds") && hy_st_value(file, "checksum")
                ? HY_OK
-               : hy_fail(e, HY_E_USAGE, "%s is no checkpoint of run %s", path, key);
+               : hy_fail(e, HY_E_USAGE, "%s is no checkpoint%s%s", path, key ? " of run " : "",
+                         key ? key : "");
 }
 
 static int is_complete(const struct hy_st_file *file)
@@ -267,7 +313,16 @@ static int load_families(struct family families[FAMILIES], const struct hy_st_fi
                                : HY_OK;
 }
 
-static void load_trained(const struct hy_st_file *file, struct hy_trained *out)
+static int load_text(const struct hy_st_file *file, const char *key, struct hy_buf *out,
+                     struct hy_err *e)
+{
+    const char *text = hy_st_value(file, key);
+    if (text)
+        hy_buf_text(out, text);
+    return hy_buf_failed(out) ? hy_fail_memory(e) : HY_OK;
+}
+
+static int load_trained(const struct hy_st_file *file, struct hy_trained *out, struct hy_err *e)
 {
     /* Files of before there were rules for stopping lack the last three. */
     const char *judged = hy_st_value(file, "judged"), *best = hy_st_value(file, "best");
@@ -278,36 +333,32 @@ static void load_trained(const struct hy_st_file *file, struct hy_trained *out)
     out->judged = judged ? strtoll(judged, NULL, 10) : out->step;
     out->best = best ? strtod(best, NULL) : NAN;
     out->stale = stale ? (int)strtol(stale, NULL, 10) : 0;
-}
-
-static int load_history(const struct hy_st_file *file, struct hy_buf *out, struct hy_err *e)
-{
-    const char *text = hy_st_value(file, "history");
-    hy_buf_text(out, text ? text : "");
-    return hy_buf_failed(out) ? hy_fail_memory(e) : HY_OK;
+    const int rc = load_text(file, "history", &out->history, e);
+    return rc ? rc : load_text(file, "selection", &out->selection, e);
 }
 
 static int load_file(const struct hy_st_file *file, const char *path, struct hy_trained *trained,
                      struct hy_slab *params, struct hy_adamw *opt, int replica, struct hy_err *e)
 {
-    struct hy_slab *const slabs[FAMILIES] = {params, &opt->m, &opt->v};
+    struct hy_slab *const slabs[SLABS] = {params, &opt->m, &opt->v};
     struct family families[FAMILIES];
-    struct hy_buf history = {0};
+    struct hy_trained loaded = {0};
     int rc = lay_out(families, (const struct hy_slab *const[]){params, &opt->m, &opt->v},
                      is_complete(file), e);
     if (rc)
         return rc;
-    if (!(rc = load_families(families, file, path, e)) && !(rc = check_state(file, path, e)))
-        rc = load_history(file, &history, e);
-    for (int f = 0; f < FAMILIES && !rc; f++)
+    rc = lay_out_base(&families[BASE], file, e);
+    if (!rc && !(rc = load_families(families, file, path, e)) && !(rc = check_state(file, path, e)))
+        rc = load_trained(file, &loaded, e);
+    for (int f = 0; f < SLABS && !rc; f++)
         rc = spread(&families[f], slabs[f], replica, e);
-    if (!rc) {
-        hy_buf_release(&trained->history);
-        trained->history = history;
-        history = (struct hy_buf){0};
-        load_trained(file, trained);
+    if (!rc && families[BASE].data) {
+        loaded.base = (struct hy_snapshot){families[BASE].layout, families[BASE].data};
+        families[BASE] = (struct family){0};
     }
-    hy_buf_release(&history);
+    hy_trained_release(rc ? &loaded : trained);
+    if (!rc)
+        *trained = loaded;
     release_families(families);
     return rc;
 }
@@ -326,17 +377,22 @@ int hy_checkpoint_load(const char *path, const char *key, struct hy_trained *tra
     return rc;
 }
 
-int hy_checkpoint_stage(const char *path, const char *key)
+int hy_checkpoint_peek(const char *path, const char *key, struct hy_trained *out, struct hy_err *e)
 {
     struct hy_st_file file;
-    struct hy_err ignored;
-    if (hy_st_read(path, &file, &ignored))
-        return 0;
-    const int stage = check_owner(&file, path, key, &ignored) || check_state(&file, path, &ignored)
-                          ? 0
-                          : stage_of(&file);
+    struct hy_trained loaded = {0};
+    int rc = hy_st_read(path, &file, e);
+    if (rc)
+        return rc;
+    if (!(rc = check_owner(&file, path, key, e)) && !(rc = check_state(&file, path, e)))
+        rc = load_trained(&file, &loaded, e);
+    loaded.complete = is_complete(&file);
     hy_st_release(&file);
-    return stage;
+    if (rc)
+        hy_trained_release(&loaded);
+    else
+        *out = loaded;
+    return rc;
 }
 
 int hy_checkpoint_is_complete(const char *path)

@@ -84,7 +84,8 @@ static int check_sharing(const struct hy_kind *k, const struct hy_mixer *layer, 
     m.graph = hy_graph_new(&shape, &params, NULL, NULL);
     if (!m.graph)
         return hy_fail_memory(e);
-    hy_kind_build(k, &m, hy_graph_input(m.graph, "x", HY_REAL, 1, layer->d_model));
+    struct hy_tensor *outs[HY_MAX_BRANCHES];
+    hy_kind_build_branches(k, &m, hy_graph_input(m.graph, "x", HY_REAL, 1, layer->d_model), outs);
     const struct hy_err found = m.graph->err;
     hy_graph_free(m.graph);
     hy_slab_release(&params);
@@ -146,10 +147,9 @@ static struct hy_tensor *combine(const struct hy_kind *k, const struct hy_mixer 
     return hy_sum(g, k->branch_count, a, 1. / k->branch_count);
 }
 
-struct hy_tensor *hy_kind_build(const struct hy_kind *k, const struct hy_mixer *layer,
-                                struct hy_tensor *x)
+void hy_kind_build_branches(const struct hy_kind *k, const struct hy_mixer *layer,
+                            struct hy_tensor *x, struct hy_tensor *outs[HY_MAX_BRANCHES])
 {
-    struct hy_tensor *outs[HY_MAX_BRANCHES];
     for (int i = 0; i < k->branch_count; i++) {
         unsigned shared = 0;
         struct hy_mixer m = context_of(k, layer, i, &shared);
@@ -158,5 +158,12 @@ struct hy_tensor *hy_kind_build(const struct hy_kind *k, const struct hy_mixer *
             hy_graph_fail(layer->graph, "%s has no q_proj, k_proj, v_proj and o_proj to share",
                           k->branches[i].variant->name);
     }
+}
+
+struct hy_tensor *hy_kind_build(const struct hy_kind *k, const struct hy_mixer *layer,
+                                struct hy_tensor *x)
+{
+    struct hy_tensor *outs[HY_MAX_BRANCHES];
+    hy_kind_build_branches(k, layer, x, outs);
     return k->branch_count > 1 ? combine(k, layer, outs) : k->branch_count ? outs[0] : NULL;
 }

@@ -17,8 +17,9 @@ enum { HY_MAX_BRANCHES = 4, HY_MAX_KINDS = 16, HY_KIND_NAME_SIZE = 32 };
 /* How the outputs a_i of n branches become the layer's. */
 enum hy_combine {
     HY_COMBINE_SUM,
-    HY_COMBINE_MEAN, /* of RMSNorm(a_i), each with a weight of its own: out_norm.weight */
-    HY_COMBINE_GATE  /* of two: s a_0 + (1 - s) a_1, s = sigmoid of the layer's logit gate.logit */
+    HY_COMBINE_MEAN,  /* of RMSNorm(a_i), each with a weight of its own: out_norm.weight */
+    HY_COMBINE_GATE,  /* of two: s a_0 + (1 - s) a_1, s = sigmoid of the layer's logit gate.logit */
+    HY_COMBINE_SELECT /* of two: the gates of a run that selects (core/model/gating.h) */
 };
 extern const char hy_combine_choices[]; /* "sum|mean|gate": for the option table */
 
@@ -55,6 +56,9 @@ int64_t hy_kind_state_elements(const struct hy_kind *k, const struct hy_mixer *l
                                int64_t context);
 /* Refuses options that do not fit d_model and heads, and projections that cannot be shared. */
 int hy_kind_check(const struct hy_kind *k, const struct hy_mixer *layer, struct hy_err *e);
+/* The outputs of the branches, on their own. Failures stick to the graph. */
+void hy_kind_build_branches(const struct hy_kind *k, const struct hy_mixer *layer,
+                            struct hy_tensor *x, struct hy_tensor *outs[HY_MAX_BRANCHES]);
 /* x: the layer's normed input. NULL for a kind without a mixer. Failures stick to the graph. */
 struct hy_tensor *hy_kind_build(const struct hy_kind *k, const struct hy_mixer *layer,
                                 struct hy_tensor *x);

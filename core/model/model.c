@@ -182,7 +182,7 @@ struct stack {
     struct hy_graph *graph;
     int layer;
     struct hy_tensor *x, *delta; /* delta: NULL where nothing is to be added */
-    struct hy_tensor **outputs;  /* of the mixers */
+    struct hy_model_ends *ends;  /* gets the mixers' outputs */
 };
 
 static void add_delta(struct stack *s)
@@ -229,9 +229,13 @@ static void build_layer(struct stack *s)
 {
     const struct hy_kind *kind = hy_model_kind(s->spec, s->layer);
     if (kind->branch_count) {
-        struct hy_mixer m = hy_model_mixer(s->spec, s->layer, s->graph);
-        s->outputs[s->layer] = hy_kind_build(kind, &m, enter(s, "attn"));
-        leave(s, "attn", s->outputs[s->layer]);
+        const struct hy_mixer m = hy_model_mixer(s->spec, s->layer, s->graph);
+        struct hy_tensor *x = enter(s, "attn");
+        struct hy_tensor *y = kind->combine == HY_COMBINE_SELECT
+                                  ? hy_gates_layer(s->spec->gating, kind, &m, x, &s->ends->gates)
+                                  : hy_kind_build(kind, &m, x);
+        s->ends->outputs[s->layer] = y;
+        leave(s, "attn", y);
     }
     if (s->spec->mlp && kind->has_mlp)
         leave(s, "mlp", mlp(s->spec, s->graph, s->layer, enter(s, "mlp")));
@@ -245,7 +249,9 @@ void hy_model_body(const struct hy_model_spec *spec, struct hy_graph *g, struct 
     const struct hy_entry head = matrix(spec, "lm_head.weight", spec->vocab, spec->d_model);
     if (!ends->tokens)
         ends->tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1);
-    struct stack s = {.spec = spec, .graph = g, .outputs = ends->outputs};
+    struct stack s = {.spec = spec, .graph = g, .ends = ends};
+    if (spec->gating)
+        hy_gates_build(spec->gating, g, spec->prefix, spec->layers, &ends->gates);
     s.x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));
     for (s.layer = 0; s.layer < spec->layers; s.layer++) {
         g->section = spec->prefix ? 0 : s.layer + 1;

@@ -9,7 +9,7 @@
 #define HY_MODEL_MODEL_H
 
 #include "core/graph/graph.h"
-#include "core/model/kind.h"
+#include "core/model/gating.h"
 
 /* The prefix of the parameters of a frozen model that another one in the same graph learns from. */
 #define HY_TEACHER_PREFIX "teacher."
@@ -37,6 +37,7 @@ struct hy_model_spec {
     int kind_count;
     struct hy_kind kinds[HY_MAX_KINDS]; /* by the layout's indices */
     struct hy_layout layout;
+    const struct hy_gating *gating; /* of a model whose layers are being selected; NULL: none is */
 };
 
 /* The mixer context of a layer, options and branch apart, and its kind. */
@@ -68,6 +69,7 @@ struct hy_model_ends {
     struct hy_tensor *logits;        /* [batch*tokens, vocab] */
     struct hy_tensor *hidden, *head; /* [batch*tokens, d_model], [vocab, d_model]: their product */
     struct hy_tensor *outputs[HY_MAX_LAYERS]; /* of the layers' mixers, as hidden; NULL: none */
+    struct hy_gates gates;                    /* where the model has them */
 };
 
 /* Records the model up to its head, for the tokens that ends has, or for an input that it makes. */

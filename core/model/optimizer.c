@@ -51,6 +51,16 @@ void hy_adamw_release(struct hy_adamw *o)
     o->entries = NULL;
 }
 
+int hy_adamw_reset(struct hy_adamw *o, int replica, struct hy_err *e)
+{
+    hy_real *zeros = calloc((size_t)o->m.count + 1, sizeof *zeros);
+    int rc = zeros ? hy_slab_write(&o->m, replica, zeros, e) : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_slab_write(&o->v, replica, zeros, e);
+    free(zeros);
+    return rc;
+}
+
 static double sum_of_squares(const hy_real *g, int64_t count)
 {
     enum { BLOCK = 4096 };

@@ -28,6 +28,9 @@ int hy_adamw_init(struct hy_adamw *o, const struct hy_slab *params, const struct
                   struct hy_err *e);
 void hy_adamw_release(struct hy_adamw *o);
 
+/* Forgets a replica's moments. */
+int hy_adamw_reset(struct hy_adamw *o, int replica, struct hy_err *e);
+
 /* The l2 norm of the gradients of a replica's trained parameters: not finite when any of them is
  * not. */
 double hy_adamw_norm(const struct hy_adamw *o, const struct hy_slab *grads, int replica);

@@ -7,6 +7,14 @@
 
 enum { HY_MAX_STAGES = 16, HY_MAX_OBJECTIVES = 8, HY_STAGE_NAME_SIZE = 32 };
 
+/* What a stage is in a run that selects its layers (core/selection/selector.h). */
+enum hy_stage_role {
+    HY_STAGE_PLAIN, /* the layout is known: all stages of other runs */
+    HY_STAGE_ALIGN, /* linear branches learn to give what the full ones beside them give */
+    HY_STAGE_GATES, /* gates are trained, alone or with the weights */
+    HY_STAGE_PROBES /* in equal parts, each from the same weights: one layer after the other full */
+};
+
 struct hy_stage {
     char name[HY_STAGE_NAME_SIZE];
     int objective_count;
@@ -20,6 +28,8 @@ struct hy_stage {
     int64_t steps;
     double lr, lr_end, warmup, weight_decay, clip; /* warmup: below 1 a fraction of steps */
     int cosine;
+    enum hy_stage_role role;
+    int parts; /* with a schedule and an optimizer of their own; 0 and 1: the whole is one */
 };
 
 /* Whether one of its objectives needs a teacher. */

@@ -246,13 +246,19 @@ static void shape_text(int rank, const int64_t *dims, char *text, size_t size)
         snprintf(text + used, size - used, "]");
 }
 
+static int has_shape(const struct hy_st_tensor *t, const struct hy_entry *entry)
+{
+    return t->rank == entry->rank &&
+           !memcmp(t->dims, entry->dims, (size_t)t->rank * sizeof *t->dims);
+}
+
 static int check_tensor(const struct hy_st_tensor *t, const struct hy_entry *entry,
                         struct hy_err *e)
 {
     char has[128], wants[128];
     if (t->dtype == HY_ST_I32 || t->dtype == HY_ST_I64)
         return hy_fail(e, HY_E_USAGE, "%s holds integers, not weights", t->name);
-    if (t->rank == entry->rank && !memcmp(t->dims, entry->dims, (size_t)t->rank * sizeof *t->dims))
+    if (has_shape(t, entry))
         return HY_OK;
     shape_text(t->rank, t->dims, has, sizeof has);
     shape_text(entry->rank, entry->dims, wants, sizeof wants);
@@ -311,6 +317,9 @@ static int take_entry(const struct hy_weights *w, const struct hy_weights_order 
         return HY_OK;
     const struct hy_st_tensor *t =
         source_name(order, entry->name + strlen(prefix), name) ? hy_weights_find(w, name) : NULL;
+    if (t && order->may_differ && hy_name_fits(order->may_differ, entry->name) &&
+        !has_shape(t, entry))
+        t = NULL;
     if (!t) {
         hy_buf_printf(&report->initialised_names, "%s%s", report->initialised++ ? " " : "",
                       entry->name);

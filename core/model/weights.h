@@ -37,6 +37,9 @@ struct hy_weights_order {
      * most, which stands for the same text in both; null: that parameter is not taken. Comes first.
      */
     const struct hy_value *map;
+    /* Optional: parameters that this pattern fits keep their initial values where the source's have
+     * another shape, which is an error for all others. */
+    const char *may_differ;
     int strict; /* what would keep its initial value, or would be left, is an error */
 };
 
