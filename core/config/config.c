@@ -64,6 +64,8 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     if (!rc)
         rc = hy_config_read_model(tree, &c, e);
     if (!rc)
+        rc = hy_config_read_select(tree, &c, e);
+    if (!rc)
         rc = hy_config_read_layers(tree, &c, e);
     if (!rc)
         rc = hy_config_read_train(tree, &c, e);
@@ -77,6 +79,8 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
         rc = hy_config_read_run(tree, &c, e);
     if (!rc)
         rc = hy_config_read_init(tree, &c, e);
+    if (!rc)
+        rc = hy_config_finish_select(tree, &c, e);
     if (!rc)
         rc = hy_config_check_stages(&c, e);
     if (rc)
@@ -119,6 +123,30 @@ struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab)
     return spec;
 }
 
+struct hy_layout hy_config_selected_layout(const struct hy_config *c, const unsigned char *full)
+{
+    struct hy_layout l = {.layers = c->model.layers};
+    for (int i = 0; i < l.layers; i++)
+        l.kinds[i] = full[i] ? HY_FULL : HY_LINEAR;
+    return l;
+}
+
+int hy_config_settle_layout(struct hy_config *c, const char *letters, struct hy_err *e)
+{
+    unsigned char full[HY_MAX_LAYERS];
+    const int depth = c->model.layers;
+    for (int i = 0; i < depth; i++) {
+        if (letters[i] != 'L' && letters[i] != 'F')
+            return hy_fail(e, HY_E_USAGE, "'%.130s' is no layout of %d selected layers", letters,
+                           depth);
+        full[i] = letters[i] == 'F';
+    }
+    c->layers.layout = hy_config_selected_layout(c, full);
+    c->layers.kind_count = c->select.kind;
+    c->select.method = NULL;
+    return HY_OK;
+}
+
 struct hy_shape hy_config_step_shape(const struct hy_config *c)
 {
     return (struct hy_shape){.replicas = 1,
@@ -146,6 +174,7 @@ void hy_config_release(struct hy_config *c)
     free(c->name);
     free(c->run.device);
     hy_value_free(c->layers.options);
+    hy_value_free(c->select.owned);
     if (c->init.source)
         hy_config_release(c->init.source);
     free(c->init.source);

@@ -11,6 +11,7 @@
 #include "core/base/hash.h"
 #include "core/base/value.h"
 #include "core/model/stage.h"
+#include "core/selection/selector.h"
 #include "core/tasks/data.h"
 #include "core/mixers/variant.h"
 
@@ -64,13 +65,29 @@ struct hy_config {
     } layers;
     /* Where the weights come from, unless they are drawn. */
     struct {
-        struct hy_config *source;   /* owned: the run whose final weights are taken; NULL: none */
-        char *folder;               /* owned: or a folder of config.json and model.safetensors */
-        int strict;                 /* all of them must fit */
+        struct hy_config *source; /* owned: the run whose final weights are taken; NULL: none */
+        char *folder;             /* owned: or a folder of config.json and model.safetensors */
+        int strict;               /* all of them must fit */
+        int takes; /* 0: its weights are not taken; it is a teacher, or a reference, alone */
         const struct hy_value *map; /* in the tree, or NULL: as in struct hy_weights_order */
     } init;
-    struct hy_stage stages[HY_MAX_STAGES]; /* of training, one after the other */
-    int stage_count;                       /* 1 at least */
+    /* How the run finds which of its layers stay full; method NULL: they are given. Until it has,
+     * all layers are of the kind that has both mixers. */
+    struct {
+        const struct hy_selector *method;
+        const struct hy_value *options; /* in the tree: section select, the method's among them */
+        int kind;                       /* of layers that are not chosen yet */
+        int budget;                     /* full layers that are wanted; -1: as few as can be */
+        double tolerance;       /* loss beyond the reference's: nats, or recall; NaN: a budget */
+        enum hy_metric metric;  /* what that loss is of, and what layouts are compared by */
+        int shares;             /* both mixers of a layer have one q, k, v and o projection */
+        int restart;            /* the layout that is found is trained from the beginning */
+        int stage_count;        /* stages before the layout is known: the first of `stages` */
+        struct hy_stage repair; /* what follows each layer that is given back; steps 0: none is */
+        struct hy_value *owned; /* what stages made here point to */
+    } select;
+    struct hy_stage stages[HY_MAX_STAGES + 2]; /* of training, one after the other */
+    int stage_count;                           /* 1 at least */
     struct {
         struct hy_source train[HY_MAX_SOURCES], eval[HY_MAX_SOURCES];
         int train_count, eval_count;
@@ -115,8 +132,14 @@ void hy_config_release(struct hy_config *c);
  */
 int hy_config_resolve_model(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 
+/* A stage by its number; those behind the last are select.repair, again and again. */
+const struct hy_stage *hy_config_stage(const struct hy_config *c, int stage);
 /* Steps before a stage; of the last stage plus one: all steps. */
 int64_t hy_config_stage_start(const struct hy_config *c, int stage);
+/* Whether the model starts from other weights than those that are drawn. */
+int hy_config_takes_weights(const struct hy_config *c);
+/* Whether some entry of data.eval reports the metric, where results are taken. */
+int hy_config_measures(const struct hy_config *c, enum hy_metric metric);
 
 /* The section init of a sweep file names settings that are laid over the rest of the file: those of
  * the source run. The canonical tree holds that run's own in place of them (init.source). */
@@ -147,13 +170,18 @@ int hy_config_find_variant(const struct hy_value *tree, const char *section,
 /* What names the run, a kind's title: the linear one's; where no layer is of that kind, of the
  * first layer whose kind has a name of its own, if there is one, else the full one's. */
 void hy_config_variant(const struct hy_config *c, char *text, size_t size);
-/* How many layers attend to the whole context; the others' caches do not grow with it. */
+/* How many layers attend to the whole context; the others' caches do not grow with it. 0 while a
+ * run has still to select them. */
 int hy_config_full_layers(const struct hy_config *c);
 /* "LLLF": a letter per layer. */
 struct hy_layout_text hy_config_layout(const struct hy_config *c);
 
 /* The model that it describes, for a vocabulary; borrows from c. */
 struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab);
+/* Of a run that selects its layers: that of a layout; full[i]: layer i is full. */
+struct hy_layout hy_config_selected_layout(const struct hy_config *c, const unsigned char *full);
+/* Makes it the configuration of the model of the layout that was found, as "LLFL". */
+int hy_config_settle_layout(struct hy_config *c, const char *letters, struct hy_err *e);
 /* The shape of a training step. */
 struct hy_shape hy_config_step_shape(const struct hy_config *c);
 /* The depth of a model that does not say. */

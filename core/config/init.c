@@ -10,6 +10,8 @@
 const struct hy_option hy_init_options[] = {
     {"strict", HY_OPT_BOOL, .max = 1,
      .help = "refuse weights that the source lacks, or that have no place in the model"},
+    {"weights", HY_OPT_BOOL, .quiet = 1, .def = 1, .max = 1,
+     .help = "false: the source is a teacher, or a reference, and its weights are not taken"},
     {0},
 };
 
@@ -93,6 +95,12 @@ static int read_source(const struct hy_value *settings, const struct hy_value *f
         return rc;
     }
     c->init.source = source;
+    if (source->select.method)
+        return hy_fail(e, HY_E_USAGE,
+                       "%sthe source run of init.from selects its layers, so that nobody knows yet "
+                       "which layers' weights it has: export it (hylas export), and start from the "
+                       "folder",
+                       hy_place_of(from).text);
     if (source->data.train[0].task->trains_nothing)
         return hy_fail(e, HY_E_USAGE, "%sthe source run of init.from trains nothing: task %s",
                        hy_place_of(from).text, source->data.train[0].task->name);
@@ -150,17 +158,37 @@ static int read_map(const struct hy_value *map, struct hy_config *c, struct hy_v
     return rc;
 }
 
-int hy_config_read_init(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
+int hy_config_takes_weights(const struct hy_config *c)
 {
-    const struct hy_value *given = hy_value_get(tree, "init");
+    return c->init.takes && (c->init.source || c->init.folder);
+}
+
+/* What a loss is tolerated against, where the run starts from nothing: the same run of full layers.
+ */
+static int make_reference(struct hy_value **out, struct hy_err *e)
+{
+    struct hy_value *init = hy_value_map();
+    int rc = init ? hy_value_put(init, "from.mixer.ratio", hy_value_string("full"), e)
+                  : hy_fail_memory(e);
+    if (!rc)
+        rc = hy_value_set(init, "weights", hy_value_bool(0), e);
+    if (rc)
+        hy_value_free(init);
+    else
+        *out = init;
+    return rc;
+}
+
+static int read_init(const struct hy_value *tree, const struct hy_value *given, struct hy_config *c,
+                     struct hy_err *e)
+{
     const struct hy_value *from = hy_value_get(given, "from"), *source, *follows;
     struct hy_value *section = NULL;
-    if (!given || given->type == HY_V_NULL)
-        return HY_OK;
     int rc = hy_options_resolve(hy_init_options, given, "section init", own_keys, &section, e);
     if (rc)
         return rc;
     c->init.strict = hy_get_bool(section, "strict");
+    c->init.takes = hy_get_bool_or(section, "weights", 1);
     if ((source = hy_value_get(given, "source"))) {
         rc = read_source(source, source, c, section, e);
         if (!rc && (follows = hy_value_get(given, "follows")))
@@ -181,6 +209,23 @@ int hy_config_read_init(const struct hy_value *tree, struct hy_config *c, struct
         return rc;
     }
     return hy_value_set(c->tree, "init", section, e);
+}
+
+int hy_config_read_init(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
+{
+    const struct hy_value *given = hy_value_get(tree, "init");
+    struct hy_value *made = NULL;
+    int rc = HY_OK;
+    if (given && given->type == HY_V_NULL)
+        given = NULL;
+    if (!given && c->select.method && c->select.budget < 0) {
+        rc = make_reference(&made, e);
+        given = made;
+    }
+    if (!rc && given)
+        rc = read_init(tree, given, c, e);
+    hy_value_free(made);
+    return rc;
 }
 
 /* The hash of a folder's files. */
@@ -213,6 +258,8 @@ int hy_config_add_init(const struct hy_config *c, struct hy_value *known, struct
         rc = hy_value_set(init, c->init.source ? "source" : "content", hy_value_string(text), e);
     if (!rc && c->init.map)
         rc = hy_value_set(init, "map", hy_value_copy(c->init.map), e);
+    if (!rc && !c->init.takes)
+        rc = hy_value_set(init, "weights", hy_value_bool(0), e);
     if (rc) {
         hy_value_free(init);
         return rc;

@@ -10,7 +10,7 @@
 void hy_config_variant(const struct hy_config *c, char *text, size_t size)
 {
     const struct hy_layout *l = &c->layers.layout;
-    int named = hy_layout_count(l, HY_LINEAR) ? HY_LINEAR : HY_FULL;
+    int named = hy_layout_count(l, HY_LINEAR) || c->select.method ? HY_LINEAR : HY_FULL;
     for (int i = 0; i < l->layers && named == HY_FULL; i++)
         named = l->kinds[i];
     hy_kind_title(&c->layers.kinds[named], text, size);
@@ -19,7 +19,7 @@ void hy_config_variant(const struct hy_config *c, char *text, size_t size)
 int hy_config_full_layers(const struct hy_config *c)
 {
     int full = 0;
-    for (int i = 0; i < c->layers.layout.layers; i++)
+    for (int i = 0; i < c->layers.layout.layers && !c->select.method; i++)
         full += hy_kind_is_full(&c->layers.kinds[c->layers.layout.kinds[i]]);
     return full;
 }
@@ -33,7 +33,9 @@ void hy_config_ratio(const struct hy_config *c, char *text, size_t size)
 {
     const int full = hy_config_full_layers(c), linear = c->layers.layout.layers - full;
     const struct hy_value *ratio = hy_value_at(c->tree, "mixer.ratio");
-    if (!full || !linear)
+    if (c->select.method)
+        snprintf(text, size, "selected");
+    else if (!full || !linear)
         snprintf(text, size, "%s", full ? "full" : "pure");
     else if (ratio)
         snprintf(text, size, "%s", ratio->string);
@@ -47,6 +49,8 @@ const char *hy_config_placement(const struct hy_config *c)
 {
     const int full = hy_config_full_layers(c);
     const struct hy_value *placement = hy_value_at(c->tree, "mixer.placement");
+    if (c->select.method)
+        return c->select.method->name;
     if (!full || full == c->layers.layout.layers)
         return "";
     if (hy_value_at(c->tree, "layers.pattern"))
@@ -54,14 +58,55 @@ const char *hy_config_placement(const struct hy_config *c)
     return placement ? placement->string : "list";
 }
 
+/* " form=soft": what of its options a selection has that is not their default. */
+static void add_unusual(const struct hy_config *c, const struct hy_option *table, char *text,
+                        size_t size)
+{
+    /* Told apart, or a number of steps, which is settled by the rest of the file. */
+    static const char *const apart[] = {"method", "align", "steps", "repair"};
+    for (const struct hy_option *o = table; o->type != HY_OPT_END; o++) {
+        const struct hy_value *v = hy_value_get(c->select.options, o->key);
+        struct hy_value *usual = hy_option_default(o);
+        int told = !v || !usual || hy_value_equal(v, usual);
+        for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
+            told |= !strcmp(o->key, apart[i]);
+        char *json = told ? NULL : hy_value_to_json(v, 0);
+        const size_t used = strlen(text);
+        if (json)
+            snprintf(text + used, size - used, " %s=%s", o->key,
+                     v->type == HY_V_STRING ? v->string : json);
+        free(json);
+        hy_value_free(usual);
+    }
+}
+
+/* "gates (2 full form=soft)". */
+static void selection_title(const struct hy_config *c, char *text, size_t size)
+{
+    if (c->select.budget >= 0)
+        snprintf(text, size, "%s (%d full", c->select.method->name, c->select.budget);
+    else
+        snprintf(text, size, "%s (%.40s", c->select.method->name,
+                 hy_get_string(c->select.options, "tolerance"));
+    add_unusual(c, hy_select_options, text, size);
+    add_unusual(c, c->select.method->options, text, size);
+    const size_t used = strlen(text);
+    snprintf(text + used, size - used, ")");
+}
+
 void hy_config_title(const struct hy_config *c, char *text, size_t size)
 {
-    char variant[128], ratio[32];
+    char variant[128], ratio[32], selection[192];
     const char *placement = hy_config_placement(c);
     const int usual = !*placement || !strcmp(placement, "interleave");
     hy_config_variant(c, variant, sizeof variant);
     hy_config_ratio(c, ratio, sizeof ratio);
-    if (hy_value_get(c->tree, "layers"))
+    if (c->select.method) {
+        selection_title(c, selection, sizeof selection);
+        snprintf(text, size, "%s %s%s lr=%g seed=%lld", variant, selection,
+                 hy_config_takes_weights(c) ? " from weights" : "", c->train.lr,
+                 (long long)c->train.seed);
+    } else if (hy_value_get(c->tree, "layers"))
         snprintf(text, size, "%s %s lr=%g seed=%lld", variant, hy_config_layout(c).text,
                  c->train.lr, (long long)c->train.seed);
     else
@@ -266,6 +311,8 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
         rc = hy_config_add_init(c, known, map, e);
     if (!rc)
         rc = hy_config_add_stages(c, map, e);
+    if (!rc)
+        rc = hy_config_add_select(c, map, e);
     return rc ? rc : add_stop(c, map, e);
 }
 

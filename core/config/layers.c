@@ -141,6 +141,37 @@ static int read_names(struct pair *p, struct hy_config *c, struct hy_err *e)
     return rc;
 }
 
+/* Section select says which layers are full, in place of all else that could. */
+static int read_selected(struct pair *p, const struct hy_value *tree, struct hy_config *c,
+                         struct hy_err *e)
+{
+    static const char *const keys[] = {"ratio", "placement", "layers"};
+    static const char *const sections[] = {"layers", "kinds"};
+    const struct hy_value *given = NULL;
+    const char *name = NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!given && (given = hy_value_get(p->mixer, keys[i])))
+            name = keys[i];
+        hy_value_remove(p->linear.keys, keys[i]);
+    }
+    for (size_t i = 0; i < sizeof sections / sizeof *sections && !given; i++)
+        if ((given = hy_value_get(tree, sections[i])) && given->type != HY_V_NULL)
+            name = sections[i];
+        else
+            given = NULL;
+    if (given)
+        return hy_fail(e, HY_E_USAGE,
+                       "%s%s: section select finds which layers are full; leave one of them out",
+                       hy_place_of(given).text, name);
+    if (!p->linear.variant || p->linear.variant->full)
+        return hy_fail(e, HY_E_USAGE,
+                       "%ssection select needs a linear variant in section mixer (hylas variants "
+                       "lists them)",
+                       hy_place_of(p->mixer).text);
+    c->layers.layout = (struct hy_layout){.layers = c->model.layers};
+    return HY_OK;
+}
+
 static int read_ratio(struct pair *p, struct hy_config *c, struct hy_err *e)
 {
     const int rc = layout_from_mixer(p, c->model.layers, &c->layers.layout, e);
@@ -172,6 +203,12 @@ static int add_mixer(struct hy_config *c, int kind, const char *section, struct 
     return rc;
 }
 
+/* Whether a layer is of that kind, or may become so. */
+static int is_used(const struct hy_config *c, int kind)
+{
+    return hy_layout_count(&c->layers.layout, kind) || (c->select.method && kind < HY_FURTHER);
+}
+
 /* A full model's section mixer says so, and no more. */
 static int add_full_ratio(struct hy_config *c, struct hy_err *e)
 {
@@ -184,15 +221,41 @@ static int add_full_ratio(struct hy_config *c, struct hy_err *e)
 
 static int add_mixers(struct pair *p, struct hy_config *c, struct hy_err *e)
 {
-    const struct hy_layout *layout = &c->layers.layout;
     int rc = HY_OK;
-    if (hy_layout_count(layout, HY_LINEAR))
+    if (is_used(c, HY_LINEAR))
         rc = add_mixer(c, HY_LINEAR, "mixer", &p->linear, e);
     else if (!p->layers)
         rc = add_full_ratio(c, e);
-    if (!rc && hy_layout_count(layout, HY_FULL))
+    if (!rc && is_used(c, HY_FULL))
         rc = add_mixer(c, HY_FULL, "full", &p->full, e);
     return rc;
+}
+
+/* The kind of layers that are still to be chosen: both mixers. */
+static int add_either(const struct pair *p, struct hy_config *c, struct hy_err *e)
+{
+    const struct hy_kind *linear = &c->layers.kinds[HY_LINEAR], *full = &c->layers.kinds[HY_FULL];
+    struct hy_kind k = {.name = "either",
+                        .letter = '?',
+                        .has_mlp = linear->has_mlp,
+                        .combine = HY_COMBINE_SELECT,
+                        .shares = c->select.shares};
+    if (linear->has_mlp != full->has_mlp)
+        return hy_fail(e, HY_E_USAGE,
+                       "%ssection select: of %s and %s one has no MLP behind it, so that a layer "
+                       "cannot be either",
+                       hy_place_of(p->mixer).text, linear->branches[0].variant->name,
+                       full->branches[0].variant->name);
+    hy_kind_add_branch(&k, linear->branches[0].variant, linear->branches[0].options);
+    hy_kind_add_branch(&k, full->branches[0].variant, full->branches[0].options);
+    if (hy_config_check_kind(&k, c, p->mixer, e))
+        return hy_err_wrap(e, "section select%s",
+                           k.shares ? " with select.share: qkvo (none: each mixer has its own)"
+                                    : "");
+    c->select.kind = c->layers.kind_count;
+    c->layers.kinds[c->layers.kind_count++] = k;
+    memset(c->layers.layout.kinds, c->select.kind, (size_t)c->layers.layout.layers);
+    return HY_OK;
 }
 
 static int check_pair(const struct pair *p, const struct hy_value *tree, const struct hy_config *c,
@@ -219,7 +282,7 @@ static int check_pair(const struct pair *p, const struct hy_value *tree, const s
 static int drop_unused(struct hy_config *c, struct hy_value *kinds, struct hy_err *e)
 {
     for (int i = 0; i < c->layers.kind_count; i++) {
-        if (hy_layout_count(&c->layers.layout, i))
+        if (is_used(c, i))
             continue;
         if (kinds)
             hy_value_remove(kinds, c->layers.kinds[i].name);
@@ -252,12 +315,16 @@ int hy_config_read_layers(const struct hy_value *tree, struct hy_config *c, stru
     if (!rc)
         rc = hy_config_read_kinds(hy_value_get(tree, "kinds"), c, &kinds, e);
     if (!rc)
-        rc = p.layers ? read_names(&p, c, e) : read_ratio(&p, c, e);
+        rc = c->select.method ? read_selected(&p, tree, c, e)
+             : p.layers       ? read_names(&p, c, e)
+                              : read_ratio(&p, c, e);
     if (!rc && hy_layout_count(&c->layers.layout, HY_LINEAR) && !p.linear.variant)
         rc = hy_fail(e, HY_E_USAGE, "%ssection mixer needs 'variant' (hylas variants lists them)",
                      hy_place_of(p.mixer).text);
     if (!rc)
         rc = add_mixers(&p, c, e);
+    if (!rc && c->select.method)
+        rc = add_either(&p, c, e);
     if (!rc) {
         rc = drop_unused(c, kinds, e);
         kinds = NULL;

@@ -26,7 +26,8 @@ int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy
 
 /* The rows of the sections, each in the section's file; data has none. */
 extern const struct hy_option hy_model_options[], hy_mixer_options[], hy_full_options[],
-    hy_layers_options[], hy_init_options[], hy_train_options[], hy_eval_options[], hy_run_options[];
+    hy_layers_options[], hy_init_options[], hy_train_options[], hy_eval_options[], hy_run_options[],
+    hy_select_options[];
 
 /* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
  * that the caller reads itself, or NULL. */
@@ -55,6 +56,13 @@ int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, stru
 int hy_config_check_stages(const struct hy_config *c, struct hy_err *e);
 /* What of a run's identity its stages are; nothing is added without the section. */
 int hy_config_add_stages(const struct hy_config *c, struct hy_value *map, struct hy_err *e);
+
+/* Section select into c->select and c->tree: what it says of the model, before that is read. */
+int hy_config_read_select(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* The rest of it, behind all other sections: the stages that it adds, and what it needs. */
+int hy_config_finish_select(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
+/* What of a run's identity its selection is; nothing is added without the section. */
+int hy_config_add_select(const struct hy_config *c, struct hy_value *map, struct hy_err *e);
 
 /* A map that names a variant and has its options, with keys of its own: sections mixer and full, a
  * kind, a branch. */

@@ -54,8 +54,7 @@ int hy_is_rung(const struct hy_halving_rule *rule, int64_t step)
     return rule->metric && rung == step;
 }
 
-/* What an evaluation entry of a run must have for the metric to be reported. */
-static int is_measured(const struct hy_config *c, enum hy_metric metric)
+int hy_config_measures(const struct hy_config *c, enum hy_metric metric)
 {
     for (int i = 0; i < c->data.eval_count; i++) {
         const struct hy_source *s = &c->data.eval[i];
@@ -71,7 +70,7 @@ static int read_metric(const struct hy_value *rule, const char *where, const str
 {
     const int ppl = !strcmp(hy_get_string(rule, "metric"), "ppl");
     const enum hy_metric metric = ppl ? HY_METRIC_PPL : HY_METRIC_RECALL;
-    if (!is_measured(c, metric))
+    if (!hy_config_measures(c, metric))
         return hy_fail(e, HY_E_USAGE,
                        "%s%s.metric is %s, but no task in data.eval measures it at train.seq_len",
                        hy_place_of(rule).text, where, metrics[metric]);

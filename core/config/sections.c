@@ -10,6 +10,8 @@ const struct hy_section hy_sections[] = {
     {"kinds", NULL,
      "further kinds of layers, by name: {variant, its options} or {parallel: [...]}"},
     {"layers", hy_layers_options, "the kind of each layer, in place of mixer.ratio"},
+    {"select", hy_select_options,
+     "the run finds which layers stay full: method, its options, tolerance or budget"},
     {"init", hy_init_options,
      "where the weights come from: from (settings of another run, or a folder), map, strict"},
     {"data", NULL,

@@ -337,11 +337,16 @@ int hy_config_check_stages(const struct hy_config *c, struct hy_err *e)
     return HY_OK;
 }
 
+const struct hy_stage *hy_config_stage(const struct hy_config *c, int stage)
+{
+    return stage < c->stage_count ? &c->stages[stage] : &c->select.repair;
+}
+
 int64_t hy_config_stage_start(const struct hy_config *c, int stage)
 {
     int64_t start = 0;
     for (int i = 0; i < stage; i++)
-        start += c->stages[i].steps;
+        start += hy_config_stage(c, i)->steps;
     return start;
 }
 

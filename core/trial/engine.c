@@ -39,7 +39,9 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
         x->evaluator_count++;
         v->graph->device = x->device;
         v->graph->dry = dry;
-        hy_model_build(&x->spec, v->graph, hy_data_max_eval_labels(x->data, seq_len, shape.batch),
+        struct hy_model_spec spec = x->spec;
+        spec.gating = spec.gating ? &x->given : NULL;
+        hy_model_build(&spec, v->graph, hy_data_max_eval_labels(x->data, seq_len, shape.batch),
                        &v->ends);
         if ((rc = hy_graph_plan(v->graph, e)))
             return rc;
@@ -105,7 +107,7 @@ static struct hy_model_spec teacher_of(const struct hy_engine *x, const struct h
                                        int stage)
 {
     const struct hy_config *source = x->folder ? x->folder : c->init.source;
-    if (!source || !hy_stage_needs_teacher(&c->stages[stage]))
+    if (!source || !hy_stage_needs_teacher(hy_config_stage(c, stage)))
         return (struct hy_model_spec){0};
     const int own = source->model.vocab;
     struct hy_model_spec teacher = hy_config_model(source, own ? own : x->spec.vocab);
@@ -113,17 +115,57 @@ static struct hy_model_spec teacher_of(const struct hy_engine *x, const struct h
     return teacher;
 }
 
-static int init_trainer(const struct hy_engine *x, const struct hy_config *c, int stage,
+/* How the graph of a stage gates its layers. */
+static struct hy_gating gating_of(const struct hy_config *c, int stage)
+{
+    static const enum hy_gating_mode modes[] = {
+        [HY_STAGE_ALIGN] = HY_GATING_TWINS,
+        [HY_STAGE_GATES] = HY_GATING_HARD,
+        [HY_STAGE_PROBES] = HY_GATING_GIVEN,
+    };
+    const enum hy_stage_role role = hy_config_stage(c, stage)->role;
+    struct hy_gating g = {.mode = modes[role], .gain = 1};
+    if (role == HY_STAGE_GATES) {
+        g.gain = hy_get_real(c->select.options, "gain");
+        if (!strcmp(hy_get_string(c->select.options, "form"), "soft"))
+            g.mode = HY_GATING_SOFT;
+    }
+    return g;
+}
+
+/* The model of a stage, whose gating stays where `gating` is. layout: of runs that have selected
+ * their layers. */
+static struct hy_model_spec spec_of(const struct hy_config *c, int vocab, int stage,
+                                    const struct hy_layout *layout, struct hy_gating *gating)
+{
+    struct hy_model_spec spec = hy_config_model(c, vocab);
+    unsigned char full[HY_MAX_LAYERS];
+    if (!c->select.method)
+        return spec;
+    if (stage < c->select.stage_count) {
+        *gating = gating_of(c, stage);
+        spec.gating = gating;
+        return spec;
+    }
+    memset(full, 1, sizeof full);
+    spec.layout = layout ? *layout : hy_config_selected_layout(c, full);
+    return spec;
+}
+
+static int init_trainer(const struct hy_engine *x, const struct hy_engine_plan *p, int stage,
                         int replicas, int64_t labels, int dry, struct hy_trainer *out,
                         struct hy_err *e)
 {
+    const struct hy_config *c = p->configs[0];
     struct hy_shape shape = hy_config_step_shape(c);
+    struct hy_gating gating;
+    const struct hy_model_spec spec = spec_of(c, x->spec.vocab, stage, p->layout, &gating);
     const struct hy_model_spec teacher = teacher_of(x, c, stage);
     const struct hy_trainer_plan plan = {
-        .spec = &x->spec,
+        .spec = &spec,
         .shape = &shape,
         .max_labels = labels,
-        .stage = &c->stages[stage],
+        .stage = hy_config_stage(c, stage),
         .teacher = teacher.layers ? &teacher : NULL,
         .device = x->device,
         .dry = dry,
@@ -131,7 +173,10 @@ static int init_trainer(const struct hy_engine *x, const struct hy_config *c, in
     const struct hy_value *stages = hy_value_get(c->tree, "stages");
     shape.replicas = replicas;
     const int rc = hy_trainer_init(out, &plan, e);
-    return rc && stages ? hy_mark_wrap(stages->items[stage]->mark, e) : rc;
+    if (rc && stage < c->select.stage_count)
+        return hy_mark_wrap(c->select.options->mark, e);
+    const size_t own = (size_t)(stage - c->select.stage_count);
+    return rc && stages && own < stages->count ? hy_mark_wrap(stages->items[own]->mark, e) : rc;
 }
 
 static struct hy_stage_cost cost_of(const struct hy_trainer *t)
@@ -141,16 +186,17 @@ static struct hy_stage_cost cost_of(const struct hy_trainer *t)
 
 /* What each stage takes for one replica: a gang's arena holds the inputs of all replicas, so that
  * its share is not what one run needs. */
-static int plan_stages(struct hy_engine *x, const struct hy_config *c, int64_t labels,
+static int plan_stages(struct hy_engine *x, const struct hy_engine_plan *p, int64_t labels,
                        struct hy_err *e)
 {
+    const struct hy_config *c = p->configs[0];
     int rc = HY_OK;
     for (int i = 0; i < c->stage_count && !rc; i++) {
         struct hy_trainer other;
         if (i == x->stage && x->replicas == 1) {
             x->costs[i] = cost_of(&x->trainer);
         } else {
-            rc = init_trainer(x, c, i, 1, labels, 1, &other, e);
+            rc = init_trainer(x, p, i, 1, labels, 1, &other, e);
             x->costs[i] = cost_of(&other);
             hy_trainer_release(&other);
         }
@@ -160,39 +206,43 @@ static int plan_stages(struct hy_engine *x, const struct hy_config *c, int64_t l
     return rc;
 }
 
-int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, int count,
-                   int stage, struct hy_device *device, int dry, struct hy_err *e)
+int hy_engine_init(struct hy_engine *x, const struct hy_engine_plan *plan, struct hy_err *e)
 {
-    const struct hy_config *c = configs[0];
+    const struct hy_config *c = plan->configs[0];
     int64_t labels = 0;
     memset(x, 0, sizeof *x);
-    x->device = device;
-    x->replicas = count;
-    x->stage = stage;
+    x->device = plan->device;
+    x->replicas = plan->count;
+    x->stage = plan->stage;
+    x->given = (struct hy_gating){HY_GATING_GIVEN, 1};
     struct hy_device_memory memory;
-    if (device && !dry && !hy_device_memory(device, &memory, NULL))
+    if (x->device && !plan->dry && !hy_device_memory(x->device, &memory, NULL))
         x->device_base = memory.used;
-    int rc = check_precision(c, device, e);
-    if (rc || (rc = open_data(x, configs, &labels, e)))
+    int rc = check_precision(c, x->device, e);
+    if (rc || (rc = open_data(x, plan->configs, &labels, e)))
         return rc;
     const int needed = hy_data_vocab(x->data), vocab = c->model.vocab;
     if (vocab && vocab < needed)
         return hy_fail(e, HY_E_USAGE, "model.vocab is %d but the tasks use %d tokens", vocab,
                        needed);
-    x->spec = hy_config_model(c, vocab ? vocab : needed);
+    x->spec = spec_of(c, vocab ? vocab : needed, x->stage, plan->layout, &x->gating);
+    x->full = calloc((size_t)x->replicas, (size_t)x->spec.layers);
+    if (!x->full)
+        return hy_fail_memory(e);
     if ((rc = read_teacher(x, c, e)))
         return rc;
-    x->teacher = teacher_of(x, c, stage);
-    rc = init_trainer(x, c, stage, count, labels, dry, &x->trainer, e);
+    x->teacher = teacher_of(x, c, x->stage);
+    rc = init_trainer(x, plan, x->stage, x->replicas, labels, plan->dry, &x->trainer, e);
     if (!rc)
-        rc = plan_stages(x, c, labels, e);
+        rc = plan_stages(x, plan, labels, e);
     if (rc)
         return rc;
     x->trainer.optimizer.beta1 = c->train.beta1;
     x->trainer.optimizer.beta2 = c->train.beta2;
     x->trainer.optimizer.eps = c->train.eps;
-    x->spec.lora = c->stages[stage].lora.rank ? &c->stages[stage].lora : NULL;
-    return build_evaluators(x, c, dry, e);
+    const struct hy_stage *stage = hy_config_stage(c, x->stage);
+    x->spec.lora = stage->lora.rank ? &stage->lora : NULL;
+    return build_evaluators(x, c, plan->dry, e);
 }
 
 void hy_engine_release(struct hy_engine *x)
@@ -203,6 +253,7 @@ void hy_engine_release(struct hy_engine *x)
     for (int r = 0; x->sources && r < x->replicas; r++)
         hy_data_close(x->sources[r]);
     free(x->sources);
+    free(x->full);
     if (x->folder)
         hy_config_release(x->folder);
     free(x->folder);

@@ -25,7 +25,10 @@ struct hy_engine {
     struct hy_model_spec spec, teacher; /* teacher: all zeros where the stage needs none */
     struct hy_config *folder; /* owned: what the teacher is where it comes from a folder, or NULL */
     int stage;                /* of the configurations' */
-    struct hy_stage_cost costs[HY_MAX_STAGES];
+    /* Of the stage's graph, and of evaluation's, while layers are being selected. */
+    struct hy_gating gating, given;
+    unsigned char *full; /* [replicas][layers]: the layouts that evaluation looks at meanwhile */
+    struct hy_stage_cost costs[HY_MAX_STAGES + 2];
     int replicas;
     struct hy_data **sources; /* [replicas]; evaluation data are those of the first, as of all */
     struct hy_data *data;     /* the first's */
@@ -37,11 +40,21 @@ struct hy_engine {
     int evaluator_count;
 };
 
-/* Opens the data and builds everything for one of the stages of training on the device, or where it
- * is NULL on the CPU, for configurations with one hy_config_gang_key(), of which the first outlives
- * the engine; dry: plans without allocating, for estimates. Release also after a failure. */
-int hy_engine_init(struct hy_engine *x, const struct hy_config *const *configs, int count,
-                   int stage, struct hy_device *device, int dry, struct hy_err *e);
+/* What an engine is made for: configurations with one hy_config_gang_key(), of which the first
+ * outlives the engine. */
+struct hy_engine_plan {
+    const struct hy_config *const *configs;
+    int count;
+    int stage; /* of training (hy_config_stage) */
+    /* Of runs that have selected their layers: what they found; NULL: unknown, taken to be all
+     * full, which takes most. */
+    const struct hy_layout *layout;
+    struct hy_device *device; /* NULL: the CPU */
+    int dry;                  /* plans without allocating, for estimates */
+};
+
+/* Opens the data and builds everything for one stage of training. Release also after a failure. */
+int hy_engine_init(struct hy_engine *x, const struct hy_engine_plan *plan, struct hy_err *e);
 void hy_engine_release(struct hy_engine *x);
 
 /* FLOPs of a training step, mean over all steps of all stages. */

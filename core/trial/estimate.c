@@ -82,27 +82,41 @@ static double evaluation_flops(struct hy_engine *x, const struct hy_config *c)
 }
 
 /* Weights that do not fit are found before anything is trained. */
-static int check_weights(const struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
+static int check_weights_of(const struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
 {
     const struct hy_config *source = c->init.source;
     struct hy_weights_report report = {0};
     struct hy_origin origin = {0};
     struct hy_engine from;
-    if (!source && !c->init.folder)
+    if (!hy_config_takes_weights(c))
         return HY_OK;
-    int rc = source ? hy_engine_init(&from, &source, 1, 0, NULL, 1, e)
-                    : hy_origin_open(c, NULL, &origin, e);
+    const struct hy_engine_plan plan = {.configs = &source, .count = 1, .dry = 1};
+    int rc = source ? hy_engine_init(&from, &plan, e) : hy_origin_open(c, NULL, &origin, e);
     if (!rc && source)
         rc = hy_weights_plan(&from.trainer.params, &origin.weights, e);
-    origin.order.map = c->init.map;
-    origin.order.strict = c->init.strict;
+    const struct hy_weights_order order = hy_origin_order(&origin, c);
     if (!rc)
-        rc = hy_weights_check(&origin.weights, &origin.order, &x->trainer.params, &report, e);
+        rc = hy_weights_check(&origin.weights, &order, &x->trainer.params, &report, e);
     hy_weights_report_release(&report);
     hy_origin_close(&origin);
     if (source)
         hy_engine_release(&from);
     return rc ? hy_mark_wrap(hy_value_get(c->tree, "init")->mark, e) : HY_OK;
+}
+
+/* They go into the model of the first stage, which is not the last one's where layers are selected.
+ */
+static int check_weights(const struct hy_engine *x, const struct hy_config *c, struct hy_err *e)
+{
+    const struct hy_engine_plan plan = {.configs = &c, .count = 1, .dry = 1};
+    struct hy_engine first;
+    if (!c->select.method)
+        return check_weights_of(x, c, e);
+    int rc = hy_engine_init(&first, &plan, e);
+    if (!rc)
+        rc = check_weights_of(&first, c, e);
+    hy_engine_release(&first);
+    return rc;
 }
 
 int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, struct hy_err *e)
@@ -115,7 +129,14 @@ int hy_trial_estimate(const struct hy_config *config, struct hy_estimate *out, s
     struct hy_device *device = NULL;
     /* Where the device is another machine's the plan is the CPU's. */
     (void)hy_device_choose(config->run.device, 0, 1, &device, NULL, NULL);
-    int rc = hy_engine_init(&x, &config, 1, 0, device, 1, e);
+    const struct hy_engine_plan plan = {
+        .configs = &config,
+        .count = 1,
+        .stage = config->select.method ? config->select.stage_count : 0,
+        .device = device,
+        .dry = 1,
+    };
+    int rc = hy_engine_init(&x, &plan, e);
     if (!rc && device)
         rc = check_device(&x, config->run.gang, device, e);
     if (!rc)

@@ -106,6 +106,17 @@ static void score(const struct hy_data *data, const struct hy_evaluator *v, stru
     hy_data_eval_task(data, source)->score_add(hy_data_eval_state(data, source), scorer, &p);
 }
 
+/* Which branches the layers follow, where they are being selected. */
+static void fill_gates(const struct hy_engine *x, const struct hy_evaluator *v)
+{
+    const int layers = x->spec.layers;
+    for (int r = 0; v->ends.gates.given && r < x->replicas; r++) {
+        hy_real *gates = hy_input(v->ends.gates.given, r);
+        for (int i = 0; i < layers; i++)
+            gates[i] = !x->full[r * layers + i];
+    }
+}
+
 /* Runs `rows` sequences from `first` on through the chosen replicas, who see the same. */
 static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, int64_t first,
                           int rows, const unsigned char *chosen, struct window *w,
@@ -124,6 +135,7 @@ static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, 
         memcpy(hy_input(v->ends.tokens, r), w->tokens, bytes);
         memcpy(hy_input(v->ends.labels, r), w->labels, bytes);
     }
+    fill_gates(x, v);
     hy_graph_run(v->graph, chosen);
     for (int r = 0; r < x->replicas && !rc; r++) {
         if (!chosen[r])

@@ -22,6 +22,7 @@ int hy_member_init(struct hy_member *m, const struct hy_trial_order *order,
         .replica = replica,
         .trained.best = NAN,
     };
+    hy_found_init(&m->found, c->model.layers);
     hy_member_enter(m, 0);
     const int rc = hy_config_key(c, NULL, m->key, e);
     if (!rc && order->key && strcmp(m->key, order->key) != 0)
@@ -34,26 +35,49 @@ int hy_member_init(struct hy_member *m, const struct hy_trial_order *order,
 
 void hy_member_enter(struct hy_member *m, int stage)
 {
-    const struct hy_stage *s = &m->order.config->stages[stage];
-    const double warmup = s->warmup < 1 ? s->warmup * (double)s->steps : s->warmup;
+    const struct hy_stage *s = hy_config_stage(m->order.config, stage);
+    const int64_t steps = s->parts > 1 ? s->steps / s->parts : s->steps;
+    const double warmup = s->warmup < 1 ? s->warmup * (double)steps : s->warmup;
     m->trained.stage = stage;
     m->stage = s;
     m->stage_start = hy_config_stage_start(m->order.config, stage);
     m->schedule = (struct hy_schedule){.lr = s->lr,
                                        .end = s->lr_end,
-                                       .steps = s->steps,
+                                       .steps = steps,
                                        .warmup = (int64_t)warmup,
                                        .cosine = s->cosine};
 }
 
+int hy_member_last_stage(const struct hy_member *m)
+{
+    return m->order.config->stage_count - 1 + m->found.given_back;
+}
+
+int64_t hy_member_steps(const struct hy_member *m)
+{
+    return hy_config_stage_start(m->order.config, hy_member_last_stage(m) + 1);
+}
+
+int hy_member_is_at_end(const struct hy_member *m)
+{
+    return m->trained.step == m->stage_start + m->stage->steps;
+}
+
+int64_t hy_member_origin(const struct hy_member *m, int64_t step)
+{
+    const int64_t length = m->schedule.steps;
+    return m->stage_start + (step - 1 - m->stage_start) / length * length;
+}
+
 double hy_member_lr(const struct hy_member *m, int64_t step)
 {
-    return hy_schedule_lr(&m->schedule, step - m->stage_start);
+    return hy_schedule_lr(&m->schedule, step - hy_member_origin(m, step));
 }
 
 void hy_member_release(struct hy_member *m)
 {
-    hy_buf_release(&m->trained.history);
+    hy_trained_release(&m->trained);
+    hy_snapshot_release(&m->carried);
 }
 
 /* ---- Rows ---- */
@@ -92,7 +116,7 @@ void hy_member_progress(struct hy_member *m, int force)
     const double done = (double)(taken * hy_config_step_tokens(m->order.config));
     hy_member_emit(m, (struct hy_row){.type = HY_ROW_PROGRESS,
                                       .step = m->trained.step,
-                                      .steps = m->order.config->train.steps,
+                                      .steps = hy_member_steps(m),
                                       .value = m->train_seconds > 0 ? done / m->train_seconds : 0});
 }
 
@@ -192,7 +216,7 @@ void hy_member_introduce(const struct hy_member *m, const struct hy_engine *x)
     hy_member_fact(m, "flops_per_token",
                    hy_engine_step_flops(x, c) / (double)hy_config_step_tokens(c));
     introduce_layers(m, x);
-    if (hy_value_get(c->tree, "stages"))
+    if (hy_value_get(c->tree, "stages") || c->select.method)
         introduce_stages(m, x);
 }
 
@@ -241,7 +265,8 @@ static void tell_names(const struct hy_member *m, const char *fact, int count,
     hy_member_text(m, fact, text);
 }
 
-static int take_weights(const struct hy_member *m, struct hy_slab *params, struct hy_err *e)
+int hy_member_take_weights(const struct hy_member *m, struct hy_slab *params, int tells,
+                           struct hy_err *e)
 {
     const struct hy_config *c = m->order.config;
     struct hy_origin origin;
@@ -249,10 +274,9 @@ static int take_weights(const struct hy_member *m, struct hy_slab *params, struc
     int rc = hy_origin_open(c, m->order.source, &origin, e);
     if (rc)
         return rc;
-    origin.order.map = c->init.map;
-    origin.order.strict = c->init.strict;
-    rc = hy_weights_take(&origin.weights, &origin.order, params, m->replica, &report, e);
-    if (!rc) {
+    const struct hy_weights_order order = hy_origin_order(&origin, c);
+    rc = hy_weights_take(&origin.weights, &order, params, m->replica, &report, e);
+    if (!rc && tells) {
         hy_member_fact(m, "init_taken", report.taken);
         tell_names(m, "init_initialised", report.initialised, &report.initialised_names);
         tell_names(m, "init_unused", report.unused, &report.unused_names);
@@ -266,7 +290,7 @@ int hy_member_begin(const struct hy_member *m, struct hy_slab *params, struct hy
 {
     const struct hy_config *c = m->order.config;
     const int rc = hy_slab_draw(params, m->replica, (uint64_t)c->train.seed, e);
-    return rc || (!c->init.source && !c->init.folder) ? rc : take_weights(m, params, e);
+    return rc || !hy_config_takes_weights(c) ? rc : hy_member_take_weights(m, params, 1, e);
 }
 
 int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct hy_slab *params,
@@ -279,8 +303,9 @@ int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct
     int rc = hy_origin_open(m->order.config, m->order.source, &origin, e);
     if (rc)
         return rc;
-    origin.order.prefix = HY_TEACHER_PREFIX;
-    rc = hy_weights_take(&origin.weights, &origin.order, params, m->replica, &report, e);
+    struct hy_weights_order order = origin.names;
+    order.prefix = HY_TEACHER_PREFIX;
+    rc = hy_weights_take(&origin.weights, &order, params, m->replica, &report, e);
     if (!rc && report.initialised)
         rc = hy_fail(e, HY_E_USAGE, "the source lacks weights of the teacher: %.600s",
                      report.initialised_names.data);
@@ -291,10 +316,12 @@ int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct
 
 /* ---- Checkpoints ---- */
 
-int hy_member_save(const struct hy_member *m, const struct hy_trainer *t, struct hy_err *e)
+int hy_member_save(struct hy_member *m, const struct hy_trainer *t, struct hy_err *e)
 {
     if (!m->order.checkpoint)
         return HY_OK;
+    if (m->order.config->select.method && hy_found_encode(&m->found, &m->trained.selection, e))
+        return e->code;
     return hy_checkpoint_save(m->order.checkpoint, m->key, &m->trained, &t->params, &t->optimizer,
                               m->replica, e);
 }
@@ -328,6 +355,8 @@ int hy_member_resume(struct hy_member *m, struct hy_trainer *t, struct hy_err *e
         hy_member_text(m, "checkpoint_refused", why.text);
         return HY_OK;
     }
+    if (m->order.config->select.method && hy_found_decode(m->trained.selection.data, &m->found, e))
+        return e->code;
     hy_member_fact(m, "resumed_at", (double)m->trained.step);
     m->first_step = m->trained.step;
     hy_member_enter(m, m->trained.stage);
@@ -338,7 +367,7 @@ int hy_member_resume(struct hy_member *m, struct hy_trainer *t, struct hy_err *e
 
 int hy_member_settle(struct hy_member *m, struct hy_outcome out)
 {
-    const int64_t steps = m->order.config->train.steps, at = m->trained.step + 1;
+    const int64_t steps = hy_member_steps(m), at = m->trained.step + 1;
     const int64_t spacing = (steps + HISTORY_POINTS - 1) / HISTORY_POINTS;
     if (!isfinite(out.loss) || !isfinite(out.norm)) {
         char reason[96];

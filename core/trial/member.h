@@ -5,6 +5,7 @@
 
 #include "core/model/checkpoint.h"
 #include "core/trial/engine.h"
+#include "core/trial/found.h"
 #include "core/trial/trial.h"
 
 struct hy_member {
@@ -14,9 +15,12 @@ struct hy_member {
     char key[HY_HASH_TEXT];
     const struct hy_stage *stage; /* of training, that it is in */
     int64_t stage_start;          /* steps before that */
-    struct hy_schedule schedule;  /* of the stage's own steps */
+    struct hy_schedule schedule;  /* of the stage's own steps, or of one of its parts */
     struct hy_trained trained;
-    int64_t first_step; /* this attempt's */
+    int is_inside;              /* its replica of the engine holds its weights */
+    struct hy_snapshot carried; /* its weights between two engines */
+    struct hy_found found;      /* where it selects its layers */
+    int64_t first_step;         /* this attempt's */
     /* This attempt's share of the gang's time: of training, and of everything. */
     double train_seconds, seconds;
     double reported;  /* when the last progress row went out */
@@ -45,6 +49,13 @@ void hy_member_end(struct hy_member *m, const char *status, const char *reason);
 
 /* It is in that stage of its training from now on. */
 void hy_member_enter(struct hy_member *m, int stage);
+/* The last stage that it takes, as far as is known, and the steps until its end. */
+int hy_member_last_stage(const struct hy_member *m);
+int64_t hy_member_steps(const struct hy_member *m);
+/* Whether it has taken the last step of its stage. */
+int hy_member_is_at_end(const struct hy_member *m);
+/* Steps before the part of its stage that a step is in, counted over all stages. */
+int64_t hy_member_origin(const struct hy_member *m, int64_t step);
 /* The learning rate of a step, counted over all stages. */
 double hy_member_lr(const struct hy_member *m, int64_t step);
 /* Fills its replica of the stage's teacher, if there is one. */
@@ -53,11 +64,14 @@ int hy_member_teach(const struct hy_member *m, const struct hy_engine *x, struct
 
 /* Writes its checkpoint, if it has a path for it; reads it, if there is one, and tells its history
  * again. */
-int hy_member_save(const struct hy_member *m, const struct hy_trainer *t, struct hy_err *e);
+int hy_member_save(struct hy_member *m, const struct hy_trainer *t, struct hy_err *e);
 int hy_member_resume(struct hy_member *m, struct hy_trainer *t, struct hy_err *e);
 
 /* Fills its replica: drawn, then taken from where the configuration says; tells what was. */
 int hy_member_begin(const struct hy_member *m, struct hy_slab *params, struct hy_err *e);
+/* Takes them from there; tells: tells what was. */
+int hy_member_take_weights(const struct hy_member *m, struct hy_slab *params, int tells,
+                           struct hy_err *e);
 
 /* Notes what became of the step that follows trained.step. 0: it diverged, and the run has ended.
  */

@@ -7,7 +7,7 @@
 
 struct hy_origin {
     struct hy_weights weights;
-    struct hy_weights_order order; /* names; the caller may add to it */
+    struct hy_weights_order names; /* how a folder's are looked for */
     struct hy_foreign foreign;     /* of a folder */
 };
 
@@ -16,5 +16,9 @@ struct hy_origin {
 int hy_origin_open(const struct hy_config *c, const char *source, struct hy_origin *out,
                    struct hy_err *e);
 void hy_origin_close(struct hy_origin *o);
+
+/* How the model of c takes its weights from there; borrows both. A layer of both mixers, whose
+ * parameters carry the mixers' names, takes those of the source's one mixer for either. */
+struct hy_weights_order hy_origin_order(const struct hy_origin *o, const struct hy_config *c);
 
 #endif

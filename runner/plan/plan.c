@@ -10,9 +10,10 @@
 /* What hy_config_title already says. */
 static int is_in_title(const char *axis)
 {
-    static const char *const said[] = {"mixer.variant", "mixer.ratio",    "mixer.placement",
-                                       "mixer.layers",  "layers.pattern", "layers.list",
-                                       "train.lr",      "train.seed",     "name"};
+    static const char *const said[] = {
+        "mixer.variant", "mixer.ratio",   "mixer.placement", "mixer.layers", "layers.pattern",
+        "layers.list",   "train.lr",      "train.seed",      "name",         "select",
+        "select.method", "select.budget", "select.tolerance"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (!strcmp(axis, said[i]))
             return 1;
@@ -28,7 +29,8 @@ static char *make_title(const struct hy_config *c, const struct hy_sweep *sweep)
     for (size_t i = 0; i < sweep->axis_count; i++) {
         const char *axis = sweep->axes[i], *dot = strrchr(axis, '.');
         const struct hy_value *v = hy_value_at(c->tree, axis);
-        if (is_in_title(axis) || !v)
+        /* What a whole section is told by would be longer than all else. */
+        if (is_in_title(axis) || !v || (!dot && v->type == HY_V_MAP))
             continue;
         char *json = v->type == HY_V_STRING ? NULL : hy_value_to_json(v, 0);
         const char *value = v->type == HY_V_STRING ? v->string : json;

@@ -26,7 +26,9 @@ includes() {
         may["core/mixers"] = "core/base core/graph core/ops core/mixers"
         may["core/model"] = may["core/mixers"] " core/model"
         may["core/tasks"] = "core/base core/tasks"
-        may["core/config"] = "core/base core/graph core/mixers/variant.h core/model core/tasks core/config"
+        may["core/selection"] = may["core/model"] " core/selection"
+        may["core/config"] = "core/base core/graph core/mixers/variant.h core/model core/selection " \
+                             "core/tasks core/config"
         may["core/objectives"] = may["core/model"]
         may["core/interchange"] = may["core/config"] " core/interchange"
         may["core/trial"] = may["core/interchange"] " core/ops/products/gemm.h core/trial"

@@ -237,7 +237,9 @@ static void plan_of(const char *rest, struct hy_trainer_bytes *bytes, int64_t *p
     struct hy_engine x;
     struct hy_err e;
     configure(&c, 0, rest);
-    if (hy_engine_init(&x, (const struct hy_config *[]){&c}, 1, 0, NULL, 1, &e))
+    const struct hy_engine_plan plan = {
+        .configs = (const struct hy_config *[]){&c}, .count = 1, .dry = 1};
+    if (hy_engine_init(&x, &plan, &e))
         fail_msg("%s", e.text);
     *bytes = x.trainer.bytes;
     for (int i = 0; i < x.trainer.params.entry_count; i++)

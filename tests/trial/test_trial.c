@@ -317,7 +317,9 @@ static void test_longer_sequences_come_in_smaller_batches(void **state)
     struct hy_err e;
     configure_lengths(&c, "{\"task\": \"mqar\"}, {\"task\": \"mqar\", \"seq_len\": 24},"
                           "{\"task\": \"mqar\", \"seq_len\": 200}, {\"task\": \"mqar\"}");
-    if (hy_engine_init(&x, (const struct hy_config *[]){&c}, 1, 0, NULL, 1, &e))
+    const struct hy_engine_plan plan = {
+        .configs = (const struct hy_config *[]){&c}, .count = 1, .dry = 1};
+    if (hy_engine_init(&x, &plan, &e))
         fail_msg("%s", e.text);
     assert_int_equal(x.evaluator_count, 3);
     for (int s = 0; s < 4; s++) {
