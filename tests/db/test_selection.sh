@@ -44,9 +44,11 @@ expect "without reference" "$(ask y.db "$selection WHERE run = 7")" "7|gates|2|2
 plain y.db a 0 FFFF 10 0.9 4000
 source=1 selects y.db a gates 2 0 LLFF 21 0.85 1000
 source=6 selects y.db a gates 2 0 LLFF 21 0.85 1000
+source=5 selects y.db a gates 2 0 LLFF 21 0.85 1000
 expect "sources" "$(ask y.db "SELECT run, reference, ppl_ratio FROM selection WHERE run > 8 ORDER BY run")" \
     "9|1|1.05
-10|8|2.1"
+10|8|2.1
+11|8|2.1"
 
 # A label holds what varies among a method's own settings, and not what another method lacks.
 make_db z.db

@@ -106,6 +106,9 @@ expect "full" "$(tones '#004a75')" 2
 expect "others" "$(tones 'url(#hatched)')" 2
 expect "undecided" "$(tones '#fff')" 0
 says ">W</text>"
+selects x.db w gates 1 0 FFLL 20 0.75 4000
+report x.db layers csv --sweep w
+expect "selected ones first" "$(column layout)" "FFLL,LWFL"
 report x.db layers svg --sweep a
 expect "undecided" "$(tones '#fff')" 9
 for seed in $(seq 81); do
@@ -140,6 +143,7 @@ selects r.db a gates '"1 %"' 1 FLL 99 0 1000
 selects r.db a gates '"1 %"' 2 LFF 99 0 1000
 selects r.db a greedy 1 0 LFL 99 0 1000
 selects r.db other kl 3 0 FFF 99 0 1000
+status=failed plain r.db truth 2 LFL 1 1 1000
 status=failed add_run r.db a gla 1 '???' '{"method":"greedy","tolerance":null,"budget":1}'
 
 report r.db regret csv --sweep a
@@ -186,6 +190,7 @@ report none.db regret text
 says "there is no truth: no plain runs of several layouts of gla with 3 layers of this width"
 expect "no rank" "$(report none.db regret csv && column ppl_rank)" ""
 plain none.db a 0 LFL 20 0.9 1000
+steps=8 plain none.db a 0 LLF 20 0.9 1000
 report none.db regret text
 says "layout LLF is not among the plain runs"
 plain none.db a 0 LLF 20 0.9 1000
