@@ -23,9 +23,9 @@ static const char truth_query[] = CANDIDATES
     "  FROM candidate WHERE selected_by IS NULL AND layout GLOB '[LF]*' "
     "  AND layout NOT GLOB '*[^LF]*'), "
     "rated AS (SELECT *, first_value(lr) OVER (PARTITION BY size, base, mixer, attention, layout "
-    "  ORDER BY rate_recall DESC, rate_ppl NULLS LAST, lr) AS best_lr FROM plain WHERE place = 1) "
+    "  ORDER BY rate_recall DESC, rate_ppl NULLS LAST, lr) AS truth_lr FROM plain WHERE place = 1) "
     "SELECT size, base, mixer, attention, variant, layout, full_layers, layers, count(*) AS n, "
-    "avg(ppl_test) AS ppl, avg(recall_test) AS recall FROM rated WHERE lr = best_lr "
+    "avg(ppl_test) AS ppl, avg(recall_test) AS recall FROM rated WHERE lr = truth_lr "
     "GROUP BY size, base, mixer, attention, layout ORDER BY size, base, layout, mixer, attention";
 
 /* A row per run that has selected its layers. */

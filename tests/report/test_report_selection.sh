@@ -144,6 +144,11 @@ selects r.db a gates '"1 %"' 2 LFF 99 0 1000
 selects r.db a greedy 1 0 LFL 99 0 1000
 selects r.db other kl 3 0 FFF 99 0 1000
 status=failed plain r.db truth 2 LFL 1 1 1000
+# Runs of two sweeps count once; of a layout's learning rates validation chooses one.
+sqlite3 r.db "INSERT INTO sweep (name, text, version, added) VALUES ('again', '', '', 0);
+    INSERT INTO sweep_run SELECT sweep.id, run.id FROM sweep, run
+    WHERE name = 'again' AND seed = 0 AND (layout = 'LLF' OR ratio = 'selected')"
+lr=0.01 plain r.db other 0 LLF 99 0.1 1000
 status=failed add_run r.db a gla 1 '???' '{"method":"greedy","tolerance":null,"budget":1}'
 
 report r.db regret csv --sweep a
