@@ -15,9 +15,13 @@ SELECT
     run.variant,
     run.ratio,
     run.placement,
-    run.layout,
-    run.linear_layers,
-    run.full_layers,
+    -- What a run that selects its layers has found, once it has.
+    coalesce((SELECT text FROM facts WHERE run = run.id AND name = 'layout'), run.layout)
+        AS layout,
+    CAST(coalesce((SELECT value FROM facts WHERE run = run.id AND name = 'linear_layers'),
+        run.linear_layers) AS INTEGER) AS linear_layers,
+    CAST(coalesce((SELECT value FROM facts WHERE run = run.id AND name = 'full_layers'),
+        run.full_layers) AS INTEGER) AS full_layers,
     run.d_model,
     run.layers,
     run.heads,
@@ -51,7 +55,8 @@ SELECT
     (SELECT id FROM run AS other WHERE other.key = run.source) AS source,
     (SELECT group_concat(json_extract(stage.value, '$.name'), ' ')
      FROM json_each(run.config, '$.stages') AS stage) AS stages,
-    json_extract(run.config, '$.kinds') AS kinds
+    json_extract(run.config, '$.kinds') AS kinds,
+    json_extract(run.config, '$.select.method') AS selected_by
 FROM run;
 
 -- What each layer of a run is, and what was counted and measured of it.
@@ -116,7 +121,8 @@ CREATE VIEW attempts AS
 SELECT run, number AS attempt, status, reason, host, rank, started, ended FROM attempt;
 
 -- Which runs differ in nothing but learning rate and seed: those of one sweep that share `cell`.
--- setting: the configuration they share, without what their results do not depend on.
+-- setting: the configuration they share, without what their results do not depend on. The layout is
+-- the planned one: seeds that select different layers remain one cell.
 CREATE VIEW cells AS
 WITH member AS (
     SELECT
@@ -150,8 +156,9 @@ SELECT
 FROM member;
 
 -- The cells with their labels: what tells the cells of a variant apart in a sweep, ratio aside, as
--- "d_model=64 batch=8". A pure model has no placement and no full layers that could differ. number:
--- the cell's among all, so that nothing has to be sorted by long texts again.
+-- "d_model=64 batch=8". A pure model has no placement and no full layers that could differ. What a
+-- method of selection has settings for is compared among the cells of that method. number: the
+-- cell's among all, so that nothing has to be sorted by long texts again.
 --
 -- A row per run, made by windows and without a join, as everything down to ratio_recall: SQLite
 -- takes grouped rows for a hundred at most, and would compare each row of one such table with each
@@ -177,6 +184,7 @@ leaf AS (
         variant,
         number,
         siblings,
+        json_extract(setting, '$.select.method') AS method,
         replace(substr(fullkey, 3), '"', '') AS path, -- SQLite quotes keys such as d_model
         coalesce(value, 'null') AS value
     FROM cell, json_tree(setting)
@@ -189,10 +197,14 @@ compared AS (
         path,
         value,
         min(value) OVER same <> max(value) OVER same
-            -- A setting of training that some leave at its default without naming it.
-            OR path LIKE 'train.%' AND count(*) OVER same < siblings AS varies
+            -- A setting of training that some leave at its default without naming it, and what
+            -- tells a selected layout from a planned one.
+            OR (path LIKE 'train.%' OR path = 'select.method') AND count(*) OVER same < siblings
+            AS varies
     FROM leaf
-    WINDOW same AS (PARTITION BY sweep, variant, path)
+    WINDOW same AS (PARTITION BY sweep, variant, path,
+        CASE WHEN path LIKE 'select.%' AND
+            path NOT IN ('select.method', 'select.tolerance', 'select.budget') THEN method END)
 ),
 shown AS (
     SELECT number, sweep, run, cell, setting, NULL AS text FROM numbered
@@ -201,7 +213,8 @@ shown AS (
         CASE WHEN substr(path, 1, 6) IN ('model.', 'mixer.', 'train.') THEN substr(path, 7)
             ELSE path END || '=' || value
     FROM compared
-    WHERE varies
+    -- Of a tolerance and a budget one is null.
+    WHERE varies AND NOT (path LIKE 'select.%' AND value = 'null')
 ),
 joined AS (
     SELECT
@@ -223,6 +236,7 @@ WITH
 rated AS (
     SELECT
         labelled.sweep,
+        labelled.run,
         cell,
         setting,
         number,
@@ -230,12 +244,15 @@ rated AS (
         results.variant,
         results.ratio,
         results.placement,
+        results.layout,
         results.linear_layers,
         results.full_layers,
         results.d_model,
         results.layers,
         results.heads,
+        results.seed,
         results.lr,
+        results.selected_by,
         results.status,
         reason,
         recall_test,
@@ -314,6 +331,9 @@ spread AS (
         max(lr) FILTER (WHERE chosen) AS chosen_lr,
         max(edge) FILTER (WHERE chosen) AS chosen_edge,
         count(*) FILTER (WHERE counts) AS n,
+        min(full_layers) FILTER (WHERE counts) AS fewest_full,
+        max(full_layers) FILTER (WHERE counts) AS most_full,
+        max(linear_layers) FILTER (WHERE counts) AS most_linear,
         max(cache_bytes) FILTER (WHERE counts) AS largest_cache,
         count(recall_test) FILTER (WHERE counts) AS recall_n,
         sum((recall_test - recall_mean) * (recall_test - recall_mean)) FILTER (WHERE counts)
@@ -334,8 +354,11 @@ SELECT
     variant,
     ratio,
     placement,
-    linear_layers,
-    full_layers,
+    -- Seeds may select different numbers of layers; before one has ended the plan's stand.
+    CASE WHEN n = 0 THEN linear_layers WHEN fewest_full = most_full THEN most_linear END
+        AS linear_layers,
+    CASE WHEN n = 0 THEN full_layers WHEN fewest_full = most_full THEN most_full END
+        AS full_layers,
     d_model,
     layers,
     heads,
@@ -358,3 +381,68 @@ SELECT
     pruned,
     label
 FROM spread;
+
+-- The runs that select their layers, whatever became of them, a row for each sweep that planned
+-- them. reference: of a finished one, the all-softmax run that it is held against. Found by a
+-- window over all runs and not by a join, as everything above.
+CREATE VIEW selecting AS
+WITH
+placed AS (
+    SELECT
+        *,
+        min(run) FILTER (WHERE status = 'done' AND selected_by IS NULL AND full_layers = layers)
+            OVER (PARTITION BY sweep, seed, lr, d_model, layers, heads) AS peer
+    FROM judged
+),
+matched AS (
+    SELECT
+        *,
+        CASE status WHEN 'done' THEN coalesce(
+            (SELECT source.run FROM results AS own, results AS source
+             WHERE own.run = placed.run AND source.run = own.source AND source.status = 'done' AND
+                 source.selected_by IS NULL AND source.full_layers = source.layers),
+            peer) END AS reference
+    FROM placed
+    WHERE selected_by IS NOT NULL
+)
+SELECT
+    *,
+    json_extract(setting, '$.select.tolerance') AS tolerance,
+    json_extract(setting, '$.select.budget') AS budget,
+    (SELECT value FROM facts WHERE facts.run = matched.run AND name = 'select_met') AS met,
+    (SELECT value FROM facts WHERE facts.run = matched.run AND name = 'select_given_back')
+        AS given_back,
+    ppl_test / (SELECT value FROM facts WHERE facts.run = reference AND name = 'ppl_test')
+        AS ppl_ratio,
+    recall_test - (SELECT value FROM facts WHERE facts.run = reference AND name = 'recall_test')
+        AS recall_diff,
+    cache_bytes / (SELECT value FROM facts WHERE facts.run = reference AND name = 'cache_bytes')
+        AS cache_ratio
+FROM matched;
+
+CREATE VIEW selection AS
+SELECT
+    run,
+    sweep,
+    selected_by AS method,
+    tolerance,
+    budget,
+    seed,
+    lr,
+    variant,
+    layout,
+    full_layers,
+    CAST(met AS INTEGER) AS met,
+    CAST(given_back AS INTEGER) AS given_back,
+    reference,
+    ppl_test,
+    recall_test,
+    cache_bytes,
+    ppl_ratio,
+    recall_diff,
+    cache_ratio,
+    chosen,
+    label,
+    cell
+FROM selecting
+WHERE status = 'done';

@@ -45,7 +45,8 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
                   "ON CONFLICT DO UPDATE SET value = excluded.value",
     [ADD_LAYER] = "INSERT INTO layer (run, layer, kind, variant, metric, value) "
                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
-                  "ON CONFLICT DO UPDATE SET value = excluded.value",
+                  "ON CONFLICT DO UPDATE SET kind = excluded.kind, variant = excluded.variant, "
+                  "value = excluded.value",
     [ADD_FACT] = "INSERT INTO facts (run, name, value, text) VALUES (?1, ?2, ?3, ?4) "
                  "ON CONFLICT DO UPDATE SET value = excluded.value, text = excluded.text",
     [SET_PROGRESS] = "UPDATE run SET step = ?2, steps = ?3, tokens_per_s = ?4, updated = ?5 "

@@ -122,6 +122,18 @@ static const struct hy_note *get_note(struct hy_grid *g, const char *mark, const
     return note;
 }
 
+/* Whether marks, such as "1,†", hold the mark. */
+static int has_mark(const char *marks, const char *mark)
+{
+    const size_t size = strlen(mark);
+    for (const char *at = marks; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (!strncmp(at, mark, size) && (!at[size] || at[size] == ','))
+            return 1;
+    }
+    return 0;
+}
+
 void hy_grid_note(struct hy_grid *g, int row, int column, const char *mark, const char *text)
 {
     if (g->failed)
@@ -131,6 +143,8 @@ void hy_grid_note(struct hy_grid *g, int row, int column, const char *mark, cons
         return;
     struct hy_cell *cell = &g->page.cells[row * g->page.columns + column];
     char *marks;
+    if (has_mark(cell->marks, note->mark))
+        return;
     if (asprintf(&marks, "%s%s%s", cell->marks ? cell->marks : "", cell->marks ? "," : "",
                  note->mark) < 0) {
         g->failed = 1;

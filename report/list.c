@@ -65,13 +65,7 @@ static int is_shown(const struct hy_rows *rows, const struct hy_list_column *col
 {
     if (column->unit != HY_UNIT_GROUP || !column->head)
         return column->head != NULL;
-    for (int r = 1; r < rows->count; r++) {
-        const char *a = hy_rows_text(rows, 0, column->name);
-        const char *b = hy_rows_text(rows, r, column->name);
-        if (strcmp(a ? a : "", b ? b : "") != 0)
-            return 1;
-    }
-    return 0;
+    return hy_rows_differ(rows, column->name);
 }
 
 static const char *page_text(const struct hy_rows *rows, int row,

@@ -67,7 +67,7 @@ static void add_contexts(struct columns *c, const struct at_context *what, struc
 static void write_query(struct columns *c, struct hy_buf *sql)
 {
     hy_buf_text(sql, "SELECT labelled.sweep, label, variant, ratio, "
-                     "linear_layers * 1.0 / layers AS share, max(params) AS params, "
+                     "avg(linear_layers) / layers AS share, max(params) AS params, "
                      "max(state_bytes) AS state_bytes, max(train_bytes) AS train_bytes, "
                      "max(peak_rss_bytes) AS peak_rss_bytes, "
                      "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s");

@@ -33,8 +33,17 @@ void hy_plot_release(struct hy_plot *p)
         free(p->series[s].points);
         free(p->series[s].name);
     }
+    for (int r = 0; r < p->row_count; r++) {
+        for (int i = 0; i < p->rows[r].count; i++)
+            free(p->rows[r].cells[i].text);
+        free(p->rows[r].cells);
+        free(p->rows[r].label);
+    }
     for (int i = 0; i < p->place_count; i++)
         free(p->places[i]);
+    for (int i = 0; i < HY_TONES; i++)
+        free(p->tone_names[i]);
+    free(p->rows);
     free(p->series);
     free(p->places);
     free(p->x_title);
@@ -78,4 +87,32 @@ void hy_plot_add_point(struct hy_plot *p, const struct hy_plot_point *point)
     *own = *point;
     own->label = point->label ? copy(p, point->label) : NULL;
     series->count++;
+}
+
+void hy_plot_name_tone(struct hy_plot *p, enum hy_tone tone, const char *name)
+{
+    p->is_map = 1;
+    free(p->tone_names[tone]);
+    p->tone_names[tone] = copy(p, name);
+}
+
+void hy_plot_add_row(struct hy_plot *p, const char *label, int begins_group)
+{
+    struct hy_map_row *row = extend(p, (void **)&p->rows, p->row_count, sizeof *row);
+    if (!row || !(row->label = copy(p, label)))
+        return;
+    row->begins_group = begins_group;
+    p->row_count++;
+}
+
+void hy_plot_add_cell(struct hy_plot *p, enum hy_tone tone, const char *text)
+{
+    if (p->failed)
+        return;
+    struct hy_map_row *row = &p->rows[p->row_count - 1];
+    struct hy_map_cell *cell = extend(p, (void **)&row->cells, row->count, sizeof *cell);
+    if (!cell)
+        return;
+    *cell = (struct hy_map_cell){tone, text ? copy(p, text) : NULL};
+    row->count++;
 }

@@ -1,4 +1,5 @@
-/* plot.h - what a table draws: series of points over the bytes of a cache, or over named places.
+/* plot.h - what a table draws: series of points over the bytes of a cache, or over named places, or
+ * a map: rows of cells in a few tones.
  *
  * Names and labels are UTF-8 and are data: whoever draws escapes them. Nothing here fails visibly:
  * when memory is out the plot is marked failed. */
@@ -27,6 +28,20 @@ struct hy_series {
     int count;
 };
 
+enum hy_tone { HY_TONE_DARK, HY_TONE_LIGHT, HY_TONE_HATCHED, HY_TONE_EMPTY, HY_TONES };
+
+struct hy_map_cell {
+    enum hy_tone tone;
+    char *text; /* a letter or so; NULL: none */
+};
+
+struct hy_map_row {
+    char *label;
+    int begins_group; /* drawn a little apart from the row above */
+    struct hy_map_cell *cells;
+    int count;
+};
+
 struct hy_plot {
     char *x_title, *y_title;
     int is_fraction; /* y lies between 0 and 1 */
@@ -35,6 +50,10 @@ struct hy_plot {
     int place_count;
     struct hy_series *series;
     int series_count;
+    int is_map; /* has rows in place of series */
+    char *tone_names[HY_TONES];
+    struct hy_map_row *rows;
+    int row_count;
     int failed;
 };
 
@@ -44,5 +63,11 @@ void hy_plot_add_place(struct hy_plot *p, const char *name);
 void hy_plot_add_series(struct hy_plot *p, enum hy_series_kind kind, const char *name);
 /* Adds to the series that was added last; copies the label. */
 void hy_plot_add_point(struct hy_plot *p, const struct hy_plot_point *point);
+
+/* Makes the plot a map and says what a tone means. */
+void hy_plot_name_tone(struct hy_plot *p, enum hy_tone tone, const char *name);
+void hy_plot_add_row(struct hy_plot *p, const char *label, int begins_group);
+/* Adds to the row that was added last; text may be NULL. */
+void hy_plot_add_cell(struct hy_plot *p, enum hy_tone tone, const char *text);
 
 #endif

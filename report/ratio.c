@@ -208,8 +208,10 @@ static void set_cell(const struct pivot *p, int row, int column)
     const int leader = p->leaders[row], cell = find_cell(p, row, column);
     char text[96] = "–";
     if (cell < 0) {
-        /* Nothing is missing where a linear variant meets the full model's column, or it theirs. */
-        if (is_full(p, leader) || !strcmp(ratio, "full"))
+        /* Nothing is missing where a linear variant meets the full model's column, or it theirs;
+         * nor where planned ratios meet what a method selects. */
+        if (is_full(p, leader) || !strcmp(ratio, "full") ||
+            !strcmp(text_of(p, leader, "ratio"), "selected") != !strcmp(ratio, "selected"))
             return;
         hy_grid_set(p->grid, &p->grid->page, row, column, text);
         hy_grid_note(p->grid, row, column, NULL, "not planned");

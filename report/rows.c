@@ -90,3 +90,13 @@ long hy_rows_count(const struct hy_rows *rows, int row, const char *name)
     const char *text = hy_rows_text(rows, row, name);
     return text ? strtol(text, NULL, 10) : 0;
 }
+
+int hy_rows_differ(const struct hy_rows *rows, const char *name)
+{
+    for (int row = 1; row < rows->count; row++) {
+        const char *a = hy_rows_text(rows, 0, name), *b = hy_rows_text(rows, row, name);
+        if (strcmp(a ? a : "", b ? b : "") != 0)
+            return 1;
+    }
+    return 0;
+}

@@ -7,6 +7,8 @@
 
 #include "core/base/utf8.h"
 #include "report/svg_axis.h"
+#include "report/svg_map.h"
+#include "report/svg_page.h"
 
 enum { PLOT_WIDTH = 520, PLOT_HEIGHT = 340, LEFT = 62, TOP = 66, BELOW = 58, GAP = 22, LINE = 20 };
 
@@ -81,22 +83,6 @@ void hy_xml_add(struct hy_buf *out, const char *text)
     }
 }
 
-/* About as wide as text of that size is drawn; fonts differ. */
-static double width_of(const char *text, double size)
-{
-    double width = 0;
-    for (; *text; text++)
-        width += (*text & 0xc0) == 0x80 ? 0 : strchr("iljt.,:;|'()[] ", *text) ? 0.32 : 0.58;
-    return width * size;
-}
-
-static void add_text(struct drawing *d, double x, double y, const char *style, const char *text)
-{
-    hy_buf_printf(d->out, "<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, style);
-    hy_xml_add(d->out, text);
-    hy_buf_text(d->out, "</text>\n");
-}
-
 static double x_of(const struct drawing *d, double x)
 {
     return hy_axis_at(&d->x, x, LEFT, LEFT + PLOT_WIDTH);
@@ -114,7 +100,7 @@ static void draw_axes(struct drawing *d)
     for (int i = 0; i < d->y.tick_count; i++) {
         const double y = y_of(d, d->y.ticks[i].value);
         hy_buf_printf(d->out, "<path class=\"grid\" d=\"M%d %.1fH%.1f\"/>\n", LEFT, y, right);
-        add_text(d, LEFT - 8, y + 4, "text-anchor=\"end\"", d->y.ticks[i].text);
+        hy_svg_text(d->out, LEFT - 8, y + 4, "text-anchor=\"end\"", d->y.ticks[i].text);
     }
     const int crowded = d->x.tick_count > 12;
     for (int i = 0; i < d->x.tick_count; i++) {
@@ -124,16 +110,16 @@ static void draw_axes(struct drawing *d)
             snprintf(style, sizeof style, "text-anchor=\"end\" transform=\"rotate(-40 %.1f %.1f)\"",
                      x, bottom + 16);
         hy_buf_printf(d->out, "<path class=\"grid\" d=\"M%.1f %dV%.1f\"/>\n", x, TOP, bottom);
-        add_text(d, x, bottom + 18, style, d->x.ticks[i].text);
+        hy_svg_text(d->out, x, bottom + 18, style, d->x.ticks[i].text);
     }
     hy_buf_printf(d->out, "<path class=\"axis\" d=\"M%d %dV%.1fH%.1f\"/>\n", LEFT, TOP, bottom,
                   right);
     if (p->x_title)
-        add_text(d, LEFT + PLOT_WIDTH / 2.0, bottom + 44, "class=\"of\" text-anchor=\"middle\"",
-                 p->x_title);
+        hy_svg_text(d->out, LEFT + PLOT_WIDTH / 2.0, bottom + 44,
+                    "class=\"of\" text-anchor=\"middle\"", p->x_title);
     if (p->y_title)
-        add_text(d, -TOP - PLOT_HEIGHT / 2.0, 18,
-                 "class=\"of\" text-anchor=\"middle\" transform=\"rotate(-90)\"", p->y_title);
+        hy_svg_text(d->out, -TOP - PLOT_HEIGHT / 2.0, 18,
+                    "class=\"of\" text-anchor=\"middle\" transform=\"rotate(-90)\"", p->y_title);
 }
 
 static const char *colour_of(int series)
@@ -256,7 +242,7 @@ static void draw_label(struct drawing *d, const struct hy_plot_point *point)
     static const struct {
         double across, down; /* the label's middle, in its half widths and in lines */
     } around[] = {{-1, -.9}, {0, -1}, {-1.3, 0}, {1.3, .1}, {1, .9}, {0, 1}, {-1, .9}, {1, -.9}};
-    const double half = width_of(point->label, 10.5) / 2, x = x_of(d, point->x),
+    const double half = hy_svg_width(point->label, 10.5) / 2, x = x_of(d, point->x),
                  y = y_of(d, point->y);
     if (point->faint && is_said(d, x, point->label))
         return;
@@ -266,10 +252,10 @@ static void draw_label(struct drawing *d, const struct hy_plot_point *point)
         const struct box box = {cx - half, cy - 5, cx + half, cy + 5, point->label};
         if (!is_free(d, &box))
             continue;
-        add_text(d, cx, cy + 3.7,
-                 point->faint ? "class=\"label faint\" text-anchor=\"middle\""
-                              : "class=\"label\" text-anchor=\"middle\"",
-                 point->label);
+        hy_svg_text(d->out, cx, cy + 3.7,
+                    point->faint ? "class=\"label faint\" text-anchor=\"middle\""
+                                 : "class=\"label\" text-anchor=\"middle\"",
+                    point->label);
         take(d, box);
         return;
     }
@@ -298,59 +284,33 @@ static void draw_legend(struct drawing *d)
                           series->kind == HY_SERIES_LEVEL ? dashes : "", x, y);
         if (!stairs)
             draw_marker(d, s, x + 12, y, 0);
-        add_text(d, x + 32, y + 4, series->count ? "" : "class=\"faint\"", series->name);
+        hy_svg_text(d->out, x + 32, y + 4, series->count ? "" : "class=\"faint\"", series->name);
     }
-}
-
-static void draw_heading(struct drawing *d, const char *title)
-{
-    const char *colon = strstr(title, ": ");
-    char *first = strndup(title, colon ? (size_t)(colon - title) : strlen(title));
-    if (!first) {
-        d->out->failed = 1;
-        return;
-    }
-    add_text(d, LEFT, 26, "class=\"title\"", first);
-    if (colon)
-        add_text(d, LEFT, 44, "class=\"of\"", colon + 2);
-    free(first);
 }
 
 static double legend_width(const struct hy_plot *p)
 {
     double width = 0;
     for (int s = 0; s < p->series_count; s++)
-        width = fmax(width, width_of(p->series[s].name, 12));
+        width = fmax(width, hy_svg_width(p->series[s].name, 12));
     return 32 + width;
 }
 
-/* A reader that cannot see the picture is told what it shows. */
 static void begin(struct drawing *d, const char *title)
 {
-    const struct hy_plot *p = d->plot;
-    const double legend = TOP + LINE * p->series_count, plot = TOP + PLOT_HEIGHT + BELOW;
-    const char *colon = strstr(title, ": ");
-    const double heading = LEFT + (colon ? width_of(colon + 2, 12) : 0) + 12;
-    const double width = fmax(LEFT + PLOT_WIDTH + GAP + legend_width(p) + 16, heading);
-    const double height = fmax(plot, legend + 12);
-    hy_buf_printf(d->out,
-                  "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
-                  "viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n<title>",
-                  width, height, width, height);
-    hy_xml_add(d->out, title);
-    hy_buf_text(d->out,
-                "</title>\n<style>"
-                "text{font:12px Helvetica,Arial,'Liberation Sans',sans-serif;fill:#222}"
-                ".title{font-size:15px;font-weight:bold}.of{fill:#555}.label{font-size:10.5px}"
-                ".faint{fill:#888}.grid{stroke:#e6e6e6}.axis{stroke:#666;fill:none}"
-                ".line{fill:none;stroke-width:1.5}.interval{stroke-width:1.2}"
-                "</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n");
+    const double legend = TOP + LINE * d->plot->series_count, plot = TOP + PLOT_HEIGHT + BELOW;
+    hy_svg_begin(d->out, LEFT, LEFT + PLOT_WIDTH + GAP + legend_width(d->plot) + 16,
+                 fmax(plot, legend + 12), title);
 }
 
 void hy_svg_write(const struct hy_plot *p, const char *title, struct hy_buf *out)
 {
     struct drawing d = {.plot = p, .out = out};
     size_t points = 0;
+    if (p->is_map) {
+        hy_svg_map_write(p, title, out);
+        return;
+    }
     for (int s = 0; s < p->series_count; s++)
         points += (size_t)p->series[s].count;
     d.taken = calloc(2 * points + 1, sizeof *d.taken);
@@ -360,7 +320,6 @@ void hy_svg_write(const struct hy_plot *p, const char *title, struct hy_buf *out
     }
     hy_axis_init(p, &d.x, &d.y);
     begin(&d, title);
-    draw_heading(&d, title);
     draw_axes(&d);
     for (int s = 0; s < p->series_count; s++)
         draw_line(&d, s);
@@ -371,8 +330,8 @@ void hy_svg_write(const struct hy_plot *p, const char *title, struct hy_buf *out
         draw_labels(&d, faint);
     draw_legend(&d);
     if (!points)
-        add_text(&d, LEFT + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT / 2.0,
-                 "class=\"of\" text-anchor=\"middle\"", "no run has ended yet");
+        hy_svg_text(out, LEFT + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT / 2.0,
+                    "class=\"of\" text-anchor=\"middle\"", "no run has ended yet");
     hy_buf_text(out, "</svg>\n");
     free(d.taken);
 }

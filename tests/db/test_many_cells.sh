@@ -36,3 +36,18 @@ for view in labels rates ratio_recall; do
     expect "cells of $view" "$(sqlite3 many.db "SELECT count(DISTINCT cell) FROM $view")" 1200
     ((many < 6 * few)) || fail "$view: $few steps for 300 cells, $many for 1200"
 done
+
+# Runs that select, each with a reference of its own seed.
+pair() # DB PAIRS
+{
+    sqlite3 "$1" "
+        UPDATE run SET seed = id, linear_layers = layers - layers * (id % 2),
+            full_layers = layers * (id % 2),
+            config = iif(id % 2, config, json_set(config, '\$.select.method', 'gates'));
+        UPDATE run SET seed = id - 1 WHERE id % 2 = 0"
+    expect "references" "$(sqlite3 "$1" "SELECT count(reference) FROM selection")" $2
+}
+pair few.db 150
+pair many.db 600
+few=$(steps few.db selection) many=$(steps many.db selection)
+((many < 6 * few)) || fail "selection: $few steps for 150 runs, $many for 600"

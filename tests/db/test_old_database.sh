@@ -16,9 +16,9 @@ sqlite3 old.db <"$HYLAS_SOURCE/tests/db/schema_5.sql"
 exits 0 "$hylas" report old.db
 exits 0 "$hylas" run old.yaml
 says "all 2 runs are done already"
-expect "version" "$(ask old.db 'PRAGMA user_version')" 6
-expect "what is new" "$(ask old.db 'SELECT count(source), count(stages), count(kinds) FROM results')" \
-    "0|0|0"
+expect "version" "$(ask old.db 'PRAGMA user_version')" 7
+expect "what is new" "$(ask old.db 'SELECT count(source), count(stages), count(kinds),
+        count(selected_by) FROM results')" "0|0|0|0"
 # What is trained today is what was trained then.
 exits 0 "$hylas" run old.yaml -o new.db
 values="SELECT variant, round(ppl_valid, 3), round(recall_test, 3), state_bytes, cache_bytes, params,

@@ -37,7 +37,7 @@ static void public_views_keep_their_columns(void **state)
                     "full_layers d_model layers heads params seed lr ppl_valid ppl_test bpb_test "
                     "recall_valid recall_test cache_bytes state_bytes train_bytes peak_rss_bytes "
                     "flops_per_token tokens tokens_per_s wall_s host device version config source "
-                    "stages kinds"},
+                    "stages kinds selected_by"},
         {"layers", "run layer kind variant metric value"},
         {"stage_history", "run stage name objective first_step last_step trained_params "
                           "optimizer_bytes train_bytes flops_per_token loss"},
@@ -48,6 +48,9 @@ static void public_views_keep_their_columns(void **state)
         {"rates", "sweep cell variant ratio lr runs n diverged failed open recall_valid ppl_valid "
                   "chosen edge pruned label"},
         {"cells", "sweep run cell setting"},
+        {"selection", "run sweep method tolerance budget seed lr variant layout full_layers met "
+                      "given_back reference ppl_test recall_test cache_bytes ppl_ratio recall_diff "
+                      "cache_ratio chosen label cell"},
         {"ratio_recall",
          "sweep variant ratio placement linear_layers full_layers d_model layers heads lr lr_edge "
          "n recall_test recall_test_ci95 ppl_test ppl_test_ci95 cache_bytes runs failed open "
@@ -87,6 +90,30 @@ static void written_twice_is_written_once(void **state)
     assert_string_equal(results_query(s, "SELECT params FROM results"), "101");
     assert_string_equal(results_query(s, "SELECT name || value FROM history"), "train.loss2.0");
     assert_string_equal(results_query(s, "SELECT metric || value FROM slices"), "accuracy1.0");
+    hy_store_close(s);
+}
+
+/* What a run says of a layer, at first and once it knows better. */
+static void a_layer_becomes_what_was_decided(void **state)
+{
+    (void)state;
+    struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
+    const int64_t run = results_add(s, results_sweep(s, "a"), &gla);
+    static const char *const said[][2] = {{"linear", "gla"}, {"full", "softmax"}};
+    for (int i = 0; i < 2; i++) {
+        const struct hy_row row = {.type = HY_ROW_LAYER,
+                                   .step = 2,
+                                   .task = said[i][0],
+                                   .split = said[i][1],
+                                   .name = "params",
+                                   .value = 7 + i};
+        assert_int_equal(hy_store_row(s, run, &row, NULL), 0);
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "2 %s %s %d.0", said[i][0], said[i][1], 7 + i);
+        assert_string_equal(results_query(s, "SELECT layer || ' ' || kind || ' ' || variant || ' ' "
+                                             "|| value FROM layers"),
+                            wanted);
+    }
     hy_store_close(s);
 }
 
@@ -541,6 +568,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LAW(public_views_keep_their_columns),
         LAW(written_twice_is_written_once),
+        LAW(a_layer_becomes_what_was_decided),
         LAW(what_is_not_finite_is_null),
         LAW(an_attempt_replaces_what_it_computes_again),
         LAW(a_run_of_two_sweeps_is_one_run),

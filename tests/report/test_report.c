@@ -261,7 +261,9 @@ static void a_sweep_shows_its_own_runs(void **state)
     add_rate(s, results_sweep(s, "b"), "pure", 1e-3, 0.5, 0.5);
     for (int t = 0; hy_tables[t]; t++) {
         char *text = tables_write(s, hy_tables[t]->name, "b", "csv");
-        assert_non_null(strstr(text, "pure"));
+        /* Some have rows of runs that select their layers alone. */
+        if (strchr(text, '\n')[1])
+            assert_non_null(strstr(text, "pure"));
         assert_null(strstr(text, "3:1"));
         free(text);
     }
