@@ -43,20 +43,30 @@ static const struct hy_config *config_of(const struct hy_halving *h, int run)
 
 /* ---- Groups ---- */
 
+/* What runs of a cell may differ in; follows: a source's, where it has these from its run; NULL: a
+ * run's own. */
+static void remove_own(struct hy_value *tree, const struct hy_value *follows)
+{
+    static const char *const own[] = {"lr", "seed"};
+    struct hy_value *train = (struct hy_value *)hy_value_get(tree, "train");
+    for (size_t i = 0; train && i < sizeof own / sizeof *own; i++)
+        if (!follows || hy_value_get(follows, own[i]))
+            hy_value_remove(train, own[i]);
+}
+
 /* What runs that are compared have in common: the rule, and within a cell all but lr and seed. */
 static int group_key(const struct hy_config *c, char key[HY_HASH_TEXT], struct hy_err *e)
 {
     struct hy_value *map = c->run.halving.among_cell ? hy_value_copy(c->tree) : hy_value_map();
-    struct hy_value *train = (struct hy_value *)hy_value_get(map, "train");
     if (!map)
         return hy_fail_memory(e);
     hy_value_remove(map, "name");
     hy_value_remove(map, "eval");
     hy_value_remove(map, "run");
-    if (train) {
-        hy_value_remove(train, "lr");
-        hy_value_remove(train, "seed");
-    }
+    remove_own(map, NULL);
+    struct hy_value *source = (struct hy_value *)hy_value_at(map, "init.source");
+    if (source)
+        remove_own(source, hy_value_at(map, "init.follows"));
     const struct hy_value *rule = hy_value_at(c->tree, "run.halving");
     int rc = hy_value_set(map, "rule", hy_value_copy(rule), e);
     char *json = rc ? NULL : hy_value_to_json(map, 1);
