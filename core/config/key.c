@@ -63,7 +63,8 @@ static void add_unusual(const struct hy_config *c, const struct hy_option *table
                         size_t size)
 {
     /* Told apart, or a number of steps, which is settled by the rest of the file. */
-    static const char *const apart[] = {"method", "align", "steps", "repair"};
+    static const char *const apart[] = {"method", "tolerance", "budget",
+                                        "align",  "steps",     "repair"};
     for (const struct hy_option *o = table; o->type != HY_OPT_END; o++) {
         const struct hy_value *v = hy_value_get(c->select.options, o->key);
         struct hy_value *usual = hy_option_default(o);

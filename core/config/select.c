@@ -12,6 +12,10 @@
 /* Stages that come in front of the file's own; -1 stands for a default that section train gives. */
 const struct hy_option hy_select_options[] = {
     {"method", HY_OPT_STRING, .required = 1, .help = "hylas selectors lists them"},
+    {"tolerance", HY_OPT_STRING,
+     .help = "loss beyond the model's of full layers: \"1 %\" of perplexity, \"0.01 nats\" or "
+             "\"0.02 recall\""},
+    {"budget", HY_OPT_STRING, .help = "full layers, in place of a tolerance"},
     {"metric", HY_OPT_CHOICE, .text = "auto", .choices = "auto|ppl|recall",
      .help = "what layouts are compared by, on validation data; auto: as the tolerance says, else "
              "ppl where text is evaluated"},
@@ -34,7 +38,7 @@ const struct hy_option hy_select_options[] = {
     {0},
 };
 
-/* Read here: a text with a unit, and a number or null. */
+/* Read here; the rows are for documentation and nearest names. */
 static const char *const own_keys[] = {"tolerance", "budget", NULL};
 
 static struct hy_place at_key(const struct hy_value *section, const char *key)
@@ -94,8 +98,10 @@ static int read_aim(const struct hy_value *given, struct hy_config *c, struct hy
                        hy_place_of(has_budget ? budget : given).text);
     rc = has_tolerance ? read_tolerance(tolerance, c, e) : read_budget(budget, c, e);
     for (const char *const *key = own_keys; *key && !rc; key++)
-        if (hy_value_get(given, *key))
+        if (hy_value_get(given, *key) && hy_value_get(given, *key)->type != HY_V_NULL)
             rc = hy_value_set(section, *key, hy_value_copy(hy_value_get(given, *key)), e);
+        else
+            hy_value_remove(section, *key);
     return rc;
 }
 
@@ -104,26 +110,26 @@ static int read_section(const struct hy_value *given, struct hy_config *c, struc
 {
     const struct hy_value *name = hy_value_get(given, "method");
     const struct hy_selector *method = NULL;
-    struct hy_value *keys = NULL, *options = NULL, *rest = hy_value_copy(given);
+    struct hy_value *keys = NULL, *options = NULL, *rest;
     char where[64];
     if (name && name->type == HY_V_STRING) {
         method = hy_selector_find(name->string);
-        if (!method) {
-            hy_value_free(rest);
+        if (!method)
             return hy_refuse_plugin(name->mark, "selection method", name->string,
                                     (const void *const *)hy_selectors, e);
-        }
         snprintf(where, sizeof where, "selection method %s", method->name);
     }
-    for (const char *const *key = own_keys; rest && *key; key++)
-        hy_value_remove(rest, *key);
     const struct hy_pair pair = {hy_select_options, method ? method->options : NULL,
                                  "section select", method ? where : NULL};
-    int rc = rest ? hy_pair_resolve(&pair, rest, &keys, &options, e) : hy_fail_memory(e);
+    if (!(rest = hy_value_copy(given)))
+        return hy_fail_memory(e);
+    for (const char *const *key = own_keys; *key; key++)
+        hy_value_remove(rest, *key);
+    int rc = hy_pair_resolve(&pair, rest, &keys, &options, e);
+    hy_value_free(rest);
     if (!rc)
         rc = hy_value_add_all(keys, options, e);
     hy_value_free(options);
-    hy_value_free(rest);
     if (rc) {
         hy_value_free(keys);
         return rc;

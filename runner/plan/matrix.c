@@ -157,13 +157,30 @@ static int add_cell(const struct expansion *x, size_t index, const struct hy_val
     return rc;
 }
 
+/* Whether some combination sets the path: an axis, or a map among an axis's values. */
+static int is_varied(const struct hy_value *matrix, const char *path)
+{
+    for (size_t i = 0; i < matrix->count; i++) {
+        const char *axis = matrix->keys[i];
+        const size_t length = strlen(axis);
+        if (strncmp(axis, path, length) != 0 || (path[length] && path[length] != '.'))
+            continue;
+        if (!path[length])
+            return 1;
+        for (size_t k = 0; is_axis(axis) && k < matrix->items[i]->count; k++)
+            if (hy_value_at(matrix->items[i]->items[k], path + length + 1))
+                return 1;
+    }
+    return 0;
+}
+
 /* An exclude entry can only match keys that the file sets somewhere. */
 static int check_excluded_keys(const struct expansion *x, struct hy_err *e)
 {
     for (size_t i = 0; x->exclude && i < x->exclude->count; i++) {
         const struct hy_value *entry = x->exclude->items[i];
         for (size_t k = 0; k < entry->count; k++)
-            if (!hy_value_get(x->matrix, entry->keys[k]) && !hy_value_at(x->base, entry->keys[k]))
+            if (!is_varied(x->matrix, entry->keys[k]) && !hy_value_at(x->base, entry->keys[k]))
                 return hy_refuse_name(entry->key_marks[k], "key in exclude:", entry->keys[k],
                                       (const char *const *)x->matrix->keys, x->matrix->count, e);
     }

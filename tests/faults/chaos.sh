@@ -1,7 +1,7 @@
 #!/bin/bash
 # Kills at random moments of whatever is there, over repeated sweeps: no finished result is lost, or
 # trained again, or wrong, and nothing is stuck. In every other sweep runs start from the weights of
-# others.
+# others, or select their layers.
 #
 #   HYLAS=build/hylas tests/faults/chaos.sh [KILLS [SEED]]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -79,7 +79,11 @@ while ((done_kills < kills)); do
     db=$sweeps.db
     cp alone.yaml sweep.yaml
     runs=4 reference=reference.db
-    ((sweeps % 2)) || with_sources
+    case $((sweeps % 6)) in
+    2) with_selection gates ;;
+    4) with_selection kl ;;
+    0) with_sources ;;
+    esac
     for ((round = 0; round < 3; round++)); do
         [ ! -s $db ] || (($(count $db done) < runs)) || break
         kinds=(launch launch recovering plain)

@@ -84,6 +84,31 @@ END_OF_SECTIONS
     runs=6 reference=sources.db
 }
 
+# The four runs choose their layers: by gates, or by probes from the weights of two more runs; where the
+# tolerance is broken, layers are given back.
+with_selection() # METHOD
+{
+    sed -i '/^mixer:/d; /^matrix:/,$d' sweep.yaml
+    cat >>sweep.yaml <<'END_OF_SECTIONS'
+mixer: {variant: gla, expand_k: 1, expand_v: 1}
+matrix:
+  train.seed: [0, 1]
+  train.lr: [1e-3, 2e-3]
+END_OF_SECTIONS
+    if [ "$1" = gates ]; then
+        sed -i 's/steps: 2000/steps: 800/' sweep.yaml
+        echo 'select: {method: gates, budget: 1, steps: 800}' >>sweep.yaml
+        runs=4 reference=gates.db
+    else
+        sed -i 's/steps: 2000/steps: 500/' sweep.yaml
+        cat >>sweep.yaml <<'END_OF_SECTIONS'
+init: {from: {mixer.ratio: full, train: {steps: 1000, lr: 1e-3}}}
+select: {method: kl, tolerance: 0 recall, steps: 300, repair: 100}
+END_OF_SECTIONS
+        runs=6 reference=kl.db
+    fi
+}
+
 # Ranks that go on when one of them dies, and notice soon. RANKS: how many.
 recovering()
 {
