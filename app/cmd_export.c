@@ -19,7 +19,7 @@ static int load_run(const char *database, const char *run, struct hy_rows *out, 
     int rc = hy_args_int("RUN", run, 1, LONG_MAX, &number, e);
     if (rc || (rc = hy_store_open(database, HY_STORE_READ, &store, e)))
         return rc;
-    rc = hy_rows_load(store, "SELECT key, name, status, config FROM results WHERE run = ?1", run,
+    rc = hy_rows_load(store, "SELECT key, name, status, config, layout FROM results WHERE run = ?1", run,
                       out, e);
     hy_store_close(store);
     if (!rc && !out->count) {
@@ -44,14 +44,20 @@ static int open_weights(const char *database, const struct hy_rows *run, struct 
     return hy_weights_open(path, out, e);
 }
 
-static int read_config(const char *json, struct hy_config *out, struct hy_err *e)
+/* The run's configuration; where it has selected its layers, with those that it found. */
+static int read_config(const struct hy_rows *run, struct hy_config *out, struct hy_err *e)
 {
     struct hy_value *tree;
-    int rc = hy_value_from_json(json, "config", &tree, e);
+    int rc = hy_value_from_json(hy_rows_text(run, 0, "config"), "config", &tree, e);
     if (rc)
         return rc;
     rc = hy_config_resolve(tree, out, e);
     hy_value_free(tree);
+    if (rc || !out->select.method)
+        return rc;
+    rc = hy_config_settle_layout(out, hy_rows_text(run, 0, "layout"), e);
+    if (rc)
+        hy_config_release(out);
     return rc;
 }
 
@@ -75,7 +81,7 @@ static int export_run(const char *database, const char *number, const char *fold
         return rc;
     rc = open_weights(database, &run, &weights, e);
     if (!rc) {
-        rc = read_config(hy_rows_text(&run, 0, "config"), &config, e);
+        rc = read_config(&run, &config, e);
         if (!rc) {
             rc = hy_export(&config, &weights, folder, &family, e);
             hy_config_release(&config);

@@ -135,12 +135,23 @@ int hy_config_settle_layout(struct hy_config *c, const char *letters, struct hy_
 {
     unsigned char full[HY_MAX_LAYERS];
     const int depth = c->model.layers;
-    for (int i = 0; i < depth; i++) {
-        if (letters[i] != 'L' && letters[i] != 'F')
-            return hy_fail(e, HY_E_USAGE, "'%.130s' is no layout of %d selected layers", letters,
-                           depth);
+    struct hy_value *list = hy_value_list();
+    int rc = list ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; i < depth && !rc; i++) {
         full[i] = letters[i] == 'F';
+        if (letters[i] != 'L' && letters[i] != 'F')
+            rc = hy_fail(e, HY_E_USAGE, "'%.130s' is no layout of %d selected layers", letters,
+                         depth);
+        else
+            rc = hy_value_append(list, hy_value_string(full[i] ? "full" : "linear"), e);
     }
+    if (rc) {
+        hy_value_free(list);
+        return rc;
+    }
+    if ((rc = hy_value_put(c->tree, "layers.list", list, e)))
+        return rc;
+    hy_value_remove(c->tree, "select");
     c->layers.layout = hy_config_selected_layout(c, full);
     c->layers.kind_count = c->select.kind;
     c->select.method = NULL;

@@ -95,10 +95,26 @@ exits 0 "$hylas" run methods.yaml -o kept.db --set run.keep_checkpoint=true --se
     --set 'select={method: uniform, budget: 1}'
 run=$(ask kept.db "SELECT run FROM results WHERE selected_by = 'uniform'")
 exits 0 "$hylas" export kept.db "$run" found --as hylas
+exits 0 "$hylas" import found
+says "LFL"
 exits 0 "$hylas" run plain.yaml -o kept.db --set init.from=found --set init.strict=true \
     --set train.steps=1 --set train.lr=0
 expect "continued" "$(ask kept.db "SELECT count(DISTINCT quote(ppl_test) || quote(recall_test))
     FROM results WHERE layout = 'LFL'")" 1
+
+# Where all layers are linear, or all full, from the start, the run is the pure model's, to the bit.
+sweep pure.yaml <<'END_OF_MATRIX'
+matrix: {select: [{method: uniform, budget: 0}, {method: uniform, budget: 3}]}
+END_OF_MATRIX
+exits 0 "$hylas" run pure.yaml -o pure.db
+sweep ratio.yaml <<'END_OF_MATRIX'
+matrix: {mixer.ratio: [pure, full]}
+END_OF_MATRIX
+exits 0 "$hylas" run ratio.yaml -o pure.db
+expect "pure models" "$(ask pure.db "SELECT layout, count(*), count(DISTINCT quote(recall_test) || params ||
+    cache_bytes || (SELECT group_concat(quote(value)) FROM history WHERE history.run = results.run))
+    FROM results GROUP BY 1 ORDER BY 1")" "FFF|2|1
+LLL|2|1"
 
 # No layout keeps a tolerance that the model of full layers does not keep itself: told, with the
 # nearest.
