@@ -169,7 +169,7 @@ int hy_config_read_select(const struct hy_value *tree, struct hy_config *c, stru
 
 /* ---- Behind the other sections ---- */
 
-/* Whether some entry of data.eval reports the metric, where results are taken. */
+/* What layouts are compared by: some entry of data.eval must report it. */
 static int choose_metric(struct hy_config *c, const struct hy_value *given, struct hy_err *e)
 {
     const char *wanted = hy_get_string(c->select.options, "metric");
@@ -226,7 +226,7 @@ static int train_only(struct hy_config *c, struct hy_stage *s, const char *patte
     return own(c, list, &s->trains, e);
 }
 
-/* Adds an objective with two settings; names NULL where it has fewer. */
+/* settings: NULL: its defaults. */
 static int add_objective(struct hy_config *c, struct hy_stage *s, const char *name,
                          const struct hy_value *settings, struct hy_err *e)
 {
@@ -360,6 +360,8 @@ static int add_stages(struct hy_config *c, struct hy_err *e)
         c->train.steps += c->stages[i].steps;
     c->select.repair = c->stages[c->stage_count - 1];
     c->select.repair.steps = repair;
+    if (c->select.repair.warmup > (double)repair)
+        c->select.repair.warmup = (double)repair;
     snprintf(c->select.repair.name, sizeof c->select.repair.name, "repair");
     return c->train.steps > INT32_MAX
                ? hy_fail(e, HY_E_USAGE, "%sthe stages have %lld steps; %d are possible",
@@ -367,17 +369,13 @@ static int add_stages(struct hy_config *c, struct hy_err *e)
                : HY_OK;
 }
 
-static int check(const struct hy_config *c, const struct hy_value *tree,
-                 const struct hy_value *given, struct hy_err *e)
+/* What the method looks at must be there. */
+static int check_method(const struct hy_config *c, const struct hy_value *given, struct hy_err *e)
 {
     const struct hy_selector *method = c->select.method;
     const int has_source = hy_config_takes_weights(c);
     const int64_t align = hy_get_int(c->select.options, "align");
-    if (c->data.train[0].task->trains_nothing)
-        return hy_fail(e, HY_E_USAGE,
-                       "%ssection select has nothing to choose by: task %s trains "
-                       "nothing",
-                       hy_place_of(given).text, c->data.train[0].task->name);
+    const struct hy_value *weights = hy_value_get(c->select.options, "weights");
     if (method->needs_source && !has_source)
         return hy_fail(e, HY_E_USAGE,
                        "%smethod %s chooses among the layers of a trained model: name it in "
@@ -395,20 +393,49 @@ static int check(const struct hy_config *c, const struct hy_value *tree,
     if (method->search != HY_STAGE_PLAIN && !hy_get_int(c->select.options, "steps"))
         return hy_fail(e, HY_E_USAGE, "%smethod %s trains before it chooses: select.steps is 0",
                        at_key(given, "steps").text, method->name);
+    if (method->search == HY_STAGE_GATES && !has_source && !strcmp(weights->string, "frozen"))
+        return hy_fail(e, HY_E_USAGE,
+                       "%sselect.weights: frozen weights must be those of a trained model: name it "
+                       "in init.from, as {mixer.ratio: full}",
+                       at_key(given, "weights").text);
     if (method->search == HY_STAGE_GATES && c->select.metric == HY_METRIC_RECALL &&
         c->select.budget < 0 && !(hy_get_real(c->select.options, "price") > 0))
         return hy_fail(e, HY_E_USAGE,
                        "%sa tolerance of recall is no price in nats: set select.price, the nats "
                        "that all full layers together cost",
                        at_key(given, "tolerance").text);
-    if (c->init.source && c->select.budget < 0 &&
-        (!hy_value_equal(hy_value_at(c->tree, "data.eval"),
-                         hy_value_at(c->init.source->tree, "data.eval")) ||
-         c->init.source->train.seq_len != c->train.seq_len))
+    return HY_OK;
+}
+
+/* What the tolerance is against must be known. */
+static int check_reference(const struct hy_config *c, const struct hy_value *tree,
+                           const struct hy_value *given, struct hy_err *e)
+{
+    if (c->select.budget >= 0)
+        return HY_OK;
+    if (c->init.folder && (!c->init.takes || !c->select.stage_count))
+        return hy_fail(e, HY_E_USAGE,
+                       "%sselect.tolerance: what a folder's model loses is measured before its "
+                       "linear layers are aligned: set select.align, and take its weights",
+                       at_key(given, "tolerance").text);
+    if (c->init.source && (!hy_value_equal(hy_value_at(c->tree, "data.eval"),
+                                           hy_value_at(c->init.source->tree, "data.eval")) ||
+                           c->init.source->train.seq_len != c->train.seq_len))
         return hy_fail(e, HY_E_USAGE,
                        "%sthe run of init.from is evaluated on other data, so that its loss is no "
                        "measure for select.tolerance",
                        hy_place_of(hy_value_get(tree, "init")).text);
+    return HY_OK;
+}
+
+/* What has no place beside the section. */
+static int check_others(const struct hy_config *c, const struct hy_value *tree,
+                        const struct hy_value *given, struct hy_err *e)
+{
+    if (c->data.train[0].task->trains_nothing)
+        return hy_fail(e, HY_E_USAGE,
+                       "%ssection select has nothing to choose by: task %s trains nothing",
+                       hy_place_of(given).text, c->data.train[0].task->name);
     if (c->init.strict)
         return hy_fail(e, HY_E_USAGE,
                        "%sinit.strict: while its layers are selected a model has weights that no "
@@ -434,7 +461,11 @@ int hy_config_finish_select(const struct hy_value *tree, struct hy_config *c, st
     int rc = choose_metric(c, given, e);
     if (!rc)
         rc = add_stages(c, e);
-    return rc ? rc : check(c, tree, given, e);
+    if (!rc)
+        rc = check_method(c, given, e);
+    if (!rc)
+        rc = check_reference(c, tree, given, e);
+    return rc ? rc : check_others(c, tree, given, e);
 }
 
 int hy_config_add_select(const struct hy_config *c, struct hy_value *map, struct hy_err *e)

@@ -13,7 +13,6 @@ struct hy_gang {
     const struct hy_config **configs; /* [count]: theirs */
     int count;
     struct hy_device *device; /* NULL: the CPU */
-    int stage;                /* of training, that the engine is for */
     struct hy_engine engine;
     struct hy_update *updates; /* [count] */
     struct hy_scores *valid, *test;

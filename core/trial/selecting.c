@@ -320,7 +320,8 @@ void hy_selecting_outcome(const struct hy_member *m, char *text, size_t size)
     const struct hy_layout layout = hy_selecting_layout(m);
     const struct hy_layout_text letters = hy_model_layout_text(c->layers.kinds, &layout);
     if (c->select.budget >= 0) {
-        snprintf(text, size, "%s, %d full layers as asked for", letters.text, c->select.budget);
+        snprintf(text, size, "%s, %d full layer%s as asked for", letters.text, c->select.budget,
+                 c->select.budget == 1 ? "" : "s");
         return;
     }
     const double limit = limit_of(m);

@@ -147,7 +147,6 @@ static int open_engine(struct hy_gang *g, const struct hy_member *first, struct 
         .device = g->device,
     };
     hy_engine_release(&g->engine);
-    g->stage = plan.stage;
     return hy_engine_init(&g->engine, &plan, e);
 }
 
@@ -205,6 +204,8 @@ int hy_gang_change(struct hy_gang *g, struct hy_err *e)
         g->engine.trainer.frozen[r] = 1;
         if (!fits(m, first))
             continue;
+        if (!is_first && !m->carried.data && hy_selecting_is_on(m))
+            hy_member_introduce(m, &g->engine); /* the first engine was for another model */
         rc = m->carried.data ? carry_on(g, r, e) : join(g, r, e);
         m->is_inside = 1;
         g->engine.trainer.frozen[r] = m->ended || hy_gang_is_held(m);

@@ -61,6 +61,8 @@ select: {method: greedy, budget: 1, align: 0}
 END_OF_SECTIONS
 refused "s.yaml:2:43: method gates trains before it chooses: select.steps is 0" \
     <<<'select: {method: gates, budget: 1, steps: 0}'
+refused "frozen weights must be those of a trained model" \
+    <<<'select: {method: gates, budget: 1, weights: frozen}'
 refused "a tolerance of recall is no price in nats: set select.price" \
     <<<'select: {method: gates, tolerance: 0.1 recall}'
 refused "3 layouts of 3 layers are too many to evaluate: select.most is 2" <<'END_OF_SECTIONS'
