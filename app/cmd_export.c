@@ -19,7 +19,8 @@ static int load_run(const char *database, const char *run, struct hy_rows *out, 
     int rc = hy_args_int("RUN", run, 1, LONG_MAX, &number, e);
     if (rc || (rc = hy_store_open(database, HY_STORE_READ, &store, e)))
         return rc;
-    rc = hy_rows_load(store, "SELECT key, name, status, config, layout FROM results WHERE run = ?1", run,
+    rc = hy_rows_load(store,
+                      "SELECT key, name, status, config, layout FROM results WHERE run = ?1", run,
                       out, e);
     hy_store_close(store);
     if (!rc && !out->count) {

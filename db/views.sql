@@ -417,7 +417,9 @@ SELECT
     recall_test - (SELECT value FROM facts WHERE facts.run = reference AND name = 'recall_test')
         AS recall_diff,
     cache_bytes / (SELECT value FROM facts WHERE facts.run = reference AND name = 'cache_bytes')
-        AS cache_ratio
+        AS cache_ratio,
+    iif(json_extract(setting, '$.init') IS NULL OR json_extract(setting, '$.init.weights') = 0,
+        'nothing', 'weights') AS start
 FROM matched;
 
 CREATE VIEW selection AS
@@ -443,6 +445,7 @@ SELECT
     cache_ratio,
     chosen,
     label,
-    cell
+    cell,
+    start
 FROM selecting
 WHERE status = 'done';

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "report/list.h"
+#include "report/setting.h"
 #include "report/table.h"
 
 /* base: what two runs of the same settings share whatever their layouts; mixer and attention: of
@@ -32,12 +33,14 @@ static const char truth_query[] = CANDIDATES
 static const char runs_query[] = CANDIDATES
     "chosen AS (SELECT *, json_extract(setting, '$.select.tolerance') AS tolerance, "
     "  json_extract(setting, '$.select.budget') AS budget, "
+    "  iif(json_extract(setting, '$.init') IS NULL OR json_extract(setting, '$.init.weights') = 0, "
+    "    'nothing', 'weights') AS start, "
     "  row_number() OVER (PARTITION BY run ORDER BY sweep) AS place "
     "  FROM candidate WHERE selected_by IS NOT NULL AND (?1 IS NULL OR sweep = ?1)), "
     "named AS (SELECT *, coalesce(tolerance, budget || ' full') AS bound FROM chosen "
     "  WHERE place = 1) "
     "SELECT size, base, mixer, attention, sweep, variant, number, label, selected_by AS method, "
-    "tolerance, budget, bound, lr, seed, run, layout, full_layers, layers, "
+    "tolerance, budget, bound, lr, start, seed, run, layout, full_layers, layers, "
     "CASE WHEN min(number) OVER same < max(number) OVER same THEN label END AS several FROM named "
     "WINDOW same AS (PARTITION BY sweep, variant, selected_by, bound) "
     "ORDER BY sweep, variant, method, tolerance IS NULL, CAST(tolerance AS REAL), budget, label, "
@@ -298,9 +301,9 @@ struct page {
     int row, columns; /* that is filled, and how far */
 };
 
-enum { LEADING = 3 };
+enum { LEADING = 4 };
 static const char *const leading[LEADING][2] = {
-    {"sweep", "sweep"}, {"variant", "variant"}, {"several", "setting"}};
+    {"sweep", "sweep"}, {"variant", "variant"}, {"start", "from"}, {"several", "setting"}};
 
 static int set(struct page *p, const char *text)
 {
@@ -403,12 +406,15 @@ static void add_note(struct page *p, int run, int at)
 
 static void fill_page_row(struct page *p, int first, int end, const int *shown)
 {
-    char text[32];
+    char setting[512], text[32];
     p->row = hy_grid_add_row(p->grid, &p->grid->page);
     p->columns = 0;
     for (int i = 0; i < LEADING; i++)
-        if (shown[i])
+        if (shown[i] && strcmp(leading[i][0], "several") != 0)
             set(p, hy_rows_text(p->rows, first, leading[i][0]));
+        else if (shown[i])
+            set(p, hy_setting_of_selection(hy_rows_text(p->rows, first, "several"), setting,
+                                           sizeof setting));
     set(p, hy_rows_text(p->rows, first, "method"));
     set(p, hy_rows_text(p->rows, first, "bound"));
     snprintf(text, sizeof text, "%d", end - first);

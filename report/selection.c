@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "report/list.h"
+#include "report/setting.h"
 #include "report/table.h"
 
 /* A row per cell. Differences are between a run and the all-softmax run of its seed; their
@@ -44,7 +45,7 @@ static const char query[] =
     "    FILTER (WHERE status IN ('failed', 'timeout', 'diverged')) AS failure "
     "  FROM listed GROUP BY number) "
     "SELECT sweep, variant, label, selected_by AS method, tolerance, budget, bound, "
-    "chosen_lr AS lr, n, layouts, full_mean AS full_layers, paired, "
+    "chosen_lr AS lr, start, n, layouts, full_mean AS full_layers, paired, "
     "ppl_mean AS ppl_percent, ppl_n, "
     "(SELECT t FROM student_t WHERE df < ppl_n ORDER BY df DESC LIMIT 1) * "
     "  sqrt(ppl_squares / (ppl_n - 1) / ppl_n) AS ppl_percent_ci95, "
@@ -65,9 +66,9 @@ struct page {
     int columns; /* set so far in the row that is filled */
 };
 
-enum { LEADING = 3 }; /* columns that stand on the page only where they differ */
+enum { LEADING = 4 }; /* columns that stand on the page only where they differ */
 static const char *const leading[LEADING][2] = {
-    {"sweep", "sweep"}, {"variant", "variant"}, {"several", "setting"}};
+    {"sweep", "sweep"}, {"variant", "variant"}, {"start", "from"}, {"several", "setting"}};
 
 /* Gives the column that was set. */
 static int set(struct page *p, int row, const char *text)
@@ -148,13 +149,17 @@ static void fill_differences(struct page *p, int row)
 
 static void fill_row(struct page *p, int row, const int *shown)
 {
-    char text[96];
+    char text[96], setting[512];
     const char *layouts = hy_rows_text(p->rows, row, "layouts");
     hy_grid_add_row(p->grid, &p->grid->page);
     p->columns = 0;
     for (int i = 0; i < LEADING; i++)
-        if (shown[i])
+        if (shown[i] && strcmp(leading[i][0], "several") != 0)
             set(p, row, hy_rows_text(p->rows, row, leading[i][0]));
+        else if (shown[i])
+            set(p, row,
+                hy_setting_of_selection(hy_rows_text(p->rows, row, "several"), setting,
+                                        sizeof setting));
     set(p, row, hy_rows_text(p->rows, row, "method"));
     set(p, row, hy_rows_text(p->rows, row, "bound"));
     add_notes(p, row, set(p, row, hy_rows_text(p->rows, row, "n")));
@@ -201,6 +206,7 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"tolerance", "", HY_UNIT_TEXT},
         {"budget", "", HY_UNIT_COUNT},
         {"lr", "", HY_UNIT_NUMBER},
+        {"start", "", HY_UNIT_TEXT},
         {"n", "", HY_UNIT_COUNT},
         {"layouts", "", HY_UNIT_TEXT},
         {"full_layers", "", HY_UNIT_NUMBER},
