@@ -141,6 +141,38 @@ static void refuses(struct fixture *f, const char *key)
         assert_true(f->params.data[i] == -1 + (float)i);
 }
 
+/* What a run that selects its layers has besides: a text, and weights that it returns to. */
+static void test_keeps_a_selection_and_its_base(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct hy_err e = {0};
+    char text[] = "3 0 1 nan";
+    struct hy_trained trained = {.step = 5, .selection = {.data = text, .size = strlen(text)}};
+    struct hy_trained loaded = {0}, seen = {0};
+    fixture_init(&f, 2);
+    assert_int_equal(hy_snapshot_take(&trained.base, &f.params, 1, &e), HY_OK);
+    assert_int_equal(hy_checkpoint_save(f.path, "key", &trained, &f.params, &f.optimizer, 0, &e),
+                     HY_OK);
+    clear(&f);
+    assert_int_equal(hy_checkpoint_load(f.path, "key", &loaded, &f.params, &f.optimizer, 0, &e),
+                     HY_OK);
+    check_all(&f, 0, 0);
+    assert_string_equal(loaded.selection.data, text);
+    assert_int_equal(loaded.base.layout.entry_count, 2);
+    assert_int_equal(loaded.base.layout.count, f.params.count);
+    for (int64_t i = 0; i < f.params.count; i++)
+        assert_true(loaded.base.data[i] == 1 + (float)(f.params.count + i));
+    assert_int_equal(hy_checkpoint_peek(f.path, "key", &seen, &e), HY_OK);
+    assert_int_equal(seen.step, 5);
+    assert_string_equal(seen.selection.data, text);
+    assert_int_not_equal(hy_checkpoint_peek(f.path, "other", &seen, &e), HY_OK);
+    hy_trained_release(&seen);
+    hy_trained_release(&loaded);
+    hy_snapshot_release(&trained.base);
+    fixture_release(&f);
+}
+
 static void test_refuses_another_run(void **state)
 {
     (void)state;
@@ -189,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loads_what_was_saved),
         cmocka_unit_test(test_a_replica_loads_into_any_gang),
+        cmocka_unit_test(test_keeps_a_selection_and_its_base),
         cmocka_unit_test(test_refuses_another_run),
         cmocka_unit_test(test_refuses_damage),
         cmocka_unit_test(test_names_the_path_that_cannot_be_written),
