@@ -82,7 +82,8 @@ static int leave(struct hy_gang *g, int r, struct hy_err *e)
     struct hy_member *m = &g->members[r];
     struct hy_gang_place place = {g, r};
     const int chooses = m->trained.stage + 1 == g->config->select.stage_count;
-    int rc = chooses && g->count > 1 ? hy_member_save(m, &g->engine.trainer, e) : HY_OK;
+    int rc =
+        g->count > 1 && hy_selecting_is_on(m) ? hy_member_save(m, &g->engine.trainer, e) : HY_OK;
     if (!rc && chooses)
         rc = hy_selecting_choose(m, &g->engine, hy_gang_evaluate_layout, &place, e);
     if (m->trained.stage + 1 >= g->config->stage_count)
