@@ -248,10 +248,11 @@ static int add_either(const struct pair *p, struct hy_config *c, struct hy_err *
                        full->branches[0].variant->name);
     hy_kind_add_branch(&k, linear->branches[0].variant, linear->branches[0].options);
     hy_kind_add_branch(&k, full->branches[0].variant, full->branches[0].options);
-    if (hy_config_check_kind(&k, c, p->mixer, e))
-        return hy_err_wrap(e, "section select%s",
-                           k.shares ? " with select.share: qkvo (none: each mixer has its own)"
-                                    : "");
+    if (hy_config_check_kind(&k, c, NULL, e)) {
+        hy_err_wrap(e, "section select%s",
+                    k.shares ? " with share: qkvo (none: each mixer has its own)" : "");
+        return hy_mark_wrap(hy_value_get(p->mixer, "variant")->mark, e);
+    }
     c->select.kind = c->layers.kind_count;
     c->layers.kinds[c->layers.kind_count++] = k;
     memset(c->layers.layout.kinds, c->select.kind, (size_t)c->layers.layout.layers);

@@ -98,7 +98,7 @@ refused "objective full_layers is for the gates that section select trains" \
 # Variants that cannot share what softmax has, or whose blocks are others.
 mixer='{variant: gla}'
 refused "cannot share its projections: " <<<'select: {method: gates, budget: 1}'
-says "select.share: qkvo (none: each mixer has its own)"
+says "s.yaml:4:18: section select with share: qkvo (none: each mixer has its own)"
 accepted "1 runs" <<<'select: {method: gates, budget: 1, share: none}'
 mixer='{variant: mamba2}'
 refused "of mamba2 and softmax one has no MLP behind it" <<<'select: {method: uniform, budget: 1}'
