@@ -119,7 +119,7 @@ LLL|2|1"
 # No layout keeps a tolerance that the model of full layers does not keep itself: told, with the
 # nearest.
 sweep unmet.yaml <<'END_OF_MATRIX'
-init: {from: {mixer.ratio: full, train.steps: 200}}
+init: {from: {mixer.ratio: full, train: {steps: 1500, lr: 1e-2}}}
 select: {method: greedy, tolerance: "0 recall", repair: 1}
 END_OF_MATRIX
 exits 0 "$hylas" run unmet.yaml -o unmet.db --set train.steps=2 --set train.lr=1
