@@ -17,6 +17,9 @@ static const struct hy_option gates_options[] = {
      .help = "at the end of the stage; between, it falls by equal factors"},
     {"gain", HY_OPT_REAL, .def = 10, .min = 1e-3, .max = 1e6,
      .help = "logits move this many times faster than weights"},
+    {"ramp", HY_OPT_REAL, .quiet = 1, .min = 0, .max = 1,
+     .help =
+         "share of the steps over which gates go from nearly all full to what their logits say"},
     {"price", HY_OPT_REAL, .def = 0, .min = 0, .max = 1e6,
      .help = "nats that a model of full layers alone costs; 0: the tolerance"},
     {"pull", HY_OPT_REAL, .def = 1, .min = 0, .max = 1e6,

@@ -12,6 +12,9 @@
 /* The share of a probe's steps, its last ones, whose mean loss ranks the layer. */
 static const double probe_tail = 0.1;
 
+/* Where a ramp of gates begins: one layer in fifty is linear then. */
+static const double ramp_start = -4;
+
 int hy_selecting_is_on(const struct hy_member *m)
 {
     return m->order.config->select.method != NULL;
@@ -42,13 +45,24 @@ static int part_of(const struct hy_member *m, int64_t step)
     return (int)((step - 1 - m->stage_start) / part_steps(m));
 }
 
+/* What a step's gates are moved by, towards full: until a model can do its tasks at all, no gate
+ * learns which layers they need. */
+static double ramp(const struct hy_member *m, int64_t step)
+{
+    const double share = hy_get_real_or(m->order.config->select.options, "ramp", 0);
+    const double length = share * (double)m->stage->steps;
+    const double at = (double)(step - 1 - m->stage_start);
+    return at < length ? ramp_start * (1 - at / length) : 0;
+}
+
 static void fill_noise(const struct hy_member *m, hy_real *noise, int layers, int64_t step)
 {
+    const double offset = ramp(m, step);
     const uint64_t seed = (uint64_t)m->order.config->train.seed;
     for (int i = 0; i < layers; i++) {
         struct hy_rng rng = hy_rng_start(seed, HY_RNG_GATES, (uint32_t)step, (uint32_t)i);
         const double u = hy_rng_uniform(&rng);
-        noise[i] = (hy_real)log(u / (1 - u));
+        noise[i] = (hy_real)(log(u / (1 - u)) + offset);
     }
 }
 

@@ -65,7 +65,7 @@ static int remove_source(void **state)
 /* One of every sort: gates with and without a source, probes, evaluations, nothing; with layers
  * that are given back. */
 static const char *const selections[] = {
-    LINEAR "\"select\": {\"method\": \"gates\", \"budget\": 1, \"steps\": 11}",
+    LINEAR "\"select\": {\"method\": \"gates\", \"budget\": 1, \"steps\": 11, \"ramp\": 0.5}",
     LINEAR "\"select\": {\"method\": \"gates\", \"tolerance\": \"0 recall\", \"price\": 0.5,"
            " \"steps\": 11, \"repair\": 3}",
     SOURCE LINEAR "\"select\": {\"method\": \"gates\", \"form\": \"soft\", \"weights\": \"frozen\","
