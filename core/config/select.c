@@ -359,7 +359,11 @@ static int add_stages(struct hy_config *c, struct hy_err *e)
     for (int i = 0; i < c->stage_count; i++)
         c->train.steps += c->stages[i].steps;
     c->select.repair = c->stages[c->stage_count - 1];
+    /* At the rate with which training ended: what is there is to stay. */
     c->select.repair.steps = repair;
+    if (c->select.repair.lr_end > 0)
+        c->select.repair.lr *= c->select.repair.lr_end;
+    c->select.repair.lr_end = 1;
     if (c->select.repair.warmup > (double)repair)
         c->select.repair.warmup = (double)repair;
     snprintf(c->select.repair.name, sizeof c->select.repair.name, "repair");

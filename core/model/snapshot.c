@@ -39,6 +39,14 @@ int hy_snapshot_take(struct hy_snapshot *s, const struct hy_slab *from, int repl
     return rc;
 }
 
+int hy_snapshot_copy(struct hy_snapshot *s, const struct hy_snapshot *from, struct hy_err *e)
+{
+    struct hy_slab held = from->layout; /* as a slab that lies where the snapshot's data are */
+    held.data = from->data;
+    held.device = NULL;
+    return hy_snapshot_take(s, &held, 0, e);
+}
+
 /* The snapshot's entry for a parameter; NULL: none of that name and shape. */
 static const struct hy_entry *find(const struct hy_snapshot *s, hy_snapshot_name *name,
                                    void *context, const struct hy_entry *wanted)

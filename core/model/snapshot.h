@@ -17,6 +17,9 @@ void hy_snapshot_release(struct hy_snapshot *s);
 int hy_snapshot_take(struct hy_snapshot *s, const struct hy_slab *from, int replica,
                      struct hy_err *e);
 
+/* In place of what it held. */
+int hy_snapshot_copy(struct hy_snapshot *s, const struct hy_snapshot *from, struct hy_err *e);
+
 /* Which of a snapshot's weights a parameter is: its name there in out; 0: none. */
 typedef int hy_snapshot_name(void *context, const char *parameter, char out[HY_NAME_SIZE]);
 /* Puts the weights where `to` has their names and shapes; the rest stays. name: NULL: names are the

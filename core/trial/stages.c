@@ -66,13 +66,21 @@ int hy_gang_merge(struct hy_gang *g, struct hy_err *e)
 static int pack(struct hy_gang *g, int r, struct hy_err *e)
 {
     struct hy_member *m = &g->members[r];
-    if (m->trained.base.data) {
-        hy_snapshot_release(&m->carried);
-        m->carried = m->trained.base;
-        m->trained.base = (struct hy_snapshot){0};
-        return HY_OK;
-    }
-    return hy_snapshot_take(&m->carried, &g->engine.trainer.params, r, e);
+    if (m->stage->role != HY_STAGE_PROBES)
+        return hy_snapshot_take(&m->carried, &g->engine.trainer.params, r, e);
+    hy_snapshot_release(&m->carried);
+    m->carried = m->trained.base;
+    m->trained.base = (struct hy_snapshot){0};
+    return HY_OK;
+}
+
+/* Where layers may be given back, what their other mixers had learnt is kept. */
+static int keep_base(struct hy_member *m, struct hy_err *e)
+{
+    const struct hy_config *c = m->order.config;
+    return c->select.budget < 0 && c->select.repair.steps
+               ? hy_snapshot_copy(&m->trained.base, &m->carried, e)
+               : HY_OK;
 }
 
 /* A member's stage is over: where its layers are to be chosen now, it chooses them. Others of its
@@ -90,6 +98,8 @@ static int leave(struct hy_gang *g, int r, struct hy_err *e)
         hy_selecting_give_back(m);
     if (!rc)
         rc = pack(g, r, e);
+    if (!rc && chooses)
+        rc = keep_base(m, e);
     m->is_inside = 0;
     hy_member_enter(m, m->trained.stage + 1);
     return rc;

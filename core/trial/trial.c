@@ -169,6 +169,7 @@ static int finish(struct hy_gang *g, struct hy_err *e)
         if (hy_selecting_is_on(m))
             tell_selection(g, m);
         m->trained.complete = 1;
+        hy_snapshot_release(&m->trained.base);
         if (g->config->run.keep_checkpoint || m->order.keep)
             rc = hy_member_save(m, &g->engine.trainer, e);
         if (!rc)
