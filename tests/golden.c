@@ -7,45 +7,29 @@
  * are listed as skipped. Exit status 1 when a result misses its tolerance or nothing was compared,
  * 77 when there is no device.
  */
+#include "tests/golden.h"
+
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/model/safetensors.h"
 #include "core/ops/attention.h"
 #include "core/ops/scan/delta_scan.h"
 #include "core/ops/scan/gated_scan.h"
 #include "core/ops/scan/level_scan.h"
 #include "core/ops/scan/vector_scan.h"
 
-enum { MAX_RESULTS = 16 };
-
-struct result {
-    const char *name; /* as in the file */
-    int64_t count;
-    float *data; /* owned */
-};
-
-struct run {
-    const struct hy_st_file *file;
-    struct hy_device *device;
-    struct hy_graph *graph;
-    int batch, tokens, heads, key_width, value_width;
-    double scale;
-    struct hy_tensor *q, *k, *v, *g, *beta, *lambda, *h0, *o, *ht;
-    struct result results[MAX_RESULTS];
-    int result_count;
-};
-
 struct vector_op {
     const char *name;
+    /* Returns o; NULL where finish() puts it together from outputs that were added. */
     struct hy_tensor *(*build)(struct run *r);
     /* Optional: fills leaves from other inputs than those of their name, and puts together the
      * results from the leaves' gradients. */
     int (*prepare)(struct run *r);
     int (*finish)(struct run *r);
+    int own_inputs; /* build() makes all of them: there is no q, k, v or h0 */
 };
 
 enum group { GROUP_OUTPUT, GROUP_STATE, GROUP_GRADIENT, GROUPS };
@@ -62,21 +46,23 @@ static const float *input(const struct run *r, const char *name)
     return t && t->dtype == HY_ST_F32 ? t->data : NULL;
 }
 
-static int number(const struct run *r, const char *key)
+double number(const struct run *r, const char *key)
 {
     const char *text = hy_st_value(r->file, key);
-    return text ? atoi(text) : 0;
+    return text ? atof(text) : 0;
 }
 
-static int fill(struct hy_tensor *t, const float *from)
+/* Fills t with the file's tensor of its name. */
+static int fill(const struct run *r, struct hy_tensor *t)
 {
-    if (t && from)
-        memcpy(hy_input(t, 0), from, (size_t)(t->rows * t->cols) * sizeof *from);
-    return !t || from ? 0 : -1;
+    const struct hy_st_tensor *from = hy_st_find(r->file, t->name);
+    if (!from || from->dtype != HY_ST_F32 || hy_st_count(from) != t->rows * t->cols)
+        return -1;
+    memcpy(hy_input(t, 0), from->data, (size_t)(t->rows * t->cols) * sizeof(float));
+    return 0;
 }
 
-/* A new result of count zeros; NULL when there are too many. */
-static float *add_result(struct run *r, const char *name, int64_t count)
+float *add_result(struct run *r, const char *name, int64_t count)
 {
     if (r->result_count == MAX_RESULTS)
         return NULL;
@@ -93,7 +79,7 @@ static float *find_result(const struct run *r, const char *name)
     return NULL;
 }
 
-static int take_result(struct run *r, const char *name, const struct hy_tensor *t)
+int take_result(struct run *r, const char *name, const struct hy_tensor *t)
 {
     if (!t)
         return 0;
@@ -117,15 +103,15 @@ static int take_gradients(struct run *r)
 
 /* ---- Operators ---- */
 
-static struct hy_tensor *leaf(struct run *r, const char *name, int64_t cols)
+struct hy_tensor *leaf(struct run *r, const char *name, int64_t cols)
 {
     return hy_graph_leaf(r->graph, name, (int64_t)r->batch * r->tokens, cols, -1, 1);
 }
 
 static struct hy_tensor *build_attention(struct run *r)
 {
-    const struct hy_attention s = {r->heads,       r->heads, r->key_width,
-                                   r->value_width, r->scale, number(r, "window"), 0};
+    const struct hy_attention s = {
+        r->heads, r->heads, r->key_width, r->value_width, r->scale, (int)number(r, "window"), 0};
     return hy_attention(r->graph, r->q, r->k, r->v, &s, NULL, NULL);
 }
 
@@ -273,10 +259,9 @@ static int finish_mamba2(struct run *r)
 /* HGRN has vectors for states, and x where the others have q, k and v. */
 static struct hy_tensor *build_hgrn(struct run *r)
 {
-    r->q = r->k = NULL;
     r->v = leaf(r, "x", r->key_width);
     r->g = leaf(r, "g", r->key_width);
-    if (r->h0)
+    if (input(r, "h0"))
         r->h0 = hy_graph_leaf(r->graph, "h0", r->batch, r->key_width, -1, 1);
     return hy_vector_scan(r->graph, r->v, r->g, r->h0, &r->ht);
 }
@@ -292,7 +277,7 @@ static struct hy_tensor *build_log_linear(struct run *r)
 {
     const struct hy_scan s = scan_of(r);
     r->g = leaf(r, "g", r->heads);
-    r->lambda = leaf(r, "level_scales", (int64_t)r->heads * number(r, "num_levels"));
+    r->lambda = leaf(r, "level_scales", (int64_t)r->heads * (int)number(r, "num_levels"));
     return hy_level_scan(r->graph, r->q, r->k, r->v, r->g, NULL, r->lambda, &s, NULL);
 }
 
@@ -300,7 +285,7 @@ static struct hy_tensor *build_log_linear(struct run *r)
 static int continue_log_linear(struct run *r, const struct run *whole, struct hy_slab *cache,
                                struct hy_err *e)
 {
-    const int levels = number(r, "num_levels");
+    const int levels = (int)number(r, "num_levels");
     const struct hy_shape shape = {.replicas = 1,
                                    .batch = r->batch,
                                    .tokens = r->tokens,
@@ -326,7 +311,7 @@ static int continue_log_linear(struct run *r, const struct run *whole, struct hy
     if (rc == HY_OK)
         rc = hy_graph_plan(r->graph, e);
     for (int i = 0; rc == HY_OK && i < 5; i++)
-        if (fill(to[i], input(r, to[i]->name)))
+        if (fill(r, to[i]))
             rc = hy_fail(e, HY_E_USAGE, "%s is missing", to[i]->name);
     if (rc == HY_OK)
         hy_graph_run(r->graph, NULL);
@@ -350,22 +335,32 @@ static int finish_log_linear(struct run *r)
 }
 
 static const struct vector_op operators[] = {
-    {"softmax", build_attention, NULL, NULL},
-    {"sliding_window", build_attention, NULL, NULL},
-    {"retention", build_retention, prepare_retention, NULL},
-    {"simple_gla", build_by_head, NULL, NULL},
-    {"gla", build_by_channel, NULL, NULL},
-    {"hgrn", build_hgrn, NULL, finish_hgrn},
-    {"hgrn2", build_by_channel, prepare_hgrn2, finish_hgrn2},
-    {"mamba2_ssd", build_mamba2, prepare_mamba2, finish_mamba2},
-    {"delta_rule", build_delta_rule, NULL, NULL},
-    {"gated_delta_rule", build_gated_delta_rule, NULL, NULL},
-    {"kda", build_kda, NULL, NULL},
-    {"log_linear", build_log_linear, NULL, finish_log_linear},
+    {"softmax", build_attention, NULL, NULL, 0},
+    {"sliding_window", build_attention, NULL, NULL, 0},
+    {"retention", build_retention, prepare_retention, NULL, 0},
+    {"simple_gla", build_by_head, NULL, NULL, 0},
+    {"gla", build_by_channel, NULL, NULL, 0},
+    {"hgrn", build_hgrn, NULL, finish_hgrn, 1},
+    {"hgrn2", build_by_channel, prepare_hgrn2, finish_hgrn2, 0},
+    {"mamba2_ssd", build_mamba2, prepare_mamba2, finish_mamba2, 0},
+    {"delta_rule", build_delta_rule, NULL, NULL, 0},
+    {"gated_delta_rule", build_gated_delta_rule, NULL, NULL, 0},
+    {"kda", build_kda, NULL, NULL, 0},
+    {"log_linear", build_log_linear, NULL, finish_log_linear, 0},
+    {"gate_mix", build_gates, prepare_gates, finish_gates, 1},
 };
 enum { OPERATORS = sizeof operators / sizeof *operators };
 
 /* ---- One file ---- */
+
+void add_output(struct run *r, struct hy_tensor *y, struct hy_tensor *dy)
+{
+    if (!y || !dy || r->outputs == MAX_RUN_OUTPUTS)
+        return;
+    hy_graph_keep(y);
+    r->y[r->outputs] = y;
+    r->dy[r->outputs++] = dy;
+}
 
 static int build_graph(struct run *r, const struct vector_op *op, struct hy_err *e)
 {
@@ -375,38 +370,32 @@ static int build_graph(struct run *r, const struct vector_op *op, struct hy_err 
     if (!r->graph)
         return hy_fail_memory(e);
     r->graph->device = r->device;
-    r->q = leaf(r, "q", (int64_t)r->heads * r->key_width);
-    r->k = leaf(r, "k", (int64_t)r->heads * r->key_width);
-    r->v = leaf(r, "v", (int64_t)r->heads * r->value_width);
-    if (input(r, "h0"))
+    if (!op->own_inputs) {
+        r->q = leaf(r, "q", (int64_t)r->heads * r->key_width);
+        r->k = leaf(r, "k", (int64_t)r->heads * r->key_width);
+        r->v = leaf(r, "v", (int64_t)r->heads * r->value_width);
+    }
+    if (!op->own_inputs && input(r, "h0"))
         r->h0 = hy_graph_leaf(r->graph, "h0", (int64_t)r->batch * r->heads * r->key_width,
                               r->value_width, -1, 1);
-    r->o = op->build(r);
-    if (!r->o)
-        return hy_graph_plan(r->graph, e);
-    struct hy_tensor *y[2] = {r->o, r->ht}, *dy[2] = {0};
-    static const char *const names[2] = {"grad_o", "grad_ht"};
-    const int count = input(r, "grad_ht") ? 2 : 1;
-    hy_graph_keep(r->o);
-    hy_graph_keep(r->ht);
-    for (int i = 0; i < count; i++)
-        dy[i] = hy_graph_input(r->graph, names[i], HY_REAL, y[i]->rows, y[i]->cols);
-    int rc = hy_graph_backward(r->graph, count, y, dy, e);
-    if (rc == HY_OK)
-        rc = hy_graph_plan(r->graph, e);
-    for (int i = 0; rc == HY_OK && i < count; i++)
-        if (fill(dy[i], input(r, names[i])))
-            rc = hy_fail(e, HY_E_USAGE, "%s is missing", names[i]);
-    return rc;
+    struct hy_tensor *const o = r->o = op->build(r), *const ht = r->ht;
+    hy_graph_keep(ht);
+    if (o)
+        add_output(r, o, hy_graph_input(r->graph, "grad_o", HY_REAL, o->rows, o->cols));
+    if (ht && input(r, "grad_ht"))
+        add_output(r, ht, hy_graph_input(r->graph, "grad_ht", HY_REAL, ht->rows, ht->cols));
+    const int rc = hy_graph_backward(r->graph, r->outputs, r->y, r->dy, e);
+    return rc ? rc : hy_graph_plan(r->graph, e);
 }
 
-/* Fills in what prepare() did not derive from other inputs. */
+/* Fills in what the file has, and what prepare() derives from that; gradients are never derived. */
 static int fill_inputs(struct run *r, const struct vector_op *op)
 {
-    struct hy_tensor *const leaves[] = {r->q, r->k, r->v, r->g, r->beta, r->lambda, r->h0};
-    for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
-        if (leaves[i] && fill(leaves[i], input(r, leaves[i]->name)) && !op->prepare)
+    for (int i = 0; i < r->graph->tensor_count; i++) {
+        struct hy_tensor *t = r->graph->tensors[i];
+        if (t->input && fill(r, t) && (!op->prepare || strncmp(t->name, "grad_", 5) == 0))
             return -1;
+    }
     return op->prepare ? op->prepare(r) : 0;
 }
 
@@ -425,9 +414,9 @@ static double error_of(const float *x, const float *reference, int64_t count)
 
 static enum group group_of(const char *name)
 {
-    if (strcmp(name, "o") == 0)
-        return GROUP_OUTPUT;
-    return strcmp(name, "ht") == 0 ? GROUP_STATE : GROUP_GRADIENT;
+    if (strncmp(name, "d_", 2) == 0)
+        return GROUP_GRADIENT;
+    return strcmp(name, "ht") == 0 ? GROUP_STATE : GROUP_OUTPUT;
 }
 
 /* Every result that the file has must have been computed. worst: raised, per group. */
@@ -436,9 +425,9 @@ static int compare(const struct run *r, double *worst, struct hy_err *e)
     for (size_t i = 0; i < r->file->tensor_count; i++) {
         const struct hy_st_tensor *t = &r->file->tensors[i];
         const enum group group = group_of(t->name);
-        if (group == GROUP_GRADIENT && strncmp(t->name, "d_", 2) != 0)
-            continue;
         const float *x = find_result(r, t->name);
+        if (!x && group == GROUP_OUTPUT && strcmp(t->name, "o") != 0)
+            continue; /* an input */
         if (!x)
             return hy_fail(e, HY_E_USAGE, "%s was not computed", t->name);
         worst[group] = fmax(worst[group], error_of(x, t->data, hy_st_count(t)));
@@ -473,6 +462,7 @@ static int check_file(const struct hy_st_file *file, const struct vector_op *op,
 out:
     for (int i = 0; i < r.result_count; i++)
         free(r.results[i].data);
+    free(r.gates);
     hy_graph_free(r.graph);
     return rc;
 }

@@ -4,7 +4,8 @@
  *
  * With logistic noise, log(p / (1 - p)) of a uniform p, this is the straight-through Gumbel-softmax
  * of two classes (arXiv 1611.01144), whose two Gumbel draws differ by logistic noise: 1 has the
- * probability sigmoid(gain logit) at any temperature. */
+ * probability sigmoid(gain logit) at any temperature. Layers are selected so in OpenReview
+ * 4cP69sGjiG. */
 #ifndef HY_OPS_CHOICE_H
 #define HY_OPS_CHOICE_H
 

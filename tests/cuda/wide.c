@@ -5,6 +5,8 @@
 
 #include "core/ops/add_norm.h"
 #include "core/ops/attention.h"
+#include "core/ops/blend.h"
+#include "core/ops/choice.h"
 #include "core/ops/constant.h"
 #include "core/ops/conv_silu.h"
 #include "core/ops/decay_gate.h"
@@ -291,6 +293,47 @@ static void constant(struct hy_graph *g, int64_t cols)
     hy_constant(g, 3, cols, tenths, 1);
 }
 
+static void blend(struct hy_graph *g, int64_t cols)
+{
+    hy_blend(g, view(g, "a", cols), leaf(g, "b", cols), hy_graph_leaf(g, "m", 1, 1, 0.1, 0.9));
+}
+
+static double same(int64_t k, double a)
+{
+    (void)k;
+    return a;
+}
+
+static double endless(int64_t k, double a)
+{
+    (void)a;
+    return k % 2 ? NAN : INFINITY;
+}
+
+/* One branch is taken whole, and the other one holds what no product with 0 is rid of. */
+static void taken(struct hy_graph *g, int64_t gate)
+{
+    struct hy_tensor *x = view(g, "x", 64), *other = hy_constant(g, rows_of(g), 64, endless, 0);
+    hy_blend(g, gate ? x : other, gate ? other : x, hy_constant(g, 1, 1, same, (double)gate));
+}
+
+/* The hard form, at |u / temperature| of up to 100. */
+static void choice(struct hy_graph *g, int64_t cols)
+{
+    hy_choice(g, view(g, "logit", cols), hy_graph_input(g, "noise", HY_REAL, rows_of(g), cols),
+              hy_constant(g, 1, 1, same, 0.07), HY_CHOICE_HARD, 3);
+}
+
+/* The gate of a layer: a column of each matrix that serves all layers. */
+static void layer_choice(struct hy_graph *g, int64_t layers)
+{
+    const int64_t widths[] = {layers - 2, 1, 1};
+    struct hy_tensor *logits[3], *noise[3];
+    hy_graph_split(g, weight(g, "logit", 1, layers), 3, widths, logits);
+    hy_graph_split(g, hy_graph_input(g, "noise", HY_REAL, 1, layers), 3, widths, noise);
+    hy_choice(g, logits[1], noise[1], hy_constant(g, 1, 1, same, 0.5), HY_CHOICE_HARD, 1);
+}
+
 static double downwards(int64_t k, double a)
 {
     return a - (double)(k / 3);
@@ -399,6 +442,14 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"add_norm", add_norm, 320, 0},
         {"attention", attention, 64, 1},
         {"attention", attention, 600, 0},
+        {"blend", blend, 64, 0},
+        {"blend", blend, 64, 1},
+        {"blend", blend, 67, 1},
+        {"blend", taken, 0, 0},
+        {"blend", taken, 1, 0},
+        {"choice", choice, 7, 0},
+        {"choice", choice, 7, 1},
+        {"choice", layer_choice, 6, 0},
         {"constant", constant, 100, 0},
         {"conv_silu", conv_silu, 68, 0},
         {"conv_silu", conv_silu, 68, 1},

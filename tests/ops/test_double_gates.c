@@ -48,6 +48,45 @@ static void where_a_gate_is_0_or_1_it_copies(void **state)
     hy_graph_free(g);
 }
 
+/* What was not taken gets a gradient of exactly 0, what was taken the whole; and the gate the sum
+ * of what is lost by either, of which nothing reaches the columns beside it. */
+static void where_a_gate_is_0_or_1_one_branch_has_the_gradient(void **state)
+{
+    (void)state;
+    const struct hy_shape shape = {.replicas = 1, .batch = 1, .tokens = ROWS, .mode = HY_TRAIN};
+    struct hy_err e;
+    struct hy_graph *g = hy_graph_new(&shape, NULL, NULL, NULL);
+    struct hy_tensor *ab = hy_graph_leaf(g, "ab", ROWS, 2 * COLS, -1, 1), *parts[2], *gates[3];
+    struct hy_tensor *m = hy_graph_leaf(g, "m", 1, 3, 0, 1);
+    struct hy_tensor *dy = hy_graph_input(g, "dy", HY_REAL, ROWS, COLS);
+    hy_graph_split(g, ab, 2, (int64_t[]){COLS, COLS}, parts);
+    hy_graph_split(g, m, 3, (int64_t[]){1, 1, 1}, gates);
+    struct hy_tensor *y = hy_blend(g, parts[0], parts[1], gates[1]);
+    assert_int_equal(hy_graph_backward(g, 1, &y, &dy, &e), HY_OK);
+    assert_int_equal(hy_graph_plan(g, &e), HY_OK);
+    for (int gate = 0; gate <= 1; gate++) {
+        hy_real *x = hy_input(ab, 0), *given = hy_input(dy, 0), *share = hy_input(m, 0);
+        double sum = 0;
+        for (int i = 0; i < ROWS * COLS; i++) {
+            hy_real *a = &x[i / COLS * 2 * COLS + i % COLS];
+            given[i] = sin(3 * i);
+            a[0] = cos(i);
+            a[COLS] = 1e3 * sin(i);
+            sum += given[i] * (a[0] - a[COLS]);
+        }
+        share[0] = share[2] = 0.5;
+        share[1] = gate;
+        hy_graph_run(g, NULL);
+        const hy_real *d = hy_real_data(ab->grad, 0), *dm = hy_real_data(m->grad, 0);
+        for (int i = 0; i < ROWS * COLS; i++) {
+            const hy_real *da = &d[i / COLS * 2 * COLS + i % COLS];
+            assert_true(da[0] == (gate ? given[i] : 0) && da[COLS] == (gate ? 0 : given[i]));
+        }
+        assert_true(fabs(dm[1] - sum) < 1e-9 && dm[0] == 0 && dm[2] == 0);
+    }
+    hy_graph_free(g);
+}
+
 /* f = m c1 + (1 - m) c0 of a gate that is drawn: its value, and its gradient to the logit. */
 struct gate {
     struct hy_graph *graph;
@@ -133,6 +172,31 @@ static void the_hard_forms_gradient_is_that_of_its_expectation_when_cold(void **
     hy_graph_free(t.graph);
 }
 
+/* What is left of the difference is the curvature of the noise's density, smoothed over the
+ * temperature: it falls with the square of that. */
+static void the_hard_forms_gradient_converges_as_it_cools(void **state)
+{
+    (void)state;
+    struct gate t;
+    gate_init(&t, HY_CHOICE_HARD, 1);
+    for (double logit = -2; logit <= 2; logit += 1) {
+        const double step = 1e-4, p = 1 / (1 + exp(-logit));
+        const double wanted =
+            (1 / (1 + exp(-logit - step)) - 1 / (1 + exp(-logit + step))) / (2 * step);
+        double at[3];
+        gate_mean(&t, logit, .2, &at[0]);
+        gate_mean(&t, logit, .1, &at[1]);
+        gate_mean(&t, logit, .05, &at[2]);
+        for (int i = 0; i < 3; i++)
+            at[i] = at[i] / (c1 - c0) - wanted;
+        assert_true(fabs(at[2]) < 1e-3);
+        /* Where the curvature is 0, at p (1 - p) = 1/6, there is nothing to converge. */
+        if (fabs(p * (1 - p) - 1. / 6) > .03)
+            assert_true(fabs(at[2]) < .3 * fabs(at[1]) && fabs(at[1]) < .3 * fabs(at[0]));
+    }
+    hy_graph_free(t.graph);
+}
+
 static void forms_share_their_gradient(void **state)
 {
     (void)state;
@@ -154,8 +218,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(where_a_gate_is_0_or_1_it_copies),
+        cmocka_unit_test(where_a_gate_is_0_or_1_one_branch_has_the_gradient),
         cmocka_unit_test(the_soft_forms_gradient_is_that_of_its_expectation),
         cmocka_unit_test(the_hard_forms_gradient_is_that_of_its_expectation_when_cold),
+        cmocka_unit_test(the_hard_forms_gradient_converges_as_it_cools),
         cmocka_unit_test(forms_share_their_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
