@@ -174,7 +174,8 @@ numbered AS MATERIALIZED (
     FROM cells
 ),
 cell AS (
-    SELECT *, count(*) OVER (PARTITION BY sweep, variant) AS siblings
+    SELECT *, count(*) OVER (PARTITION BY sweep, variant) AS siblings,
+        count(*) OVER (PARTITION BY sweep, variant, json_extract(setting, '$.select.method')) AS kin
     FROM numbered
     WHERE place = 1
 ),
@@ -184,6 +185,7 @@ leaf AS (
         variant,
         number,
         siblings,
+        kin,
         json_extract(setting, '$.select.method') AS method,
         replace(substr(fullkey, 3), '"', '') AS path, -- SQLite quotes keys such as d_model
         coalesce(value, 'null') AS value
@@ -200,6 +202,10 @@ compared AS (
             -- A setting of training that some leave at its default without naming it, and what
             -- tells a selected layout from a planned one.
             OR (path LIKE 'train.%' OR path = 'select.method') AND count(*) OVER same < siblings
+            -- Likewise an option of the method.
+            OR path LIKE 'select.%' AND
+                path NOT IN ('select.method', 'select.tolerance', 'select.budget') AND
+                count(*) OVER same < kin
             AS varies
     FROM leaf
     WINDOW same AS (PARTITION BY sweep, variant, path,

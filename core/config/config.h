@@ -83,7 +83,7 @@ struct hy_config {
         int shares;             /* both mixers of a layer have one q, k, v and o projection */
         int restart;            /* the layout that is found is trained from the beginning */
         int stage_count;        /* stages before the layout is known: the first of `stages` */
-        struct hy_stage repair; /* what follows each layer that is given back; steps 0: none is */
+        int repair;             /* layers that are given back at most */
         struct hy_value *owned; /* what stages made here point to */
     } select;
     struct hy_stage stages[HY_MAX_STAGES + 2]; /* of training, one after the other */
@@ -132,8 +132,11 @@ void hy_config_release(struct hy_config *c);
  */
 int hy_config_resolve_model(const struct hy_value *tree, struct hy_config *out, struct hy_err *e);
 
-/* A stage by its number; those behind the last are select.repair, again and again. */
+/* A stage by its number. Behind the last come those of the file again: a round of them for each
+ * layer that a selection gives back. */
 const struct hy_stage *hy_config_stage(const struct hy_config *c, int stage);
+/* Whether a selected layout begins with that stage: the first of a round. */
+int hy_config_begins_round(const struct hy_config *c, int stage);
 /* Steps before a stage; of the last stage plus one: all steps. */
 int64_t hy_config_stage_start(const struct hy_config *c, int stage);
 /* Whether the model starts from other weights than those that are drawn. */

@@ -30,9 +30,9 @@ const struct hy_option hy_select_options[] = {
              "train.steps, a tenth for each probe"},
     {"lr", HY_OPT_REAL, .def = 0, .min = 0, .max = 100,
      .help = "highest learning rate of these; 0: as section train has it"},
-    {"repair", HY_OPT_INT, .def = -1, .min = -1, .max = 2147483647, .text = "auto",
-     .help = "steps after each layer that is given back where the tolerance is broken; 0: none "
-             "is; auto: a fifth of train.steps"},
+    {"repair", HY_OPT_INT, .def = -1, .min = -1, .max = HY_MAX_LAYERS, .text = "auto",
+     .help = "layers that are given back at most where the tolerance is broken, each followed by "
+             "the file's stages anew; auto: all"},
     {"restart", HY_OPT_BOOL, .max = 1,
      .help = "the layout that is found is trained from the weights that the run began with"},
     {0},
@@ -190,9 +190,9 @@ static int choose_metric(struct hy_config *c, const struct hy_value *given, stru
                    at_key(given, "tolerance").text, hy_metric_name(c->select.metric));
 }
 
-/* Sets an automatic number of steps in the tree to what it stands for. */
-static int settle_steps(struct hy_config *c, const char *key, int64_t automatic, int64_t *out,
-                        struct hy_err *e)
+/* Sets an automatic number in the tree to what it stands for. */
+static int settle_number(struct hy_config *c, const char *key, int64_t automatic, int64_t *out,
+                         struct hy_err *e)
 {
     struct hy_value *section = (struct hy_value *)c->select.options;
     *out = hy_get_int(section, key);
@@ -325,7 +325,7 @@ static int make_probes(struct hy_config *c, int64_t steps, struct hy_stage *out,
     return rc;
 }
 
-/* The stages in front of the file's own, and the one behind them. */
+/* The stages in front of the file's own. */
 static int add_stages(struct hy_config *c, struct hy_err *e)
 {
     const int64_t base = c->train.steps;
@@ -334,15 +334,15 @@ static int add_stages(struct hy_config *c, struct hy_err *e)
     struct hy_stage first[2];
     int64_t align, searching = 0, repair;
     int count = 0;
-    int rc = settle_steps(c, "align", has_source ? (base + 4) / 5 : 0, &align, e);
+    int rc = settle_number(c, "align", has_source ? (base + 4) / 5 : 0, &align, e);
     if (!rc)
-        rc = settle_steps(c, "steps",
-                          search == HY_STAGE_GATES    ? (base + 1) / 2
-                          : search == HY_STAGE_PROBES ? (base + 9) / 10
-                                                      : 0,
-                          &searching, e);
+        rc = settle_number(c, "steps",
+                           search == HY_STAGE_GATES    ? (base + 1) / 2
+                           : search == HY_STAGE_PROBES ? (base + 9) / 10
+                                                       : 0,
+                           &searching, e);
     if (!rc)
-        rc = settle_steps(c, "repair", c->select.budget >= 0 ? 0 : (base + 4) / 5, &repair, e);
+        rc = settle_number(c, "repair", c->select.budget >= 0 ? 0 : c->model.layers, &repair, e);
     if (!rc && align)
         rc = make_align(c, align, &first[count++], e);
     if (!rc && search == HY_STAGE_GATES)
@@ -355,18 +355,8 @@ static int add_stages(struct hy_config *c, struct hy_err *e)
     memcpy(c->stages, first, (size_t)count * sizeof *first);
     c->select.stage_count = count;
     c->stage_count += count;
-    c->train.steps = 0;
-    for (int i = 0; i < c->stage_count; i++)
-        c->train.steps += c->stages[i].steps;
-    c->select.repair = c->stages[c->stage_count - 1];
-    /* At the rate with which training ended: what is there is to stay. */
-    c->select.repair.steps = repair;
-    if (c->select.repair.lr_end > 0)
-        c->select.repair.lr *= c->select.repair.lr_end;
-    c->select.repair.lr_end = 1;
-    if (c->select.repair.warmup > (double)repair)
-        c->select.repair.warmup = (double)repair;
-    snprintf(c->select.repair.name, sizeof c->select.repair.name, "repair");
+    c->train.steps = hy_config_stage_start(c, c->stage_count);
+    c->select.repair = (int)repair;
     return c->train.steps > INT32_MAX
                ? hy_fail(e, HY_E_USAGE, "%sthe stages have %lld steps; %d are possible",
                          hy_place_of(c->select.options).text, (long long)c->train.steps, INT32_MAX)

@@ -339,7 +339,14 @@ int hy_config_check_stages(const struct hy_config *c, struct hy_err *e)
 
 const struct hy_stage *hy_config_stage(const struct hy_config *c, int stage)
 {
-    return stage < c->stage_count ? &c->stages[stage] : &c->select.repair;
+    const int first = c->select.stage_count, own = c->stage_count - first;
+    return &c->stages[stage < first ? stage : first + (stage - first) % own];
+}
+
+int hy_config_begins_round(const struct hy_config *c, int stage)
+{
+    const int first = c->select.stage_count, own = c->stage_count - first;
+    return c->select.method && stage >= first && (stage - first) % own == 0;
 }
 
 int64_t hy_config_stage_start(const struct hy_config *c, int stage)

@@ -19,7 +19,7 @@ struct hy_found {
 
     double reference; /* loss of the model that the tolerance is against; NaN: not known */
     double loss;      /* its own, when it was last verified; NaN: it was not */
-    int given_back;   /* layers, each followed by a stage */
+    int given_back;   /* layers, each followed by a round of stages */
     int returned;     /* the last of them; -1: none was */
     int met;          /* the loss was within the tolerance then */
 

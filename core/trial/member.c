@@ -50,7 +50,8 @@ void hy_member_enter(struct hy_member *m, int stage)
 
 int hy_member_last_stage(const struct hy_member *m)
 {
-    return m->order.config->stage_count - 1 + m->found.given_back;
+    const struct hy_config *c = m->order.config;
+    return c->stage_count - 1 + m->found.given_back * (c->stage_count - c->select.stage_count);
 }
 
 int64_t hy_member_steps(const struct hy_member *m)

@@ -18,7 +18,8 @@ struct hy_member {
     struct hy_schedule schedule;  /* of the stage's own steps, or of one of its parts */
     struct hy_trained trained;
     int is_inside;              /* its replica of the engine holds its weights */
-    struct hy_snapshot carried; /* its weights between two engines */
+    int goes_on;                /* it comes from an engine before, and reads no checkpoint */
+    struct hy_snapshot carried; /* its weights between two engines; none: those of the beginning */
     struct hy_found found;      /* where it selects its layers */
     int64_t first_step;         /* this attempt's */
     /* This attempt's share of the gang's time: of training, and of everything. */

@@ -273,7 +273,7 @@ int hy_selecting_verify(struct hy_member *m, double loss)
         return 0;
     f->met = loss <= limit_of(m);
     const int next = hy_choose_next(f->importance, f->full, f->layers);
-    if (f->met || next < 0 || !c->select.repair.steps)
+    if (f->met || next < 0 || f->given_back == c->select.repair)
         return 0;
     f->returned = next;
     f->given_back++;
@@ -289,58 +289,34 @@ void hy_selecting_give_back(struct hy_member *m)
 
 /* Where a model of the found layout finds its parameters in what the run carries. */
 struct names {
-    const struct hy_member *member;
+    const struct hy_slab *carried;
     const struct hy_model_spec *spec;
-    int returned; /* the layer that was just given back; -1: none was */
 };
 
 /* A mixer's own parameters stand under its name where both were trained, and those that both share
  * under none. */
-static int name_in(const struct hy_slab *held, const struct hy_model_spec *spec, int layer,
-                   const char *parameter, char out[HY_NAME_SIZE])
-{
-    const struct hy_kind *kind = layer < 0 ? NULL : hy_model_kind(spec, layer);
-    if (!kind || !hy_branch_name(parameter, kind->branches[0].name, out) ||
-        hy_slab_find(held, out) < 0)
-        snprintf(out, HY_NAME_SIZE, "%s", parameter);
-    return 1;
-}
-
-/* Of a layer that was just given back its mixer's are not the last ones. */
 static int carried_name(void *context, const char *parameter, char out[HY_NAME_SIZE])
 {
     const struct names *names = context;
-    const int layer = hy_mixer_layer(parameter),
-              has_base = names->member->trained.base.data != NULL;
-    if (layer >= 0 && layer == names->returned && has_base)
-        return 0;
-    return name_in(&names->member->carried.layout, names->spec, layer, parameter, out);
-}
-
-/* That mixer's are those of when the layers were chosen. */
-static int base_name(void *context, const char *parameter, char out[HY_NAME_SIZE])
-{
-    const struct names *names = context;
     const int layer = hy_mixer_layer(parameter);
-    return layer >= 0 && layer == names->returned &&
-           name_in(&names->member->trained.base.layout, names->spec, layer, parameter, out);
+    const struct hy_kind *kind = layer < 0 ? NULL : hy_model_kind(names->spec, layer);
+    if (!kind || !hy_branch_name(parameter, kind->branches[0].name, out) ||
+        hy_slab_find(names->carried, out) < 0)
+        snprintf(out, HY_NAME_SIZE, "%s", parameter);
+    return 1;
 }
 
 int hy_selecting_hand_over(const struct hy_member *m, const struct hy_engine *x,
                            struct hy_slab *params, struct hy_err *e)
 {
     const struct hy_config *c = m->order.config;
-    const int repairs = m->trained.stage >= c->stage_count;
-    struct names names = {m, &x->spec, repairs ? m->found.returned : -1};
+    struct names names = {&m->carried.layout, &x->spec};
     int rc = hy_slab_draw(params, m->replica, (uint64_t)c->train.seed, e);
     if (!rc && hy_config_takes_weights(c))
-        rc = hy_member_take_weights(m, params, !m->carried.data, e);
-    if (rc || !m->carried.data || (c->select.restart && m->trained.stage == c->select.stage_count))
-        return rc;
-    rc = hy_snapshot_give(&m->carried, carried_name, &names, params, m->replica, e);
-    if (!rc && repairs && m->trained.base.data)
-        rc = hy_snapshot_give(&m->trained.base, base_name, &names, params, m->replica, e);
-    return rc;
+        rc = hy_member_take_weights(m, params, !m->goes_on, e);
+    return rc || !m->carried.data
+               ? rc
+               : hy_snapshot_give(&m->carried, carried_name, &names, params, m->replica, e);
 }
 
 /* ---- Words ---- */

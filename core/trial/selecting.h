@@ -36,14 +36,14 @@ int hy_selecting_choose(struct hy_member *m, const struct hy_engine *x,
                         void *context, struct hy_err *e);
 /* The layout that was found. */
 struct hy_layout hy_selecting_layout(const struct hy_member *m);
-/* The loss after training: within the tolerance, or a layer is to be given back, and another stage
- * follows; 0: none does. */
+/* The loss after training: within the tolerance, or a layer is to be given back, and another round
+ * of stages follows; 0: none does. */
 int hy_selecting_verify(struct hy_member *m, double loss);
-/* That layer is full from now on: the weights are still those of before. */
+/* That layer is full from now on. */
 void hy_selecting_give_back(struct hy_member *m);
 
-/* Fills its replica for a stage behind the choice: from what it carries, and where a mixer was not
- * trained, from the beginning. */
+/* Fills its replica for a stage behind the choice: from what it carries, and what that lacks as at
+ * the beginning. */
 int hy_selecting_hand_over(const struct hy_member *m, const struct hy_engine *x,
                            struct hy_slab *params, struct hy_err *e);
 

@@ -62,25 +62,27 @@ int hy_gang_merge(struct hy_gang *g, struct hy_err *e)
     return rc;
 }
 
-/* The weights that it goes on with: after probes those that these began with. */
+/* The weights that it goes on with, in place of those that it carries. */
 static int pack(struct hy_gang *g, int r, struct hy_err *e)
 {
     struct hy_member *m = &g->members[r];
-    if (m->stage->role != HY_STAGE_PROBES)
-        return hy_snapshot_take(&m->carried, &g->engine.trainer.params, r, e);
+    const int next = m->trained.stage + 1, begins = hy_config_begins_round(g->config, next);
+    /* The layers are chosen: what both of their mixers have learnt is where each round begins.
+     * After probes it is there already. */
+    if (begins && next == g->config->select.stage_count && !m->trained.base.data) {
+        const int rc = hy_snapshot_take(&m->trained.base, &g->engine.trainer.params, r, e);
+        if (rc)
+            return rc;
+    }
     hy_snapshot_release(&m->carried);
-    m->carried = m->trained.base;
-    m->trained.base = (struct hy_snapshot){0};
-    return HY_OK;
-}
-
-/* Where layers may be given back, what their other mixers had learnt is kept. */
-static int keep_base(struct hy_member *m, struct hy_err *e)
-{
-    const struct hy_config *c = m->order.config;
-    return c->select.budget < 0 && c->select.repair.steps
-               ? hy_snapshot_copy(&m->trained.base, &m->carried, e)
-               : HY_OK;
+    if (!begins)
+        return hy_snapshot_take(&m->carried, &g->engine.trainer.params, r, e);
+    if (g->config->select.restart || !m->trained.base.data)
+        return HY_OK;
+    const int rc = hy_snapshot_copy(&m->carried, &m->trained.base, e);
+    if (!g->config->select.repair)
+        hy_snapshot_release(&m->trained.base);
+    return rc;
 }
 
 /* A member's stage is over: where its layers are to be chosen now, it chooses them. Others of its
@@ -89,19 +91,20 @@ static int leave(struct hy_gang *g, int r, struct hy_err *e)
 {
     struct hy_member *m = &g->members[r];
     struct hy_gang_place place = {g, r};
-    const int chooses = m->trained.stage + 1 == g->config->select.stage_count;
+    const int next = m->trained.stage + 1;
     int rc =
         g->count > 1 && hy_selecting_is_on(m) ? hy_member_save(m, &g->engine.trainer, e) : HY_OK;
-    if (!rc && chooses)
-        rc = hy_selecting_choose(m, &g->engine, hy_gang_evaluate_layout, &place, e);
-    if (m->trained.stage + 1 >= g->config->stage_count)
-        hy_selecting_give_back(m);
+    if (!rc && hy_config_begins_round(g->config, next)) {
+        if (next == g->config->select.stage_count)
+            rc = hy_selecting_choose(m, &g->engine, hy_gang_evaluate_layout, &place, e);
+        else
+            hy_selecting_give_back(m);
+    }
     if (!rc)
         rc = pack(g, r, e);
-    if (!rc && chooses)
-        rc = keep_base(m, e);
     m->is_inside = 0;
-    hy_member_enter(m, m->trained.stage + 1);
+    m->goes_on = 1;
+    hy_member_enter(m, next);
     return rc;
 }
 
@@ -215,9 +218,9 @@ int hy_gang_change(struct hy_gang *g, struct hy_err *e)
         g->engine.trainer.frozen[r] = 1;
         if (!fits(m, first))
             continue;
-        if (!is_first && !m->carried.data && hy_selecting_is_on(m))
+        if (!is_first && !m->goes_on && hy_selecting_is_on(m))
             hy_member_introduce(m, &g->engine); /* the first engine was for another model */
-        rc = m->carried.data ? carry_on(g, r, e) : join(g, r, e);
+        rc = m->goes_on ? carry_on(g, r, e) : join(g, r, e);
         m->is_inside = 1;
         g->engine.trainer.frozen[r] = m->ended || hy_gang_is_held(m);
         if (!rc && hy_selecting_is_on(m) && !hy_selecting_is_open(m))

@@ -265,7 +265,8 @@ static void look_ahead(struct hy_member *m)
     } else if (!hy_found_decode(trained.selection.data, &found, NULL) &&
                found.layers == c->model.layers &&
                found.decided >= (trained.stage >= c->select.stage_count) &&
-               trained.stage < c->stage_count + found.given_back) {
+               trained.stage <
+                   c->stage_count + found.given_back * (c->stage_count - c->select.stage_count)) {
         m->found = found;
         hy_member_enter(m, trained.stage);
     }

@@ -103,7 +103,7 @@ END_OF_SECTIONS
         sed -i 's/steps: 2000/steps: 500/' sweep.yaml
         cat >>sweep.yaml <<'END_OF_SECTIONS'
 init: {from: {mixer.ratio: full, train: {steps: 1000, lr: 1e-3}}}
-select: {method: kl, tolerance: 0 recall, steps: 300, repair: 100}
+select: {method: kl, tolerance: 0 recall, steps: 300, repair: 1}
 END_OF_SECTIONS
         runs=6 reference=kl.db
     fi

@@ -67,14 +67,14 @@ static int remove_source(void **state)
 static const char *const selections[] = {
     LINEAR "\"select\": {\"method\": \"gates\", \"budget\": 1, \"steps\": 11, \"ramp\": 0.5}",
     LINEAR "\"select\": {\"method\": \"gates\", \"tolerance\": \"0 recall\", \"price\": 0.5,"
-           " \"steps\": 11, \"repair\": 3}",
+           " \"steps\": 11, \"repair\": 2}",
     SOURCE LINEAR "\"select\": {\"method\": \"gates\", \"form\": \"soft\", \"weights\": \"frozen\","
                   " \"budget\": 2, \"align\": 4, \"steps\": 7}",
     SOURCE LINEAR "\"select\": {\"method\": \"kl\", \"tolerance\": \"0 recall\", \"align\": 4,"
-                  " \"steps\": 4, \"repair\": 3}",
+                  " \"steps\": 4, \"repair\": 2}",
     SOURCE LINEAR "\"select\": {\"method\": \"greedy\", \"budget\": 1, \"align\": 6, \"share\": "
                   "\"qkvo\"}",
-    LINEAR "\"select\": {\"method\": \"middle\", \"tolerance\": \"0 recall\", \"repair\": 3}",
+    LINEAR "\"select\": {\"method\": \"middle\", \"tolerance\": \"0 recall\", \"repair\": 2}",
     SOURCE LINEAR
     "\"select\": {\"method\": \"random\", \"budget\": 1, \"align\": 4, \"restart\": true}",
 };
@@ -105,7 +105,7 @@ static void an_interruption_changes_nothing(void **state)
         record_trials(&order, 1, &whole);
         assert_string_equal(whole.end, "done");
         order.checkpoint = checkpoint[0];
-        for (int64_t at = 1; at < c.train.steps + 3 * c.select.repair.steps; at += 1 + at % 3) {
+        for (int64_t at = 1; at < c.train.steps + c.select.repair * STEPS; at += 1 + at % 3) {
             pieces.stop_at = at;
             record_trials(&order, 1, &pieces);
             if (!strcmp(pieces.end, "done"))
