@@ -50,7 +50,7 @@ static void public_views_keep_their_columns(void **state)
         {"cells", "sweep run cell setting"},
         {"selection", "run sweep method tolerance budget seed lr variant layout full_layers met "
                       "given_back reference ppl_test recall_test cache_bytes ppl_ratio recall_diff "
-                      "cache_ratio chosen label cell"},
+                      "cache_ratio chosen label cell start"},
         {"ratio_recall",
          "sweep variant ratio placement linear_layers full_layers d_model layers heads lr lr_edge "
          "n recall_test recall_test_ci95 ppl_test ppl_test_ci95 cache_bytes runs failed open "
