@@ -284,11 +284,6 @@ void hy_store_close(struct hy_store *s)
     free(s);
 }
 
-void hy_store_beat(const struct hy_store *s)
-{
-    hy_lock_beat(&s->lock);
-}
-
 int hy_store_has_writer(const struct hy_store *s)
 {
     return hy_lock_is_held(s->path);

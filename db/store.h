@@ -72,8 +72,9 @@ void hy_store_abandon(struct hy_store *s, const struct hy_err *why);
 /* Commits what is buffered. Called about once a second, and at once after hy_store_end_run. */
 int hy_store_flush(struct hy_store *s, struct hy_err *e);
 
-/* Shows that the writer lives: called about once a second. See hy_lock_stamp. */
-void hy_store_beat(const struct hy_store *s);
+/* Shows that the writer lives: called about once a second. See hy_lock_stamp. A writer whose lock
+ * or database has lost its name shows nothing: its writes and hy_store_flush fail from then on. */
+void hy_store_beat(struct hy_store *s);
 
 /* Mean seconds per FLOP of finished runs of that train.precision, 0 where there are none. device:
  * "cpu", "cuda", or NULL: any. */
