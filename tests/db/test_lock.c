@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 
 #include "db/lock.h"
 #include "tests/support/results.h"
+
+extern const char hy_schema_sql[];
 
 static const struct results_run gla = {.variant = "gla", .ratio = "3:1"};
 
@@ -147,6 +150,39 @@ static void a_lock_leaves_nothing_where_nothing_was(void **state)
     shell("test \"$(ls)\" = x.db");
 }
 
+/* A process that is killed while it makes the tables: in the file are some of them, and a journal
+ * says how to take them back. */
+static void what_a_killed_set_up_left_is_taken_over(void **state)
+{
+    (void)state;
+    int status;
+    const pid_t child = fork();
+    if (child == 0) {
+        sqlite3 *db;
+        if (sqlite3_open("x.db", &db) ||
+            sqlite3_exec(db, "PRAGMA cache_size = 1; BEGIN; PRAGMA application_id = 7", NULL, NULL,
+                         NULL) ||
+            sqlite3_exec(db, hy_schema_sql, NULL, NULL, NULL) ||
+            sqlite3_exec(db,
+                         "CREATE TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+                         "SELECT i + 1 FROM n WHERE i < 20000) SELECT i, hex(i) FROM n",
+                         NULL, NULL, NULL))
+            _exit(1);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    shell("test -s x.db && test -s x.db-journal && cp x.db y.db && cp x.db-journal y.db-journal");
+    /* Those who look take back what is half there. */
+    struct hy_store *s = results_open("y.db", HY_STORE_LOOK);
+    assert_string_equal(results_query(s, "SELECT count(*) FROM results"), "0");
+    hy_store_close(s);
+    s = results_open("x.db", HY_STORE_WRITE);
+    results_add(s, results_sweep(s, "safe"), &gla);
+    hy_store_close(s);
+    assert_what_was_committed_is_there();
+}
+
 #define LAW(name) cmocka_unit_test_setup_teardown(name, results_enter, results_leave)
 
 int main(void)
@@ -158,6 +194,7 @@ int main(void)
         LAW(closing_commits_nothing_without_the_lock),
         LAW(a_sign_of_life_notices_the_loss),
         LAW(a_lock_leaves_nothing_where_nothing_was),
+        LAW(what_a_killed_set_up_left_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
