@@ -37,6 +37,8 @@ enum hy_store_statement {
     HY_STORE_STATEMENTS
 };
 
+enum { HY_STORE_BUSY_MS = 10000 }; /* that SQLite waits for others' locks */
+
 struct hy_store {
     char *path;
     sqlite3 *db;
@@ -44,6 +46,14 @@ struct hy_store {
     struct hy_err failure; /* of a write: the first one; code HY_OK while there is none */
     sqlite3_stmt *statements[HY_STORE_STATEMENTS];
 };
+
+/* reader.c: a database that is there, or none for one who looks (see enum hy_store_mode). */
+int hy_store_open_reader(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e);
+
+/* store.c: refuses what is no database of ours; a writer makes or updates the schema. */
+int hy_store_check_schema(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e);
+/* Goes on with a copy of the database in memory. */
+int hy_store_copy(struct hy_store *s, struct hy_err *e);
 
 /* Turns SQLite's last error on s into a message that says what to do. doing: "cannot write". */
 int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e);

@@ -1,14 +1,13 @@
 #include "db/internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/base/log.h"
+#include "db/place.h"
 
 extern const char hy_schema_sql[], hy_schema_2_sql[], hy_schema_3_sql[], hy_schema_6_sql[],
     hy_views_sql[];
@@ -20,7 +19,8 @@ static const char *const migrations[] = {hy_schema_sql,   hy_schema_2_sql, hy_sc
 enum {
     SCHEMA_VERSION = sizeof migrations / sizeof *migrations,
     APPLICATION_ID = 0x68796c61, /* "hyla" in the file's header */
-    BUSY_MS = 10000
+    COMMIT_MS = 20000 /* that readers may keep a writer waiting without WAL; a rank 0 that is silent
+                         for 30 s counts as lost */
 };
 
 #define WHERE_DAMAGED \
@@ -111,8 +111,7 @@ static int migrate(struct hy_store *s, int version, struct hy_err *e)
     return rc;
 }
 
-/* A reader leaves an older file as it is: it goes on with a copy in memory, brought up to date. */
-static int read_older(struct hy_store *s, int version, struct hy_err *e)
+int hy_store_copy(struct hy_store *s, struct hy_err *e)
 {
     sqlite3 *file = s->db;
     int rc = 0;
@@ -125,17 +124,21 @@ static int read_older(struct hy_store *s, int version, struct hy_err *e)
         sqlite3_backup_step(copy, -1);
     if (!copy || sqlite3_backup_finish(copy))
         rc = hy_store_fail(s, "cannot copy", e);
-    if (!rc)
-        rc = migrate(s, version, e);
-    if (!rc)
-        rc = execute(s, "PRAGMA query_only = ON", e);
 out:
     sqlite3_close(file);
     return rc;
 }
 
-/* Refuses what is no database of ours; a writer makes or updates the schema. */
-static int check_schema(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
+/* A reader leaves an older file as it is: it goes on with a copy, brought up to date. */
+static int read_older(struct hy_store *s, int version, struct hy_err *e)
+{
+    int rc = hy_store_copy(s, e);
+    if (!rc)
+        rc = migrate(s, version, e);
+    return rc ? rc : execute(s, "PRAGMA query_only = ON", e);
+}
+
+int hy_store_check_schema(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
 {
     int id = 0, version = 0, objects = 0;
     int rc = get_integer(s, "PRAGMA application_id", &id, e);
@@ -147,8 +150,12 @@ static int check_schema(struct hy_store *s, enum hy_store_mode mode, struct hy_e
         return rc;
     const int empty = id == 0 && version == 0 && objects == 0;
     if (id != APPLICATION_ID && !(empty && mode != HY_STORE_READ))
-        return hy_fail(e, HY_E_ENV, "%s is no hylas database%s", s->path,
-                       empty ? ": it is empty" : ": another program made it");
+        return empty ? hy_fail(e, HY_E_ENV,
+                               "%s is no hylas database yet: it is empty; `hylas run SWEEP -o %s` "
+                               "makes it one",
+                               s->path, s->path)
+                     : hy_fail(e, HY_E_ENV, "%s is no hylas database: another program made it",
+                               s->path);
     if (version > SCHEMA_VERSION)
         return hy_fail(e, HY_E_ENV,
                        "%s has schema version %d and this program knows versions up to %d: "
@@ -174,73 +181,68 @@ static int check_integrity(struct hy_store *s, struct hy_err *e)
     return rc;
 }
 
+/* From WAL too, if it lay elsewhere before. */
+static int leave_wal(struct hy_store *s, struct hy_err *e)
+{
+    sqlite3_stmt *statement = NULL;
+    int rc = 0;
+    if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode = DELETE", -1, &statement, NULL) ||
+        sqlite3_step(statement) != SQLITE_ROW || !sqlite3_column_text(statement, 0))
+        rc = hy_store_fail(s, "cannot set up", e);
+    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "delete") != 0)
+        rc = hy_fail(e, HY_E_ENV,
+                     "%s has a write-ahead log, which is not safe where it lies, and cannot do "
+                     "without it now: close what has it open, or move it to a local disk",
+                     s->path);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+/* Without memory that processes share: until the journal is a rollback journal the connection has
+ * the database for itself. From then on it spills nothing before a commit, which would shut readers
+ * out for as long, and syncs the folder too: a power cut could else bring back the journal of what
+ * was committed. */
+static int set_up_rollback(struct hy_store *s, struct hy_err *e)
+{
+    int objects;
+    int rc = leave_wal(s, e);
+    if (!rc)
+        rc = execute(s,
+                     "PRAGMA locking_mode = NORMAL; PRAGMA synchronous = EXTRA;"
+                     "PRAGMA cache_spill = OFF",
+                     e);
+    if (!rc) /* with the end of the next reading the lock goes */
+        rc = get_integer(s, "SELECT count(*) FROM sqlite_schema", &objects, e);
+    if (!rc)
+        sqlite3_busy_timeout(s->db, COMMIT_MS);
+    return rc;
+}
+
 static int open_writer(struct hy_store *s, struct hy_err *e)
 {
     int rc = hy_lock_take(&s->lock, s->path, e);
     if (rc)
         return rc;
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    if (sqlite3_open_v2(s->path, &s->db, flags, NULL))
+    const struct hy_place place = hy_place_of_file(s->lock.database);
+    if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE, NULL))
         return hy_store_fail(s, "cannot open", e);
-    sqlite3_busy_timeout(s->db, BUSY_MS);
-    rc = check_schema(s, HY_STORE_WRITE, e);
+    sqlite3_busy_timeout(s->db, HY_STORE_BUSY_MS);
+    if (!place.is_local)
+        rc = execute(s, "PRAGMA locking_mode = EXCLUSIVE", e);
+    if (!rc)
+        rc = hy_store_check_schema(s, HY_STORE_WRITE, e);
     if (!rc)
         rc = check_integrity(s, e);
     if (!rc)
-        rc = execute(s,
-                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                     "PRAGMA foreign_keys = ON",
-                     e);
+        rc = place.is_local ? execute(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", e)
+                            : set_up_rollback(s, e);
+    if (!rc)
+        rc = execute(s, "PRAGMA foreign_keys = ON", e);
+    if (!rc && !place.is_local)
+        hy_info("%s lies on %s: it is kept in a way that is safe there, and slower. Write to it "
+                "from one host at a time; a local disk is better",
+                s->path, place.name);
     return rc ? rc : hy_store_sweep_up(s, e);
-}
-
-/* Nobody writes, and all that was written lies in the file itself. */
-static int is_at_rest(const struct hy_store *s)
-{
-    struct stat wal;
-    char *path = sqlite3_mprintf("%s-wal", s->path);
-    const int empty = path && (stat(path, &wal) ? errno == ENOENT : wal.st_size == 0);
-    sqlite3_free(path);
-    return empty && !hy_lock_is_held(s->path);
-}
-
-/* A reader of a WAL database needs its -shm file. In a folder that cannot be written or on a full
- * disk none can be made, but a database at rest may be read as it is. */
-static int open_immutable(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
-{
-    struct hy_buf uri = {0};
-    if (!is_at_rest(s))
-        return hy_store_fail(s, "cannot read", e);
-    hy_buf_text(&uri, *s->path == '/' ? "file://" : "file:");
-    for (const char *c = s->path; *c; c++)
-        hy_buf_printf(&uri, strchr("%?#", *c) ? "%%%02x" : "%c", *c);
-    hy_buf_text(&uri, "?immutable=1");
-    if (hy_buf_failed(&uri)) {
-        hy_buf_release(&uri);
-        return hy_fail_memory(e);
-    }
-    sqlite3_close(s->db);
-    const int failed =
-        sqlite3_open_v2(uri.data, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
-    hy_buf_release(&uri);
-    return failed ? hy_store_fail(s, "cannot open", e) : check_schema(s, mode, e);
-}
-
-static int open_reader(struct hy_store *s, enum hy_store_mode mode, struct hy_err *e)
-{
-    const int absent = access(s->path, F_OK) != 0;
-    if (absent && errno != ENOENT && errno != ENOTDIR)
-        return hy_fail_errno(e, HY_E_ENV, "cannot look for %s", s->path);
-    if (absent && mode == HY_STORE_READ)
-        return hy_fail(e, HY_E_ENV, "there is no database %s: `hylas run SWEEP -o %s` makes one",
-                       s->path, s->path);
-    if (sqlite3_open_v2(absent ? ":memory:" : s->path, &s->db, SQLITE_OPEN_READONLY, NULL))
-        return hy_store_fail(s, "cannot open", e);
-    sqlite3_busy_timeout(s->db, BUSY_MS);
-    const int rc = check_schema(s, mode, e);
-    const int code = sqlite3_errcode(s->db);
-    const int no_shm = code == SQLITE_CANTOPEN || code == SQLITE_READONLY || code == SQLITE_IOERR;
-    return rc && no_shm ? open_immutable(s, mode, e) : rc;
 }
 
 /* Names that SQLite takes for a database in memory or for a URI. */
@@ -261,7 +263,7 @@ int hy_store_open(const char *path, enum hy_store_mode mode, struct hy_store **o
     else if (!*path)
         rc = hy_fail(e, HY_E_USAGE, "the database's name is empty");
     else
-        rc = mode == HY_STORE_WRITE ? open_writer(s, e) : open_reader(s, mode, e);
+        rc = mode == HY_STORE_WRITE ? open_writer(s, e) : hy_store_open_reader(s, mode, e);
     if (rc) {
         hy_store_close(s);
         return rc;
@@ -282,11 +284,6 @@ void hy_store_close(struct hy_store *s)
     hy_lock_release(&s->lock);
     free(s->path);
     free(s);
-}
-
-void hy_store_beat(const struct hy_store *s)
-{
-    hy_lock_beat(&s->lock);
 }
 
 int hy_store_has_writer(const struct hy_store *s)

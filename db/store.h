@@ -2,11 +2,13 @@
  *
  * schema*.sql make the tables, views.sql the views: a public interface (docs/database.md). The
  * writer is rank 0 alone (a second writer is refused by a lock held for the store's life, with a
- * message that names the holder); readers open read-only and never block it (WAL). A writer
- * brings an older schema up to date; a reader does so with a copy in memory. A writer also refuses
- * what SQLite's quick_check finds damaged. Every write is idempotent. A store that cannot be read,
- * is no hylas database or is of a newer schema is an error of code HY_E_ENV that says which and
- * what to do. */
+ * message that names the holder; see lock.h for a lock that is lost); readers open read-only and
+ * never block it (WAL). Where WAL is not safe (place.h) the writer says so and keeps a rollback
+ * journal; there readers go on with a copy in memory, as of when they opened it. A writer brings an
+ * older schema up to date; a reader does so with a copy in memory. A writer also refuses what
+ * SQLite's quick_check finds damaged. Every write is idempotent. A store that cannot be read, is no
+ * hylas database or is of a newer schema is an error of code HY_E_ENV that says which and what to
+ * do. What a set-up that failed leaves is nothing, or is taken over by the next writer. */
 #ifndef HY_DB_STORE_H
 #define HY_DB_STORE_H
 
@@ -72,8 +74,9 @@ void hy_store_abandon(struct hy_store *s, const struct hy_err *why);
 /* Commits what is buffered. Called about once a second, and at once after hy_store_end_run. */
 int hy_store_flush(struct hy_store *s, struct hy_err *e);
 
-/* Shows that the writer lives: called about once a second. See hy_lock_stamp. */
-void hy_store_beat(const struct hy_store *s);
+/* Shows that the writer lives: called about once a second. See hy_lock_stamp. A writer whose lock
+ * or database has lost its name shows nothing: its writes and hy_store_flush fail from then on. */
+void hy_store_beat(struct hy_store *s);
 
 /* Mean seconds per FLOP of finished runs of that train.precision, 0 where there are none. device:
  * "cpu", "cuda", or NULL: any. */

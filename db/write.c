@@ -256,16 +256,20 @@ int hy_store_end_run(struct hy_store *s, int64_t run, const char *status, const 
     return rc ? rc : change(s, END_ATTEMPT, e, "ittr", run, status, reason, ended);
 }
 
-/* SQLite goes on writing to a file that has lost its name. */
+/* SQLite goes on writing to a file that has lost its name, and to one whose lock is gone. */
 static int check_place(struct hy_store *s, struct hy_err *e)
 {
-    int moved = 0;
-    sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (!moved)
+    struct hy_err why;
+    if (!hy_lock_check(&s->lock, &why))
         return 0;
-    hy_fail(&s->failure, HY_E_ENV,
-            "%s was moved or deleted while it was written; move it back, or begin anew", s->path);
-    return give_up(s, e);
+    hy_store_abandon(s, &why);
+    return has_failed(s, e);
+}
+
+void hy_store_beat(struct hy_store *s)
+{
+    if (!s->failure.code && !check_place(s, NULL))
+        hy_lock_beat(&s->lock);
 }
 
 int hy_store_flush(struct hy_store *s, struct hy_err *e)

@@ -73,6 +73,26 @@ says "Read-only file system"
 mount -o remount,rw small
 recovers small/x.db
 
+# Full when the sweep begins: nothing is left, or what can be read, and the next run takes it over.
+disk begun 256k
+for kept in 0 4 8 16 32 64 96 128 160; do
+    head -c $((kept * 1024)) /dev/zero >begun/kept
+    fill begun
+    rm -f begun/kept
+    exits 3 "$hylas" run sweep.yaml -o begun/x.db
+    says "space"
+    [ ! -e begun/x.db-lock ] || fail "a lock file is left with $kept KiB"
+    [ -s begun/x.db ] || [ ! -e begun/x.db ] || fail "an empty database is left with $kept KiB"
+    [ ! -e begun/x.db ] || exits 0 "$hylas" status begun/x.db
+    if ((kept % 64 == 0)); then
+        rm begun/ballast
+        mount -o remount,size=16m begun
+        recovers begun/x.db
+        mount -o remount,size=256k begun
+    fi
+    rm -rf begun/*
+done
+
 # The database loses its name: what SQLite wrote to it from then on nobody would find.
 mkdir here
 begin plain -o here/x.db
