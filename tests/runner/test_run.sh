@@ -26,7 +26,7 @@ trials() # PID
 wait_for_trials() # PID [SECONDS]
 {
     local i found
-    for i in $(seq 200); do
+    for i in $(seq 1200); do
         if [ -n "$(trials "$1")" ]; then
             sleep "${2:-0.3}"
             found=$(trials "$1")
