@@ -330,7 +330,9 @@ static int add_stages(struct hy_config *c, struct hy_err *e)
 {
     const int64_t base = c->train.steps;
     const int has_source = hy_config_takes_weights(c);
-    const enum hy_stage_role search = c->select.method->search;
+    /* A budget of no layer, or of all, leaves nothing to search. */
+    const int is_open = c->select.budget != 0 && c->select.budget != c->model.layers;
+    const enum hy_stage_role search = is_open ? c->select.method->search : HY_STAGE_PLAIN;
     struct hy_stage first[2];
     int64_t align, searching = 0, repair;
     int count = 0;
@@ -384,7 +386,8 @@ static int check_method(const struct hy_config *c, const struct hy_value *given,
         return hy_fail(e, HY_E_USAGE,
                        "%smethod %s needs linear layers that are aligned: select.align is 0",
                        at_key(given, "align").text, method->name);
-    if (method->search != HY_STAGE_PLAIN && !hy_get_int(c->select.options, "steps"))
+    if (method->search != HY_STAGE_PLAIN && c->select.budget != 0 &&
+        c->select.budget != c->model.layers && !hy_get_int(c->select.options, "steps"))
         return hy_fail(e, HY_E_USAGE, "%smethod %s trains before it chooses: select.steps is 0",
                        at_key(given, "steps").text, method->name);
     if (method->search == HY_STAGE_GATES && !has_source && !strcmp(weights->string, "frozen"))

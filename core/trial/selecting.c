@@ -246,6 +246,11 @@ int hy_selecting_choose(struct hy_member *m, const struct hy_engine *x,
     };
     for (int i = 0; i < HY_MAX_LAYERS; i++)
         choosing.added[i] = NAN;
+    if (c->select.budget == 0 || c->select.budget == c->model.layers) {
+        memset(f->full, c->select.budget != 0, sizeof f->full);
+        f->decided = 1;
+        return HY_OK;
+    }
     int rc = choosing.logits ? read_logits(m, x, f->logits, e) : HY_OK;
     if (!rc)
         rc = c->select.method->choose(&choosing, e);

@@ -102,9 +102,9 @@ exits 0 "$hylas" run plain.yaml -o kept.db --set init.from=found --set init.stri
 expect "continued" "$(ask kept.db "SELECT count(DISTINCT quote(ppl_test) || quote(recall_test))
     FROM results WHERE layout = 'LFL'")" 1
 
-# Where all layers are linear, or all full, from the start, the run is the pure model's, to the bit.
+# Where all gates are 0 or 1 from the start, the run is the pure model's, to the bit.
 sweep pure.yaml <<'END_OF_MATRIX'
-matrix: {select: [{method: uniform, budget: 0}, {method: uniform, budget: 3}]}
+matrix: {select: [{method: gates, budget: 0}, {method: gates, budget: 3}]}
 END_OF_MATRIX
 exits 0 "$hylas" run pure.yaml -o pure.db
 sweep ratio.yaml <<'END_OF_MATRIX'
