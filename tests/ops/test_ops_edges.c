@@ -64,7 +64,12 @@ enum { PART_B = 2, PART_T = 40 };
 static struct hy_tensor *build_layer(struct hy_graph *g, int window, struct hy_tensor **x,
                                      struct hy_tensor **w)
 {
-    const struct hy_attention s = {2, 1, 4, 4, 0.5, window, 0};
+    const struct hy_attention s = {.heads = 2,
+                                   .kv_heads = 1,
+                                   .key_width = 4,
+                                   .value_width = 4,
+                                   .scale = 0.5,
+                                   .window = window};
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     const int kept = window ? window : PART_T;
     struct hy_tensor *conv = NULL, *keys = NULL, *values = NULL, *part[3];
@@ -187,7 +192,8 @@ static int label_at(int64_t row)
 static void build_extremes(struct built *b)
 {
     struct hy_tensor *hit, *x = test_leaf(b, 0, N, 8, -1e4, 1e4);
-    static const struct hy_attention s = {2, 2, 4, 4, 1, 0, 0};
+    static const struct hy_attention s = {
+        .heads = 2, .kv_heads = 2, .key_width = 4, .value_width = 4, .scale = 1};
     struct hy_tensor *o = hy_attention(b->g, x, x, x, &s, NULL, NULL);
     o = hy_add_norm(
         b->g, o,
@@ -238,7 +244,8 @@ static void logits_of_ten_thousand_score_exactly(void **state)
 static void builders_refuse_shapes_that_do_not_fit(void **state)
 {
     (void)state;
-    static const struct hy_attention s = {4, 2, 4, 4, 1, 0, 0};
+    static const struct hy_attention s = {
+        .heads = 4, .kv_heads = 2, .key_width = 4, .value_width = 4, .scale = 1};
     struct hy_tensor *sum;
     for (int i = 0; i < 6; i++) {
         static const char *const says[] = {"[1, 5]",
