@@ -1,10 +1,9 @@
 /* linear_chunks.h - what both backends know of linear attention (linear_attention.h): its tensors,
  * and how tokens are cut into chunks.
  *
- * Of key t - lag, which comes to query t, the keys of a chunk are those that come to its queries.
- * S is the state of all keys that came before a chunk. Terraced, queries see the state S of when
- * their block began, and none of the keys that came since; so a chunk is a part of a block, or
- * several whole ones if these are short. */
+ * Key t - lag comes to query t, so a chunk is some queries and the keys that come to them. A query
+ * sees all keys that have come, its own among them; terraced, those that had come when its block
+ * began. There a chunk is a part of a block, or several whole blocks where these are short. */
 #ifndef HY_OPS_FEATURES_LINEAR_CHUNKS_H
 #define HY_OPS_FEATURES_LINEAR_CHUNKS_H
 
@@ -27,6 +26,7 @@ struct hy_linear_chunks {
     int64_t tokens, offset;
     int64_t lag;
     int64_t size, period, each; /* tokens of a chunk and of a period, chunks of a period */
+    int64_t periods;
     int terraced;
     int pairs; /* queries see some keys of their chunk */
 };
@@ -34,7 +34,12 @@ struct hy_linear_chunks {
 /* What cuts the op's tokens; dropped: lag counts as 0. */
 struct hy_linear_chunks hy_linear_chunks_of(const struct hy_op *op, int dropped);
 
-/* Periods that the tokens take: at most, whether dropped or not. */
+/* Periods that the op's tokens take: at most, whether dropped or not. */
 int64_t hy_linear_periods(const struct hy_op *op);
+
+/* The passes on the CPU. */
+void hy_linear_forward(const struct hy_op *op, int replica);
+void hy_linear_backward(const struct hy_op *op, int replica);
+size_t hy_linear_scratch(const struct hy_op *op);
 
 #endif
