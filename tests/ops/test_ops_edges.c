@@ -180,6 +180,13 @@ static void exp_and_its_relatives_are_within_two_units(void **state)
         }
         assert_true(isnan(cases[i].got(NAN)));
     }
+    for (int k = 0; k < 300000; k++) {
+        /* Of all sizes, and near 1, where a logarithm is small. */
+        const float x = k % 3 ? (float)test_draw(0.4, 2.5) : expf((float)test_draw(-87, 88));
+        test_close("log", hy_log(x), log((double)x), fabs(log((double)x)), 2 * 1.2e-7);
+    }
+    assert_true(hy_log(1) == 0 && hy_log(0) == hy_log(-1) && hy_log(0) == hy_log(HY_LEAST_NORMAL));
+    assert_true(isnan(hy_log(NAN)) && isinf(hy_log(INFINITY)) && hy_log(INFINITY) > 0);
     assert_true(hy_exp(-1e30f) == 0 && hy_exp(-INFINITY) == 0 && isinf(hy_exp(1e30f)));
     assert_true(hy_softplus(1e30f) == 1e30f && hy_log_sigmoid(-1e30f) == -1e30f);
 }
