@@ -234,16 +234,21 @@ static void many_chunks(struct hy_graph *g, int64_t width)
                   hy_graph_leaf(g, "lambda", rows_of(g), 2 * levels, 0.1, 1.5), &s, NULL);
 }
 
+static struct hy_attention heads_of(int heads, int kv_heads, int64_t width)
+{
+    return (struct hy_attention){.heads = heads,
+                                 .kv_heads = kv_heads,
+                                 .key_width = (int)width,
+                                 .value_width = (int)width,
+                                 .scale = 1 / sqrt((double)width)};
+}
+
 static void attention(struct hy_graph *g, int64_t width)
 {
     const int heads = width > 100 ? 1 : 2;
-    const struct hy_attention s = {.heads = heads,
-                                   .kv_heads = 1,
-                                   .key_width = (int)width,
-                                   .value_width = (int)width,
-                                   .scale = 1 / sqrt((double)width),
-                                   .window = 70};
+    struct hy_attention s = heads_of(heads, 1, width);
     struct hy_tensor *qkv[3];
+    s.window = 70;
     hy_graph_split(g, leaf(g, "qkv", (heads + 2) * width), 3,
                    (int64_t[]){heads * width, width, width}, qkv);
     hy_attention(g, qkv[0], qkv[1], qkv[2], &s, NULL, NULL);
@@ -252,26 +257,67 @@ static void attention(struct hy_graph *g, int64_t width)
 /* Gradients flow back from the sums as well; two heads share keys, four do not. */
 static void attention_sums(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {.heads = 4,
-                                   .kv_heads = 2,
-                                   .key_width = (int)width,
-                                   .value_width = (int)width,
-                                   .scale = 1 / sqrt((double)width)};
+    const struct hy_attention s = heads_of(4, 2, width);
     struct hy_tensor *lse;
     hy_attention_lse(g, view(g, "q", 4 * width), view(g, "k", 2 * width), view(g, "v", 2 * width),
                      &s, NULL, NULL, &lse);
 }
 
+static void excess_of(struct hy_graph *g, const struct hy_attention *s, struct hy_tensor *keys,
+                      struct hy_tensor *values)
+{
+    struct hy_tensor *excess;
+    hy_attention_excess(g, view(g, "q", (int64_t)s->heads * s->key_width),
+                        view(g, "k", (int64_t)s->kv_heads * s->key_width),
+                        view(g, "v", (int64_t)s->kv_heads * s->value_width), s, keys, values,
+                        &excess);
+}
+
+/* Gradients flow back from the excess: with a window as wide as heads, or caps on wide heads. */
+static void attention_excess(struct hy_graph *g, int64_t width)
+{
+    struct hy_attention s = heads_of(4, 2, width);
+    s.window = width > 32 ? 0 : (int)width;
+    s.cap = width > 64 ? 3 : 0;
+    excess_of(g, &s, NULL, NULL);
+}
+
+/* Less and more than a tile. */
+static void terraced_attention(struct hy_graph *g, int64_t window)
+{
+    struct hy_attention s = heads_of(2, 1, 20);
+    s.window = (int)window;
+    s.terraced = 1;
+    s.cap = window > 40 ? 4 : 0;
+    excess_of(g, &s, NULL, NULL);
+}
+
+static void first_attention(struct hy_graph *g, int64_t first)
+{
+    struct hy_attention s = heads_of(2, 1, 20);
+    s.first = (int)first;
+    excess_of(g, &s, NULL, NULL);
+}
+
+/* Out of a cache. window < 0: a terraced one. */
+static void cached_attention(struct hy_graph *g, int64_t window)
+{
+    struct hy_attention s = heads_of(2, 1, 12);
+    s.terraced = window < 0;
+    s.window = (int)(window < 0 ? -window : window);
+    const int64_t kept = (int64_t)g->shape.batch * s.window * (1 + s.terraced);
+    const struct hy_entry keys = {.name = "keys", .rank = 2, .dims = {kept, 12}},
+                          values = {.name = "values", .rank = 2, .dims = {kept, 12}};
+    excess_of(g, &s, hy_graph_state(g, &keys), hy_graph_state(g, &values));
+}
+
 /* A window of less than a tile, values of another width than keys; rows that are not aligned. */
 static void near_attention(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {.heads = 2,
-                                   .kv_heads = 2,
-                                   .key_width = (int)width,
-                                   .value_width = (int)width / 2,
-                                   .scale = 1 / sqrt((double)width),
-                                   .window = 20};
+    struct hy_attention s = heads_of(2, 2, width);
     struct hy_tensor *qkv[4];
+    s.value_width = (int)width / 2;
+    s.window = 20;
     hy_graph_split(g, leaf(g, "qkv", 1 + 5 * width), 4, (int64_t[]){1, 2 * width, 2 * width, width},
                    qkv);
     hy_attention(g, qkv[1], qkv[2], qkv[3], &s, NULL, NULL);
@@ -280,11 +326,7 @@ static void near_attention(struct hy_graph *g, int64_t width)
 /* Nobody wants the gradients of queries, or (width above 40) those of keys and values. */
 static void fixed_attention(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {.heads = 1,
-                                   .kv_heads = 1,
-                                   .key_width = (int)width,
-                                   .value_width = (int)width,
-                                   .scale = 1 / sqrt((double)width)};
+    const struct hy_attention s = heads_of(1, 1, width);
     struct hy_tensor *fixed = hy_graph_input(g, "fixed", HY_REAL, rows_of(g), width);
     struct hy_tensor *free = leaf(g, "free", width);
     if (width > 40)
@@ -429,7 +471,8 @@ static int build(struct hy_graph *g, const struct example *it)
 int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
     static const struct example all[] = {
-        {"level_scan", cached_levels, 20, 0},
+        {"attention", cached_attention, 5, 0},   {"attention", cached_attention, -3, 0},
+        {"attention", cached_attention, -10, 0}, {"level_scan", cached_levels, 20, 0},
         {"level_scan", cached_levels, 40, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
@@ -441,6 +484,8 @@ int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"attention", attention_sums, 32, 0},   {"attention", attention_sums, 32, 1},
         {"attention", attention_sums, 64, 0},   {"attention", near_attention, 26, 0},
         {"attention", near_attention, 128, 0},  {"attention", fixed_attention, 40, 0},
+        {"attention", attention_excess, 16, 1}, {"attention", attention_excess, 30, 0},
+        {"attention", attention_excess, 64, 0}, {"attention", attention_excess, 128, 0},
         {"attention", fixed_attention, 120, 0}, {"gated_scan", gated_heads, 0, 0},
         {"gated_scan", gated_heads, 1, 1},      {"gated_scan", gated_heads, 2, 0},
         {"gated_scan", gated_heads, 3, 0},      {"gated_scan", gated_heads, 4, 0},
@@ -458,6 +503,12 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"add_norm", add_norm, 320, 0},
         {"attention", attention, 64, 1},
         {"attention", attention, 600, 0},
+        {"attention", attention_excess, 30, 0},
+        {"attention", attention_excess, 80, 1},
+        {"attention", terraced_attention, 20, 0},
+        {"attention", terraced_attention, 50, 1},
+        {"attention", first_attention, 10, 0},
+        {"attention", first_attention, 70, 1},
         {"blend", blend, 64, 0},
         {"blend", blend, 64, 1},
         {"blend", blend, 67, 1},
