@@ -1,7 +1,6 @@
-#include "tests/cuda/wide.h"
+#include "tests/cuda/wide_kit.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "core/ops/add_norm.h"
 #include "core/ops/attention.h"
@@ -27,29 +26,6 @@
 #include "core/ops/silu.h"
 #include "core/ops/skip.h"
 #include "core/ops/scan/vector_scan.h"
-
-static int64_t rows_of(const struct hy_graph *g)
-{
-    return (int64_t)g->shape.batch * g->shape.tokens;
-}
-
-static struct hy_tensor *leaf(struct hy_graph *g, const char *name, int64_t cols)
-{
-    return hy_graph_leaf(g, name, rows_of(g), cols, -2, 2);
-}
-
-/* Columns in the middle of a wider matrix. */
-static struct hy_tensor *view(struct hy_graph *g, const char *name, int64_t cols)
-{
-    struct hy_tensor *views[3];
-    hy_graph_split(g, leaf(g, name, cols + 12), 3, (int64_t[]){4, cols, 8}, views);
-    return views[1];
-}
-
-static struct hy_tensor *weight(struct hy_graph *g, const char *name, int64_t rows, int64_t cols)
-{
-    return hy_graph_leaf(g, name, rows, cols, -1, 1);
-}
 
 static void add_norm(struct hy_graph *g, int64_t cols)
 {
@@ -434,40 +410,6 @@ static void cached_levels(struct hy_graph *g, int64_t width)
                   states_of(g, &s));
 }
 
-/* Another op reads the input, so the last one's gradient is added to it; the last one's other
- * outputs get none. */
-static void read_again(struct hy_graph *g)
-{
-    const struct hy_op *op = g->ops[g->forward_ops - 1];
-    hy_gated(g, op->out[0], op->in[0], HY_GATE_SIGMOID);
-}
-
-struct example {
-    const char *name;
-    void (*build)(struct hy_graph *g, int64_t size);
-    int64_t size;
-    int again;
-};
-
-/* The index-th of the kind. */
-static const struct example *find(const struct example *all, size_t count,
-                                  const struct hy_op_kind *kind, int index)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(all[i].name, kind->name) && index-- == 0)
-            return &all[i];
-    return NULL;
-}
-
-static int build(struct hy_graph *g, const struct example *it)
-{
-    if (it)
-        it->build(g, it->size);
-    if (it && it->again)
-        read_again(g);
-    return it != NULL;
-}
-
 int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
     static const struct example all[] = {
@@ -475,7 +417,8 @@ int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"attention", cached_attention, -10, 0}, {"level_scan", cached_levels, 20, 0},
         {"level_scan", cached_levels, 40, 0},
     };
-    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+    const struct example *own = find(all, sizeof all / sizeof *all, kind, index);
+    return own ? build(g, own) : cached_features(g, kind, index);
 }
 
 int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
@@ -565,5 +508,6 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"skip", skip, 64, 1},
         {"vector_scan", vector_scan, 72, 1},
     };
-    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+    const struct example *own = find(all, sizeof all / sizeof *all, kind, index);
+    return own ? build(g, own) : wide_features(g, kind, index);
 }

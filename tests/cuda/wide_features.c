@@ -1,0 +1,81 @@
+/* wide_features.c - examples of the operators in core/ops/features. */
+#include <stdio.h>
+
+#include "core/ops/attention.h"
+#include "core/ops/features/delayed.h"
+#include "core/ops/features/feature_map.h"
+#include "core/ops/features/joint.h"
+#include "tests/cuda/wide_kit.h"
+
+/* Heads that share those of x, or (columns not 32) nothing learned; more columns than lanes. */
+static void feature_map(struct hy_graph *g, int64_t columns)
+{
+    const int learned = columns == 32;
+    const struct hy_feature_map s = {learned ? HY_MAP_SOFTMAX : HY_MAP_EXP, 4, 2,
+                                     learned ? 64 : (int)columns, (int)columns};
+    hy_feature_map(g, view(g, "x", 2 * s.width),
+                   learned ? weight(g, "w", s.heads, s.width * columns) : NULL,
+                   weight(g, "b", s.heads, columns), &s);
+}
+
+/* Features of 1e-12 and of 1 side by side. */
+static void sharp_map(struct hy_graph *g, int64_t map)
+{
+    const struct hy_feature_map s = {(enum hy_map)map, 2, 2, 20, 20};
+    hy_feature_map(g, hy_graph_leaf(g, "x", rows_of(g), 40, -60, 60), NULL, NULL, &s);
+}
+
+static void joint(struct hy_graph *g, int64_t width)
+{
+    const struct hy_joint s = {4, (int)width, 1};
+    struct hy_tensor *far;
+    const struct hy_joint_in in = {.w = view(g, "w", 4 * width),
+                                   .x = hy_graph_leaf(g, "x", rows_of(g), 4, 0, 4),
+                                   .n = view(g, "n", 4 * width),
+                                   .d = hy_graph_leaf(g, "d", rows_of(g), 4, 0, 3),
+                                   .factor = hy_graph_leaf(g, "factor", 1, 4, -4, 4)};
+    hy_joint(g, &in, &s, &far);
+}
+
+static struct hy_tensor *state(struct hy_graph *g, const char *name, int64_t rows)
+{
+    struct hy_entry entry = {.rank = 2, .dims = {rows, 12}};
+    snprintf(entry.name, sizeof entry.name, "%s", name);
+    return hy_graph_state(g, &entry);
+}
+
+/* The ring holds all positions, this run's included, since attention has written them. */
+static void delayed(struct hy_graph *g, int64_t lag)
+{
+    const struct hy_attention s = {
+        .heads = 2, .kv_heads = 2, .key_width = 6, .value_width = 6, .scale = 1};
+    const int64_t kept = (int64_t)g->shape.batch * g->shape.context;
+    static const char *const names[] = {"keys", "values"};
+    struct hy_tensor *cache[2], *k = view(g, "k", 12);
+    for (int i = 0; i < 2; i++)
+        cache[i] = state(g, names[i], kept);
+    hy_attention(g, leaf(g, "q", 12), k, leaf(g, "v", 12), &s, cache[0], cache[1]);
+    hy_delayed(g, k, cache[0], (int)lag);
+}
+
+int cached_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct example all[] = {{"delayed", delayed, 3, 0}, {"delayed", delayed, 18, 0}};
+    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+}
+
+int wide_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
+{
+    static const struct example all[] = {
+        {"feature_map", feature_map, 32, 0},
+        {"feature_map", feature_map, 32, 1},
+        {"feature_map", feature_map, 70, 1},
+        {"feature_map", sharp_map, HY_MAP_SOFTMAX, 0},
+        {"feature_map", sharp_map, HY_MAP_EXP, 0},
+        {"feature_map", sharp_map, HY_MAP_ELU1, 0},
+        {"joint", joint, 16, 0},
+        {"joint", joint, 16, 1},
+        {"joint", joint, 130, 0},
+    };
+    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+}
