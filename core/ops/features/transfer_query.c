@@ -17,19 +17,19 @@ static int32_t up(int32_t n)
 }
 
 /* The teacher's scores become e^(score - max); returns their sum, and log sum exp. */
-static hy_real exponentials(const struct hy_transfer_terms *w, hy_real *lse)
+static hy_real exponentials(hy_real *p, int32_t count, hy_real *lse)
 {
-    const int32_t n = up(w->high);
+    const int32_t n = up(count);
     hy_real max = -INFINITY, sum = 0;
-    for (int32_t j = w->high; j < n; j++)
-        w->p[j] = -INFINITY;
+    for (int32_t j = count; j < n; j++)
+        p[j] = -INFINITY;
 #pragma omp simd reduction(max : max)
     for (int32_t j = 0; j < n; j++)
-        max = w->p[j] > max ? w->p[j] : max;
+        max = p[j] > max ? p[j] : max;
 #pragma omp simd reduction(+ : sum)
     for (int32_t j = 0; j < n; j++) {
-        w->p[j] = hy_exp(w->p[j] - max);
-        sum += w->p[j];
+        p[j] = hy_exp(p[j] - max);
+        sum += p[j];
     }
     *lse = max + hy_log(sum);
     return sum;
@@ -37,33 +37,35 @@ static hy_real exponentials(const struct hy_transfer_terms *w, hy_real *lse)
 
 static hy_real largest_in_window(const struct hy_transfer_terms *w)
 {
-    const int32_t n = up(w->high);
+    const int32_t low = w->low, high = w->high, n = up(high);
+    const hy_real *l = w->l;
     hy_real max = -INFINITY;
 #pragma omp simd reduction(max : max)
-    for (int32_t j = down(w->low); j < n; j++) {
-        const hy_real l = j >= w->low && j < w->high ? w->l[j] : -INFINITY;
-        max = l > max ? l : max;
+    for (int32_t j = down(low); j < n; j++) {
+        const hy_real own = j >= low && j < high ? l[j] : -INFINITY;
+        max = own > max ? own : max;
     }
     return max;
 }
 
 static hy_real window_sum(const struct hy_transfer_terms *w, hy_real max)
 {
-    const int32_t n = up(w->high);
+    const int32_t low = w->low, high = w->high, n = up(high);
+    const hy_real *l = w->l;
     hy_real sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int32_t j = down(w->low); j < n; j++)
-        sum += hy_exp((j >= w->low && j < w->high ? w->l[j] : -INFINITY) - max);
+    for (int32_t j = down(low); j < n; j++)
+        sum += hy_exp((j >= low && j < high ? l[j] : -INFINITY) - max);
     return sum;
 }
 
-static hy_real far_sum(const struct hy_transfer_terms *w)
+static hy_real far_sum(const hy_real *u, int32_t low)
 {
-    const int32_t n = up(w->low);
+    const int32_t n = up(low);
     hy_real sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int32_t j = 0; j < n; j++)
-        sum += j < w->low ? w->u[j] : 0;
+        sum += j < low ? u[j] : 0;
     return sum;
 }
 
@@ -82,28 +84,29 @@ static hy_real floor_of(const struct hy_transfer_mix *m, hy_real log_sum)
 static struct sums far_terms(const struct hy_transfer_terms *w, const struct hy_transfer_mix *m,
                              hy_real log_sum)
 {
-    const int32_t n = up(w->low);
+    const int32_t low = w->low, n = up(low);
     const hy_real lowest = floor_of(m, log_sum), log_scale = m->log_lin - log_sum;
+    const hy_real *p = w->p, *u = w->u;
     hy_real loss = 0, mass = 0;
 #pragma omp simd reduction(+ : loss, mass)
     for (int32_t j = 0; j < n; j++) {
-        const hy_real p = j < w->low ? w->p[j] : 0, u = j < w->low ? w->u[j] : 1;
-        loss += p * (u >= lowest ? hy_log(u) + log_scale : log_floor);
-        mass += u >= lowest ? p : 0;
+        const hy_real share = j < low ? p[j] : 0, log_a = hy_log(u[j]) + log_scale;
+        loss += share * (u[j] >= lowest ? log_a : log_floor);
+        mass += u[j] >= lowest ? share : 0;
     }
     return (struct sums){loss, mass};
 }
 
 static struct sums window_terms(const struct hy_transfer_terms *w, hy_real log_scale)
 {
-    const int32_t n = up(w->high);
+    const int32_t low = w->low, high = w->high, n = up(high);
+    const hy_real *p = w->p, *l = w->l;
     hy_real loss = 0, mass = 0;
 #pragma omp simd reduction(+ : loss, mass)
-    for (int32_t j = down(w->low); j < n; j++) {
-        const int own = j >= w->low && j < w->high;
-        const hy_real p = own ? w->p[j] : 0, log_a = (own ? w->l[j] : 0) + log_scale;
-        loss += p * (log_a >= log_floor ? log_a : log_floor);
-        mass += log_a >= log_floor ? p : 0;
+    for (int32_t j = down(low); j < n; j++) {
+        const hy_real share = j >= low && j < high ? p[j] : 0, log_a = l[j] + log_scale;
+        loss += share * (log_a >= log_floor ? log_a : log_floor);
+        mass += log_a >= log_floor ? share : 0;
     }
     return (struct sums){loss, mass};
 }
@@ -112,10 +115,10 @@ hy_real hy_transfer_query(const struct hy_transfer_terms *w, const struct hy_tra
                           hy_real *told)
 {
     const int windowed = w->low < w->high;
-    const hy_real share = 1 / exponentials(w, &told[HY_TOLD_LSE]);
+    const hy_real share = 1 / exponentials(w->p, w->high, &told[HY_TOLD_LSE]);
     const hy_real max = windowed ? largest_in_window(w) : 0;
     const hy_real within = windowed ? window_sum(w, max) : 0;
-    const hy_real near = m->gamma * within, far = m->lin * far_sum(w);
+    const hy_real near = m->gamma * within, far = m->lin * far_sum(w->u, w->low);
     const hy_real sum = near + far > HY_LEAST_NORMAL ? near + far : HY_LEAST_NORMAL;
     struct sums outside, inside = {0, 0};
     /* Alone, the window's terms are what they are however small gamma is. */
