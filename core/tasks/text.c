@@ -214,6 +214,18 @@ static int count_recurring(const struct text *x, enum hy_split split, struct rec
     return HY_OK;
 }
 
+/* Whether an n-gram that recurs in a window of a split that is being scored is rare in training. */
+static int is_rare(const struct text *x, uint64_t gram)
+{
+    for (int i = 0; i < 3; i++) {
+        const struct recurring *r = &x->recurring[i];
+        const uint32_t *count = r->ready ? hy_ngrams_find(&r->counts, gram) : NULL;
+        if (count)
+            return *count <= x->rare;
+    }
+    return 0;
+}
+
 static int text_score_begin(const void *state, enum hy_split split, void **scorer, struct hy_err *e)
 {
     const struct text *x = state;
@@ -239,9 +251,34 @@ static void text_score_add(const void *state, void *scorer, const struct hy_pred
     for (int t = 0; t < x->env.seq_len; t++) {
         gram = hy_ngram_next(gram, (unsigned)p->labels[t], x->n);
         const int seen = t >= x->n - 2 && (*hy_ngrams_add(&r->seen, gram))++;
-        const int hit = seen && *hy_ngrams_find(&r->counts, gram) <= x->rare;
+        const int hit = seen && is_rare(x, gram);
         score->nll[hit] += (double)p->nll[t];
         score->n[hit]++;
+    }
+}
+
+/* The answers of AR hits: the last bytes of the n-grams' last occurrences before. How rare an
+ * n-gram is in training is known of splits whose scoring has begun. */
+static void text_evidence(const void *state, const int32_t *tokens, const int32_t *labels,
+                          int32_t *where)
+{
+    const struct text *x = state;
+    struct hy_ngrams *last = NULL; /* of n-grams: where their last bytes last stood */
+    uint64_t gram = (uint64_t)tokens[0];
+    for (int i = 0; i < 3; i++)
+        if (x->recurring[i].ready)
+            last = &x->recurring[i].seen;
+    if (last)
+        hy_ngrams_clear(last);
+    for (int t = 0; t < x->env.seq_len; t++) {
+        where[t] = -1;
+        gram = hy_ngram_next(gram, (unsigned)labels[t], x->n);
+        if (!last || t < x->n - 2)
+            continue;
+        uint32_t *place = hy_ngrams_add(last, gram);
+        if (*place && is_rare(x, gram))
+            where[t] = (int32_t)*place;
+        *place = (uint32_t)t + 1;
     }
 }
 
@@ -299,6 +336,7 @@ const struct hy_task hy_task_text = {
     .count = text_count,
     .max_labels = text_max_labels,
     .fill = text_fill,
+    .evidence = text_evidence,
     .score_begin = text_score_begin,
     .score_add = text_score_add,
     .score_end = text_score_end,
