@@ -110,8 +110,12 @@ struct hy_tensor *leaf(struct run *r, const char *name, int64_t cols)
 
 static struct hy_tensor *build_attention(struct run *r)
 {
-    const struct hy_attention s = {
-        r->heads, r->heads, r->key_width, r->value_width, r->scale, (int)number(r, "window"), 0};
+    const struct hy_attention s = {.heads = r->heads,
+                                   .kv_heads = r->heads,
+                                   .key_width = r->key_width,
+                                   .value_width = r->value_width,
+                                   .scale = r->scale,
+                                   .window = (int)number(r, "window")};
     return hy_attention(r->graph, r->q, r->k, r->v, &s, NULL, NULL);
 }
 

@@ -237,8 +237,12 @@ static void many_chunks(struct hy_graph *g, int64_t width)
 static void attention(struct hy_graph *g, int64_t width)
 {
     const int heads = width > 100 ? 1 : 2;
-    const struct hy_attention s = {heads, 1, (int)width, (int)width, 1 / sqrt((double)width),
-                                   70,    0};
+    const struct hy_attention s = {.heads = heads,
+                                   .kv_heads = 1,
+                                   .key_width = (int)width,
+                                   .value_width = (int)width,
+                                   .scale = 1 / sqrt((double)width),
+                                   .window = 70};
     struct hy_tensor *qkv[3];
     hy_graph_split(g, leaf(g, "qkv", (heads + 2) * width), 3,
                    (int64_t[]){heads * width, width, width}, qkv);
@@ -248,7 +252,11 @@ static void attention(struct hy_graph *g, int64_t width)
 /* Gradients flow back from the sums as well; two heads share keys, four do not. */
 static void attention_sums(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {4, 2, (int)width, (int)width, 1 / sqrt((double)width), 0, 0};
+    const struct hy_attention s = {.heads = 4,
+                                   .kv_heads = 2,
+                                   .key_width = (int)width,
+                                   .value_width = (int)width,
+                                   .scale = 1 / sqrt((double)width)};
     struct hy_tensor *lse;
     hy_attention_lse(g, view(g, "q", 4 * width), view(g, "k", 2 * width), view(g, "v", 2 * width),
                      &s, NULL, NULL, &lse);
@@ -257,8 +265,12 @@ static void attention_sums(struct hy_graph *g, int64_t width)
 /* A window of less than a tile, values of another width than keys; rows that are not aligned. */
 static void near_attention(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {2,  2, (int)width, (int)width / 2, 1 / sqrt((double)width),
-                                   20, 0};
+    const struct hy_attention s = {.heads = 2,
+                                   .kv_heads = 2,
+                                   .key_width = (int)width,
+                                   .value_width = (int)width / 2,
+                                   .scale = 1 / sqrt((double)width),
+                                   .window = 20};
     struct hy_tensor *qkv[4];
     hy_graph_split(g, leaf(g, "qkv", 1 + 5 * width), 4, (int64_t[]){1, 2 * width, 2 * width, width},
                    qkv);
@@ -268,7 +280,11 @@ static void near_attention(struct hy_graph *g, int64_t width)
 /* Nobody wants the gradients of queries, or (width above 40) those of keys and values. */
 static void fixed_attention(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {1, 1, (int)width, (int)width, 1 / sqrt((double)width), 0, 0};
+    const struct hy_attention s = {.heads = 1,
+                                   .kv_heads = 1,
+                                   .key_width = (int)width,
+                                   .value_width = (int)width,
+                                   .scale = 1 / sqrt((double)width)};
     struct hy_tensor *fixed = hy_graph_input(g, "fixed", HY_REAL, rows_of(g), width);
     struct hy_tensor *free = leaf(g, "free", width);
     if (width > 40)

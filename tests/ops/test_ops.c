@@ -420,9 +420,12 @@ static void positions_and_tables_follow_their_definitions(void **state)
 
 /* ---- attention ---- */
 
-static const struct hy_attention full = {4, 2, 20, 12, 0.3, 0, 0},
-                                 windowed = {2, 2, 20, 12, 1, 70, 0},
-                                 capped = {4, 2, 20, 12, 0.7, 0, 2.5};
+static const struct hy_attention
+    full = {.heads = 4, .kv_heads = 2, .key_width = 20, .value_width = 12, .scale = 0.3},
+    windowed =
+        {.heads = 2, .kv_heads = 2, .key_width = 20, .value_width = 12, .scale = 1, .window = 70},
+    capped = {
+        .heads = 4, .kv_heads = 2, .key_width = 20, .value_width = 12, .scale = 0.7, .cap = 2.5};
 
 static void build_attention(struct built *b, const struct hy_attention *s)
 {
