@@ -239,6 +239,10 @@ static void damaged_headers_are_refused_by_file_and_place(void **unused)
     refuse(path, "a.bin: byte 4", "version 1, but 7 is read");
     write_llmc(20240520, 1, COUNT + 1, 2, COUNT);
     refuse(path, "a.bin: byte 8", "201 ids of uint16, but 400 bytes");
+    write_llmc(20240520, 1, COUNT, 3, 134); /* 402 bytes, an id too many */
+    refuse(path, "a.bin: byte 8", "200 ids of uint16, but 402 bytes");
+    write_llmc(20240520, 1, 4, 3, 3); /* a byte too many */
+    refuse(path, "a.bin: byte 8", "4 ids of uint16, but 9 bytes");
     write_llmc(20240520, 1, -1, 2, COUNT);
     refuse(path, "a.bin: byte 8", "-1 ids");
     write_llmc(20240520, 1, 0, 2, 0);
