@@ -130,7 +130,7 @@ int hy_token_files_open(const struct hy_value *options, const char *key, enum hy
         f->path = paths->items[i]->string;
         f->mark = paths->items[i]->mark;
         rc = open_file(f, raw, e);
-        t.size += f->count;
+        t.size += rc ? 0 : f->count;
     }
     if (rc)
         hy_token_files_close(&t);
