@@ -251,6 +251,8 @@ leaf AS (
     FROM cell, json_tree(setting)
     WHERE type <> 'object' AND typeof(key) = 'text' AND fullkey <> '$.mixer.ratio'
         AND NOT (type = 'array' AND coalesce(json_type(value, '$[0]'), '') = 'object')
+        -- A recipe's stages are told by its name and its options.
+        AND NOT (fullkey LIKE '$.stages%' AND json_type(setting, '$.recipe') IS NOT NULL)
 ),
 compared AS (
     SELECT

@@ -8,7 +8,7 @@ sweep() # MIXER
     {
         echo 'name: s'
         cat
-        echo "mixer: ${1-"{variant: lolcats, window: 4}"}"
+        echo "mixer: {ratio: pure, ${1-variant: lolcats, window: 4}}"
         echo 'model: {d_model: 32, layers: 2, heads: 2, mlp: 32}'
         echo 'data: {train: [{task: mqar, vocab: 32, pairs: [2], examples: 8}]}'
         echo 'train: {steps: 20, batch: 2, seq_len: 16}'
@@ -22,29 +22,28 @@ refused() # TEXT [MIXER]
 }
 
 # Windows, maps, components.
-refused "s.yaml:3:35: window 17 of lolcats is longer than the sequences: train.seq_len is 16" \
-    "{variant: lolcats, window: 17}" <<<""
-refused "s.yaml:3:27: window must be at least 1" "{variant: lolcats, window: 0}" <<<"" 2>/dev/null ||
-    true
-refused "did you mean 'window_kind'?" "{variant: lolcats, window: 4, window_knd: terraced}" <<<""
-refused "sliding" "{variant: lolcats, window: 4, window_kind: terrace}" <<<""
+refused "s.yaml:3:48: window 17 of lolcats is longer than the sequences: train.seq_len is 16" \
+    "variant: lolcats, window: 17" <<<""
+refused "s.yaml:3:48: window" "variant: lolcats, window: 0" <<<""
+refused "did you mean 'window_kind'?" "variant: lolcats, window: 4, window_knd: terraced" <<<""
+refused "did you mean 'terraced'?" "variant: lolcats, window: 4, window_kind: terrace" <<<""
 refused "a map that is not learned has as many features as a head is wide" \
-    "{variant: hedgehog, learned: false, features: 4}" <<<""
+    "variant: hedgehog, learned: false, features: 4" <<<""
 refused "s.yaml:2:20: eval.components is for mixers of a window and a linear part" \
-    "{variant: gla}" <<<'eval: {components: [window]}'
+    "variant: gla" <<<'eval: {components: [window]}'
 refused "s.yaml:2:27: unknown component 'windw'; did you mean 'window'?" \
     <<<'eval: {components: [full, windw]}'
 refused "eval.components has window twice" <<<'eval: {components: [window, window]}'
 
 # Dropping windows.
-refused "s.yaml:2:28: window_dropout" <<<'stages: [{window_dropout: [0.5, 1.5]}]'
-refused "s.yaml:2:27: window_dropout" <<<'stages: [{window_dropout: -0.1}]'
+refused "s.yaml:2:33: window_dropout in a stage must be between 0 and 1, not 1.5" <<<'stages: [{window_dropout: [0.5, 1.5]}]'
+refused "s.yaml:2:27: window_dropout in a stage must be between 0 and 1, not -0.1" <<<'stages: [{window_dropout: -0.1}]'
 refused "window_dropout drops windows of component full; component is dropped" \
     <<<'stages: [{component: dropped, window_dropout: 0.5}]'
 refused "s.yaml:2:27: window_dropout is for mixers of a window and a linear part" \
-    "{variant: gla}" <<<'stages: [{window_dropout: 0.5}]'
+    "variant: gla" <<<'stages: [{window_dropout: 0.5}]'
 refused "s.yaml:2:22: component is for mixers of a window and a linear part" \
-    "{variant: gla}" <<<'stages: [{component: dropped}]'
+    "variant: gla" <<<'stages: [{component: dropped}]'
 
 # Teachers.
 refused "objective attention needs a teacher" <<<'stages: [{objective: attention}]'
@@ -56,7 +55,7 @@ refused "s.yaml:3:10: objective attention: layer 0 has 2 heads (2 of keys) of wi
 init: {from: {mixer.ratio: full, full.kv_heads: 1}, map: {"*.k_proj.weight": null, "*.v_proj.weight": null}}
 stages: [{objective: attention, train: [feature_map]}]
 END_OF_SWEEP
-refused "objective attention: no layer has a feature map" "{variant: gla, expand_k: 1, expand_v: 1}" <<'END_OF_SWEEP'
+refused "objective attention: no layer has a feature map" "variant: gla, expand_k: 1, expand_v: 1" <<'END_OF_SWEEP'
 init: {from: {mixer.ratio: full}}
 stages: [{objective: attention}]
 END_OF_SWEEP

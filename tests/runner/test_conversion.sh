@@ -10,7 +10,7 @@ data:
   train: [{task: mqar, vocab: 32, pairs: [4], examples: 16, fill: zero}]
 train: {steps: 20, batch: 4, seq_len: 32, lr: 5e-3}
 eval: {every: 10}
-mixer: {variant: lolcats, window: 4}
+mixer: {variant: lolcats, ratio: pure, window: 4}
 init: {from: {mixer.ratio: full, train.steps: 40}}
 matrix:
   recipe:
@@ -74,7 +74,7 @@ expect "interrupted" "$(ask cut.db "$contents" | md5sum)" "$(ask one.db "$conten
 
 # Other variants are converted too, without a map: mixers learn outputs, then predictions.
 exits 0 "$hylas" run sweep.yaml -o gla.db --set train.seed=0 \
-    --set 'mixer={variant: gla, expand_k: 1, expand_v: 1}' \
+    --set 'mixer={variant: gla, ratio: pure, expand_k: 1, expand_v: 1}' \
     --set 'recipe={name: mohawk, transfer: 9, adapt: 12}'
 expect "gla" "$(ask gla.db "SELECT variant, stages FROM results WHERE source IS NOT NULL")" \
     "gla|transfer adapt"
