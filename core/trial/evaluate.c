@@ -52,13 +52,16 @@ static void collect(void *context, const char *slice, const char *metric, double
     c->to->emit(c->to->context, c->replica, &row);
 }
 
-static void collect_distance(struct collector *c, const char *side, const struct distance *d)
+/* Of a text the likelihood alone: there an answer is a guess among others. */
+static void collect_distance(struct collector *c, const struct hy_task *task, const char *side,
+                             const struct distance *d)
 {
     char slice[64];
     snprintf(slice, sizeof slice, "%s=%d", side, c->reach);
     if (!d->count)
         return;
-    collect(c, slice, "accuracy", d->hits / (double)d->count, d->count);
+    if (task->measures_recall)
+        collect(c, slice, "accuracy", d->hits / (double)d->count, d->count);
     collect(c, slice, "nll", d->nll / (double)d->count, d->count);
 }
 
@@ -232,8 +235,8 @@ static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
             continue;
         task->score_end(state, c[r].scorer, rc ? discard : collect, &c[r]);
         if (!rc) {
-            collect_distance(&c[r], "within", &c[r].within);
-            collect_distance(&c[r], "beyond", &c[r].beyond);
+            collect_distance(&c[r], task, "within", &c[r].within);
+            collect_distance(&c[r], task, "beyond", &c[r].beyond);
         }
     }
     window_release(&w);
