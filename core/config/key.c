@@ -298,6 +298,9 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
         rc = hy_value_set(map, "train", hy_value_copy(hy_value_get(c->tree, "train")), e);
     if (!rc)
         rc = hy_value_set(map, "contexts", hy_value_copy(hy_value_at(c->tree, "eval.contexts")), e);
+    if (!rc && c->eval.component_count)
+        rc = hy_value_set(map, "components", hy_value_copy(hy_value_at(c->tree, "eval.components")),
+                          e);
     if (!rc)
         rc = add_layers(c, map, e);
     if (!rc)
