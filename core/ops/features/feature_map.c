@@ -81,8 +81,8 @@ static void map_row(enum hy_map map, int64_t n, const hy_real *z, hy_real *phi)
     }
 }
 
-/* p dphi of a half, in the place of p, 0 where it was raised; returns its sum. */
-static hy_real weigh(int64_t n, const hy_real *dphi, hy_real *p)
+/* The sum of p dphi over a half, without what was raised. */
+static hy_real weigh(int64_t n, const hy_real *dphi, const hy_real *p)
 {
     hy_real sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -91,7 +91,8 @@ static hy_real weigh(int64_t n, const hy_real *dphi, hy_real *p)
     return sum;
 }
 
-/* dz of a half that grows with sign * z: p (dphi - sum p dphi), where p is normalised. */
+/* Adds to dz what a half that grows with sign * z brings: p (dphi - sum p dphi) where it is
+ * normalised, else p dphi. */
 static void back_half(enum hy_map map, int64_t n, hy_real sign, const hy_real *dphi,
                       const hy_real *p, hy_real sum, hy_real *dz)
 {

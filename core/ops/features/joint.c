@@ -72,9 +72,9 @@ struct gradients {
     hy_real x, d, factor;
 };
 
-/* What moves the shares, dy.(w - y) near = near lin dy.(d w - n) / (A + lin d), is written so that
- * it is exactly 0 where no term lies outside the window; and it is the same whether lin depends on
- * gamma or not, but for the factor lin. */
+/* dy.(w - y) near, what moves the shares, is written as near lin dy.(d w - n) / (A + lin d):
+ * exactly 0 where no term lies outside the window. The factor's gradient is that without lin,
+ * whether lin depends on gamma or not. */
 static struct gradients back_head(int64_t width, const struct shares *share, hy_real d,
                                   const hy_real *w, const hy_real *n, const hy_real *dy, int add_w,
                                   hy_real *dw, int add_n, hy_real *dn)
