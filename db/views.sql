@@ -278,6 +278,7 @@ shown AS (
     UNION ALL
     SELECT number, NULL, NULL, NULL, NULL,
         CASE WHEN substr(path, 1, 6) IN ('model.', 'mixer.', 'train.') THEN substr(path, 7)
+            WHEN path = 'recipe.name' THEN 'recipe'
             ELSE path END || '=' || value
     FROM compared
     -- Of a tolerance and a budget one is null.
