@@ -1,10 +1,12 @@
 /* wide_features.c - examples of the operators in core/ops/features. */
+#include <math.h>
 #include <stdio.h>
 
 #include "core/ops/attention.h"
 #include "core/ops/features/delayed.h"
 #include "core/ops/features/feature_map.h"
 #include "core/ops/features/joint.h"
+#include "core/ops/features/transfer.h"
 #include "tests/cuda/wide_kit.h"
 
 /* Heads that share those of x, or (columns not 32) nothing learned; more columns than lanes. */
@@ -35,6 +37,26 @@ static void joint(struct hy_graph *g, int64_t width)
                                    .d = hy_graph_leaf(g, "d", rows_of(g), 4, 0, 3),
                                    .factor = hy_graph_leaf(g, "factor", 1, 4, -4, 4)};
     hy_joint(g, &in, &s, &far);
+}
+
+/* Heads as models have them, whose work needs more shared memory than a whole tile has, and such
+ * (width above 128) that it lies in scratch. One sequence of 300 tokens rather than two of 150. */
+static void transfer(struct hy_graph *g, int64_t width)
+{
+    const struct hy_transfer s = {
+        2, 1, 2, (int)width, (int)width, 1 / sqrt((double)width), 70, width > 128, 1};
+    if (g->shape.tokens > 100 && width < 256) {
+        g->shape.tokens *= g->shape.batch;
+        g->shape.batch = 1;
+    }
+    const struct hy_transfer_in in = {.tq = hy_graph_input(g, "tq", HY_REAL, rows_of(g), 2 * width),
+                                      .tk = hy_graph_input(g, "tk", HY_REAL, rows_of(g), width),
+                                      .q = view(g, "q", 2 * width),
+                                      .k = view(g, "k", width),
+                                      .f = hy_graph_leaf(g, "f", rows_of(g), 2 * width, 0.1, 1),
+                                      .g = hy_graph_leaf(g, "g", rows_of(g), 2 * width, 0.1, 1),
+                                      .factor = hy_graph_leaf(g, "factor", 1, 2, -4, 4)};
+    hy_transfer(g, &in, &s);
 }
 
 static struct hy_tensor *state(struct hy_graph *g, const char *name, int64_t rows)
@@ -76,6 +98,8 @@ int wide_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"joint", joint, 16, 0},
         {"joint", joint, 16, 1},
         {"joint", joint, 130, 0},
+        {"transfer", transfer, 128, 0},
+        {"transfer", transfer, 700, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
