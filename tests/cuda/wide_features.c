@@ -1,5 +1,4 @@
 /* wide_features.c - examples of the operators in core/ops/features. */
-#include <math.h>
 #include <stdio.h>
 
 #include "core/ops/attention.h"
@@ -39,23 +38,26 @@ static void joint(struct hy_graph *g, int64_t width)
     hy_joint(g, &in, &s, &far);
 }
 
-/* Heads as models have them, whose work needs more shared memory than a whole tile has, and such
- * (width above 128) that it lies in scratch. One sequence of 300 tokens rather than two of 150. */
-static void transfer(struct hy_graph *g, int64_t width)
+/* Heads as models have them, whose work is too large for a whole tile, over one sequence of 300
+ * tokens where there were two of 150; and so many features that work lies in scratch, over few. */
+static void transfer(struct hy_graph *g, int64_t features)
 {
-    const struct hy_transfer s = {
-        2, 1, 2, (int)width, (int)width, 1 / sqrt((double)width), 70, width > 128, 1};
-    if (g->shape.tokens > 100 && width < 256) {
+    const int wide = features > 128, width = wide ? 12 : 128;
+    const struct hy_transfer s = {2, 1, 2, width, (int)features, 0.1, wide ? 7 : 70, wide, 1};
+    if (wide) {
+        g->shape.tokens = 20;
+    } else if (g->shape.tokens > 100) {
         g->shape.tokens *= g->shape.batch;
         g->shape.batch = 1;
     }
-    const struct hy_transfer_in in = {.tq = hy_graph_input(g, "tq", HY_REAL, rows_of(g), 2 * width),
-                                      .tk = hy_graph_input(g, "tk", HY_REAL, rows_of(g), width),
-                                      .q = view(g, "q", 2 * width),
-                                      .k = view(g, "k", width),
-                                      .f = hy_graph_leaf(g, "f", rows_of(g), 2 * width, 0.1, 1),
-                                      .g = hy_graph_leaf(g, "g", rows_of(g), 2 * width, 0.1, 1),
-                                      .factor = hy_graph_leaf(g, "factor", 1, 2, -4, 4)};
+    const struct hy_transfer_in in = {
+        .tq = hy_graph_input(g, "tq", HY_REAL, rows_of(g), (int64_t)2 * width),
+        .tk = hy_graph_input(g, "tk", HY_REAL, rows_of(g), width),
+        .q = view(g, "q", (int64_t)2 * width),
+        .k = view(g, "k", width),
+        .f = hy_graph_leaf(g, "f", rows_of(g), 2 * features, 0.1, 1),
+        .g = hy_graph_leaf(g, "g", rows_of(g), 2 * features, 0.1, 1),
+        .factor = hy_graph_leaf(g, "factor", 1, 2, -4, 4)};
     hy_transfer(g, &in, &s);
 }
 
@@ -99,7 +101,7 @@ int wide_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"joint", joint, 16, 1},
         {"joint", joint, 130, 0},
         {"transfer", transfer, 128, 0},
-        {"transfer", transfer, 700, 0},
+        {"transfer", transfer, 1900, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
