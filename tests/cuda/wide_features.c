@@ -5,6 +5,7 @@
 #include "core/ops/features/delayed.h"
 #include "core/ops/features/feature_map.h"
 #include "core/ops/features/joint.h"
+#include "core/ops/features/transfer.h"
 #include "tests/cuda/wide_kit.h"
 
 /* Heads that share those of x, or (columns not 32) nothing learned; more columns than lanes. */
@@ -35,6 +36,29 @@ static void joint(struct hy_graph *g, int64_t width)
                                    .d = hy_graph_leaf(g, "d", rows_of(g), 4, 0, 3),
                                    .factor = hy_graph_leaf(g, "factor", 1, 4, -4, 4)};
     hy_joint(g, &in, &s, &far);
+}
+
+/* Heads as models have them, whose work is too large for a whole tile, over one sequence of 300
+ * tokens where there were two of 150; and so many features that work lies in scratch, over few. */
+static void transfer(struct hy_graph *g, int64_t features)
+{
+    const int wide = features > 128, width = wide ? 12 : 128;
+    const struct hy_transfer s = {2, 1, 2, width, (int)features, 0.1, wide ? 7 : 70, wide, 1};
+    if (wide) {
+        g->shape.tokens = 20;
+    } else if (g->shape.tokens > 100) {
+        g->shape.tokens *= g->shape.batch;
+        g->shape.batch = 1;
+    }
+    const struct hy_transfer_in in = {
+        .tq = hy_graph_input(g, "tq", HY_REAL, rows_of(g), (int64_t)2 * width),
+        .tk = hy_graph_input(g, "tk", HY_REAL, rows_of(g), width),
+        .q = view(g, "q", (int64_t)2 * width),
+        .k = view(g, "k", width),
+        .f = hy_graph_leaf(g, "f", rows_of(g), 2 * features, 0.1, 1),
+        .g = hy_graph_leaf(g, "g", rows_of(g), 2 * features, 0.1, 1),
+        .factor = hy_graph_leaf(g, "factor", 1, 2, -4, 4)};
+    hy_transfer(g, &in, &s);
 }
 
 static struct hy_tensor *state(struct hy_graph *g, const char *name, int64_t rows)
@@ -76,6 +100,8 @@ int wide_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"joint", joint, 16, 0},
         {"joint", joint, 16, 1},
         {"joint", joint, 130, 0},
+        {"transfer", transfer, 128, 0},
+        {"transfer", transfer, 1900, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
