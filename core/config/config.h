@@ -212,7 +212,11 @@ struct hy_recipe {
     const struct hy_option *options;
     const char *stages; /* as JSON, where $steps is an option's value */
 };
-extern const struct hy_recipe *const hy_recipes[]; /* ended by NULL */
+extern const struct hy_recipe *const hy_recipes[];        /* ended by NULL */
+const struct hy_recipe *hy_recipe_find(const char *name); /* NULL where absent */
+/* *out: its list of stages. options: resolved against its table. */
+int hy_recipe_stages(const struct hy_recipe *r, const struct hy_value *options,
+                     struct hy_value **out, struct hy_err *e);
 
 extern const struct hy_section hy_sections[];               /* ended by a NULL name */
 const struct hy_section *hy_section_find(const char *name); /* NULL where absent */

@@ -109,7 +109,7 @@ static const struct hy_recipe mohawk = {
 const struct hy_recipe *const hy_recipes[] = {&hedgecats, &late_window, &lolcats, &mohawk,
                                               &ssd,       &swap,        NULL};
 
-static const struct hy_recipe *find(const char *name)
+const struct hy_recipe *hy_recipe_find(const char *name)
 {
     for (int i = 0; hy_recipes[i]; i++)
         if (!strcmp(hy_recipes[i]->name, name))
@@ -117,9 +117,8 @@ static const struct hy_recipe *find(const char *name)
     return NULL;
 }
 
-/* *out: its list of stages, with the options' values. */
-static int fill_in(const struct hy_recipe *r, const struct hy_value *options, struct hy_value **out,
-                   struct hy_err *e)
+int hy_recipe_stages(const struct hy_recipe *r, const struct hy_value *options,
+                     struct hy_value **out, struct hy_err *e)
 {
     struct hy_buf text = {0};
     const char *at = r->stages;
@@ -166,7 +165,7 @@ int hy_config_read_recipe(const struct hy_value *tree, struct hy_config *c,
     if (!name || name->type != HY_V_STRING)
         return hy_fail(e, HY_E_USAGE, "%srecipe is a name, or {name, its options}",
                        hy_place_of(given).text);
-    const struct hy_recipe *r = find(name->string);
+    const struct hy_recipe *r = hy_recipe_find(name->string);
     if (!r)
         return hy_refuse_plugin(name->mark, "recipe", name->string, (const void *const *)hy_recipes,
                                 e);
@@ -176,7 +175,7 @@ int hy_config_read_recipe(const struct hy_value *tree, struct hy_config *c,
     if (!rc)
         rc = hy_pair_resolve(&pair, hy_value_get(c->tree, "recipe"), &keys, &options, e);
     if (!rc)
-        rc = fill_in(r, options, stages, e);
+        rc = hy_recipe_stages(r, options, stages, e);
     hy_value_free(options);
     hy_value_free(keys);
     return rc;
