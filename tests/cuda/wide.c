@@ -12,6 +12,7 @@
 #include "core/ops/decay_gate.h"
 #include "core/ops/scan/delta_scan.h"
 #include "core/ops/embedding.h"
+#include "core/ops/features/linear_attention.h"
 #include "core/ops/forget_gate.h"
 #include "core/ops/gated_norm.h"
 #include "core/ops/scan/gated_scan.h"
@@ -277,6 +278,55 @@ static void fixed_attention(struct hy_graph *g, int64_t width)
         hy_attention(g, fixed, free, free, &s, NULL, NULL);
 }
 
+static double same(int64_t k, double a)
+{
+    (void)k;
+    return a;
+}
+
+/* Several tiles of values; chunks that are parts of a block, several blocks and neither; features
+ * and heads that do not fit shared memory. */
+static void linear_attention(struct hy_graph *g, int64_t index)
+{
+    static const struct {
+        struct hy_linear_attention s;
+        int drops; /* 1: the lag, 0: nothing, -1: there is no switch */
+    } cases[] = {
+        {{2, 2, 2, 40, 40, 30, 0}, -1}, {{4, 2, 1, 20, 20, 70, 1}, -1},
+        {{2, 1, 2, 20, 72, 20, 1}, -1}, {{4, 1, 2, 20, 40, 130, 1}, 0},
+        {{2, 1, 1, 20, 20, 130, 1}, 1}, {{1, 1, 1, 600, 20, 9, 0}, -1},
+    };
+    const struct hy_linear_attention *s = &cases[index].s;
+    struct hy_tensor *d;
+    const struct hy_linear_attention_in in = {
+        .f = view(g, "f", (int64_t)s->heads * s->features),
+        .g = view(g, "g", (int64_t)s->key_heads * s->features),
+        .v = view(g, "v", (int64_t)s->value_heads * s->value_width),
+        .dropped = cases[index].drops < 0 ? NULL : hy_constant(g, 1, 1, same, cases[index].drops),
+    };
+    hy_linear_attention(g, &in, s, &d, NULL);
+}
+
+/* From states in a cache, with a lag of more than a run and of less; terraced, or not. */
+static void cached_linear_attention(struct hy_graph *g, int64_t index)
+{
+    static const struct hy_linear_attention cases[] = {
+        {4, 1, 2, 11, 40, 9, 0}, {2, 2, 1, 40, 31, 5, 1}, {2, 2, 2, 7, 9, 0, 1}};
+    const struct hy_linear_attention *s = &cases[index];
+    const int64_t rows = (s->lag && s->terraced ? 2 : 1) * (int64_t)g->shape.batch * s->heads;
+    struct hy_linear_attention_in in = {
+        .f = leaf(g, "f", (int64_t)s->heads * s->features),
+        .g = leaf(g, "g", (int64_t)s->key_heads * s->features),
+        .v = leaf(g, "v", (int64_t)s->value_heads * s->value_width),
+        .h0 =
+            hy_graph_state(g, &(struct hy_entry){.name = "state",
+                                                 .rank = 2,
+                                                 .dims = {rows * s->features, s->value_width + 1}}),
+    };
+    struct hy_tensor *d, *ht = in.h0;
+    hy_linear_attention(g, &in, s, &d, &ht);
+}
+
 static void vector_scan(struct hy_graph *g, int64_t cols)
 {
     hy_vector_scan(g, view(g, "x", cols), hy_graph_leaf(g, "decay", rows_of(g), cols, -0.5, 0),
@@ -296,12 +346,6 @@ static void constant(struct hy_graph *g, int64_t cols)
 static void blend(struct hy_graph *g, int64_t cols)
 {
     hy_blend(g, view(g, "a", cols), leaf(g, "b", cols), hy_graph_leaf(g, "m", 1, 1, 0.1, 0.9));
-}
-
-static double same(int64_t k, double a)
-{
-    (void)k;
-    return a;
 }
 
 static double endless(int64_t k, double a)
@@ -415,6 +459,9 @@ int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
     static const struct example all[] = {
         {"level_scan", cached_levels, 20, 0},
         {"level_scan", cached_levels, 40, 0},
+        {"linear_attention", cached_linear_attention, 0, 0},
+        {"linear_attention", cached_linear_attention, 1, 0},
+        {"linear_attention", cached_linear_attention, 2, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
@@ -482,6 +529,12 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"level_scan", many_chunks, 72, 0},
         {"linear", linear, 40, 0},
         {"linear", linear, 36, 1},
+        {"linear_attention", linear_attention, 0, 1},
+        {"linear_attention", linear_attention, 1, 1},
+        {"linear_attention", linear_attention, 2, 0},
+        {"linear_attention", linear_attention, 3, 0},
+        {"linear_attention", linear_attention, 4, 1},
+        {"linear_attention", linear_attention, 5, 0},
         {"log_sigmoid", log_sigmoid, 64, 0},
         {"log_sigmoid", log_sigmoid, 64, 1},
         {"lower_bound", lower_bound, 200, 0},
