@@ -9,9 +9,9 @@
 
 static const char *type_name(enum hy_option_type type)
 {
-    static const char *const names[] = {"",       "integer",  "number", "true/false",
-                                        "choice", "string",   "path",   "duration",
-                                        "amount", "integers", "numbers"};
+    static const char *const names[] = {"",       "integer",  "number",  "true/false",
+                                        "choice", "string",   "path",    "duration",
+                                        "amount", "integers", "numbers", "strings"};
     return names[type];
 }
 
@@ -19,6 +19,8 @@ static char *default_text(const struct hy_option *o)
 {
     if (o->required)
         return strdup("(required)");
+    if (o->type == HY_OPT_INT && o->text)
+        return strdup(o->text);
     struct hy_value *v = hy_option_default(o);
     char *text = NULL;
     if (v && v->type == HY_V_NULL)

@@ -24,6 +24,8 @@ static void print_row(void *context, const struct hy_row *row)
         printf("step %-8lld %-24s %.6g\n", (long long)row->step, row->name, row->value);
         break;
     case HY_ROW_SLICE:
+        if (row->component && *row->component)
+            printf("component %s: ", row->component);
         printf("%s %s %s %s %.6g\n", row->task, row->split, *row->slice ? row->slice : "all",
                row->name, row->value);
         break;

@@ -10,11 +10,11 @@
 #include "db/place.h"
 
 extern const char hy_schema_sql[], hy_schema_2_sql[], hy_schema_3_sql[], hy_schema_6_sql[],
-    hy_views_sql[];
+    hy_schema_8_sql[], hy_views_sql[];
 
 /* migrations[v] takes the tables from schema version v to v + 1; the views follow by themselves. */
-static const char *const migrations[] = {hy_schema_sql,   hy_schema_2_sql, hy_schema_3_sql, "", "",
-                                         hy_schema_6_sql, ""};
+static const char *const migrations[] = {
+    hy_schema_sql, hy_schema_2_sql, hy_schema_3_sql, "", "", hy_schema_6_sql, "", hy_schema_8_sql};
 
 enum {
     SCHEMA_VERSION = sizeof migrations / sizeof *migrations,

@@ -58,9 +58,9 @@ struct hy_run_facts {
 int hy_store_add_run(struct hy_store *s, int64_t sweep, const struct hy_run_facts *facts,
                      int64_t *run, char status[16], struct hy_err *e);
 
-/* A new attempt begins on a host: status running. Facts and slices of earlier attempts are dropped
- * at once; their history from the first step on that this attempt reports, so that what lies before
- * a checkpoint stays. */
+/* A new attempt begins on a host: status running. Facts, slices and scores of components that
+ * earlier attempts left are dropped at once; their history from the first step on that this attempt
+ * reports, so that what lies before a checkpoint stays. */
 int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int rank,
                        struct hy_err *e);
 /* Any row; progress replaces the run's last one, end is left to hy_store_end_run. */

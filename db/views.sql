@@ -56,7 +56,9 @@ SELECT
     (SELECT group_concat(json_extract(stage.value, '$.name'), ' ')
      FROM json_each(run.config, '$.stages') AS stage) AS stages,
     json_extract(run.config, '$.kinds') AS kinds,
-    json_extract(run.config, '$.select.method') AS selected_by
+    json_extract(run.config, '$.select.method') AS selected_by,
+    (SELECT iif(count(*) = 0, NULL, coalesce(min(unused), 0)) FROM linear_use
+     WHERE linear_use.run = run.id) AS collapsed
 FROM run;
 
 -- What each layer of a run is, and what was counted and measured of it.
@@ -94,6 +96,63 @@ FROM point JOIN metric ON metric.id = point.metric;
 
 CREATE VIEW slices AS
 SELECT run, task, split, slice, metric, value FROM score;
+
+-- Scores of parts of a model, beside the whole's: component `full`, of which each part has scores.
+CREATE VIEW components AS
+SELECT run, component, part.task, part.split, part.slice, part.metric, part.value,
+    part.value - (SELECT value FROM score AS whole WHERE whole.run = part.run AND
+        whole.task = part.task AND whole.split = part.split AND whole.slice = part.slice AND
+        whole.metric = part.metric) AS delta
+FROM component_score AS part
+UNION ALL
+SELECT run, 'full', task, split, slice, metric, value, value - value
+FROM score
+WHERE EXISTS (SELECT 1 FROM component_score AS part WHERE part.run = score.run AND
+    part.task = score.task AND part.split = score.split AND part.slice = score.slice AND
+    part.metric = score.metric);
+
+-- How much of what a model achieves it owes to its linear part, where the whole, its window and none
+-- of its parts were evaluated on test data: use is what is lost without the linear part over what is
+-- lost without any. NULL: too little is lost to tell. unused: the model rests on its window in this.
+-- A run is collapsed that rests on it in all that tells (view results).
+--
+-- A join and nothing else, so that one run is looked up by the tables' keys.
+CREATE VIEW linear_use AS
+SELECT
+    run,
+    task,
+    slice,
+    metric,
+    "full",
+    "window",
+    linear,
+    "none",
+    use,
+    use < 0.05 AS unused -- 5 % of what it achieves
+FROM (
+    SELECT
+        whole.run,
+        whole.task,
+        whole.slice,
+        whole.metric,
+        whole.value AS "full",
+        part.value AS "window",
+        (SELECT value FROM component_score AS other
+         WHERE other.run = whole.run AND other.task = whole.task AND other.split = whole.split AND
+             other.slice = whole.slice AND other.metric = whole.metric AND
+             other.component = 'linear') AS linear,
+        rest.value AS "none",
+        -- 5 of 100 answers, or 0.05 nats.
+        CASE WHEN abs(whole.value - rest.value) >=
+            CASE whole.metric WHEN 'accuracy' THEN 0.05 WHEN 'nll' THEN 0.05 END
+        THEN (whole.value - part.value) / (whole.value - rest.value) END AS use
+    FROM score AS whole
+    JOIN component_score AS part USING (run, task, split, slice, metric)
+    JOIN component_score AS rest USING (run, task, split, slice, metric)
+    WHERE part.component = 'window' AND rest.component = 'none' AND whole.split = 'test' AND
+        whole.metric IN ('accuracy', 'nll') AND
+        (whole.slice = '' OR whole.slice GLOB 'beyond=*')
+);
 
 -- How each run went, and where a running one is. left_s: at the speed it reported last.
 CREATE VIEW progress AS
@@ -192,6 +251,8 @@ leaf AS (
     FROM cell, json_tree(setting)
     WHERE type <> 'object' AND typeof(key) = 'text' AND fullkey <> '$.mixer.ratio'
         AND NOT (type = 'array' AND coalesce(json_type(value, '$[0]'), '') = 'object')
+        -- A recipe's stages are told by its name and its options.
+        AND NOT (fullkey LIKE '$.stages%' AND json_type(setting, '$.recipe') IS NOT NULL)
 ),
 compared AS (
     SELECT
@@ -264,6 +325,7 @@ rated AS (
         recall_test,
         ppl_test,
         cache_bytes,
+        collapsed,
         count(*) FILTER (WHERE results.status = 'done') OVER rate AS rate_n,
         count(*) FILTER (WHERE results.status = 'diverged') OVER rate AS rate_diverged,
         sum(recall_valid) FILTER (WHERE results.status = 'done') OVER rate /
@@ -313,7 +375,8 @@ SELECT
     chosen,
     edge,
     count(*) FILTER (WHERE status = 'pruned') AS pruned,
-    label
+    label,
+    sum(collapsed) FILTER (WHERE status = 'done') AS collapsed
 FROM judged
 GROUP BY number, lr;
 
@@ -337,6 +400,7 @@ spread AS (
         max(lr) FILTER (WHERE chosen) AS chosen_lr,
         max(edge) FILTER (WHERE chosen) AS chosen_edge,
         count(*) FILTER (WHERE counts) AS n,
+        sum(collapsed) FILTER (WHERE counts) AS resting,
         min(full_layers) FILTER (WHERE counts) AS fewest_full,
         max(full_layers) FILTER (WHERE counts) AS most_full,
         max(linear_layers) FILTER (WHERE counts) AS most_linear,
@@ -385,7 +449,8 @@ SELECT
     cell,
     setting,
     pruned,
-    label
+    label,
+    resting AS collapsed
 FROM spread;
 
 -- The runs that select their layers, whatever became of them, a row for each sweep that planned
@@ -452,6 +517,7 @@ SELECT
     chosen,
     label,
     cell,
-    start
+    start,
+    collapsed
 FROM selecting
 WHERE status = 'done';

@@ -28,6 +28,7 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
                       "SELECT id, attempts, status, host, rank, started FROM run WHERE id = ?1",
     [DROP_FACTS] = "DELETE FROM facts WHERE run = ?1",
     [DROP_SCORES] = "DELETE FROM score WHERE run = ?1",
+    [DROP_COMPONENTS] = "DELETE FROM component_score WHERE run = ?1",
     [DROP_LAYERS] = "DELETE FROM layer WHERE run = ?1",
     [END_RUN] = "UPDATE run SET status = ?2, reason = ?3, "
                 "ended = iif(?2 = 'pending', NULL, ?4) WHERE id = ?1",
@@ -43,6 +44,9 @@ static const char *const sql[HY_STORE_STATEMENTS] = {
     [ADD_SCORE] = "INSERT INTO score (run, task, split, slice, metric, value) "
                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
                   "ON CONFLICT DO UPDATE SET value = excluded.value",
+    [ADD_COMPONENT] = "INSERT INTO component_score (run, task, split, slice, metric, value, "
+                      "component) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+                      "ON CONFLICT DO UPDATE SET value = excluded.value",
     [ADD_LAYER] = "INSERT INTO layer (run, layer, kind, variant, metric, value) "
                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
                   "ON CONFLICT DO UPDATE SET kind = excluded.kind, variant = excluded.variant, "
@@ -211,6 +215,8 @@ int hy_store_begin_run(struct hy_store *s, int64_t run, const char *host, int ra
         rc = change(s, DROP_FACTS, e, "i", run);
     if (!rc)
         rc = change(s, DROP_LAYERS, e, "i", run);
+    if (!rc)
+        rc = change(s, DROP_COMPONENTS, e, "i", run);
     return rc ? rc : change(s, DROP_SCORES, e, "i", run);
 }
 
@@ -226,14 +232,23 @@ static int add_point(struct hy_store *s, int64_t run, const struct hy_row *row, 
     return rc ? rc : change(s, ADD_POINT, e, "iitr", run, row->step, row->name, row->value);
 }
 
+/* Of the whole model, or of a component of it. */
+static int add_score(struct hy_store *s, int64_t run, const struct hy_row *row, struct hy_err *e)
+{
+    if (row->component && *row->component)
+        return change(s, ADD_COMPONENT, e, "ittttrt", run, row->task, row->split, row->slice,
+                      row->name, row->value, row->component);
+    return change(s, ADD_SCORE, e, "ittttr", run, row->task, row->split, row->slice, row->name,
+                  row->value);
+}
+
 int hy_store_row(struct hy_store *s, int64_t run, const struct hy_row *row, struct hy_err *e)
 {
     switch (row->type) {
     case HY_ROW_HISTORY:
         return add_point(s, run, row, e);
     case HY_ROW_SLICE:
-        return change(s, ADD_SCORE, e, "ittttr", run, row->task, row->split, row->slice, row->name,
-                      row->value);
+        return add_score(s, run, row, e);
     case HY_ROW_LAYER:
         return change(s, ADD_LAYER, e, "iitttr", run, row->step, row->task, row->split, row->name,
                       row->value);

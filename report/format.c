@@ -205,6 +205,7 @@ static void add_latex(struct hy_buf *out, const char *text)
         {"±", "$\\pm$"},
         {"–", "--"},
         {"†", "\\dag{}"},
+        {"‡", "\\ddag{}"},
     };
     const size_t count = sizeof escapes / sizeof *escapes;
     for (int size; *text; text += size) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "report/list.h"
+#include "report/mark.h"
 #include "report/table.h"
 
 /* What a method has measured of each layer: the first of these that a run has is shown. */
@@ -11,7 +12,7 @@ enum { MEASURES = sizeof measures / sizeof *measures, FIXED = 3 };
 
 /* Selected layouts first, method by method: a picture of many runs ends before the planned ones. */
 static const char query[] =
-    "SELECT run, sweep, name, ratio, layout, layer, kind, layers.variant, "
+    "SELECT run, sweep, name, ratio, layout, collapsed, layer, kind, layers.variant, "
     "max(value) FILTER (WHERE metric = 'params') AS params, "
     "max(value) FILTER (WHERE metric = 'state_bytes') AS state_bytes, "
     "max(value) FILTER (WHERE metric = 'cache_bytes') AS cache_bytes, "
@@ -113,6 +114,7 @@ static void add_page_row(struct map *m, int first, int end)
         print_layer(layout[layer], value, text, sizeof text);
         hy_grid_set(m->grid, page, at, FIXED + layer, text);
     }
+    hy_mark_collapsed(m->grid, at, 1, hy_rows_count(m->rows, first, "collapsed"), 1);
     if (strchr(layout, '?'))
         hy_grid_note(m->grid, at, 1, NULL, "?: which layers stay full is not decided yet");
 }
@@ -156,23 +158,15 @@ static void fill_map(struct map *m)
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const struct hy_list_column columns[] = {
-        {"run", "", HY_UNIT_COUNT},
-        {"sweep", "", HY_UNIT_TEXT},
-        {"name", "", HY_UNIT_TEXT},
-        {"ratio", "", HY_UNIT_TEXT},
-        {"layout", "", HY_UNIT_TEXT},
-        {"layer", "", HY_UNIT_COUNT},
-        {"kind", "", HY_UNIT_TEXT},
-        {"variant", "", HY_UNIT_TEXT},
-        {"params", "", HY_UNIT_COUNT},
-        {"state_bytes", "", HY_UNIT_BYTES},
-        {"cache_bytes", "", HY_UNIT_BYTES},
-        {"flops_per_token", "", HY_UNIT_NUMBER},
-        {"importance", "", HY_UNIT_NUMBER},
-        {"gate", "", HY_UNIT_NUMBER},
-        {"loss_added", "", HY_UNIT_NUMBER},
-        {"kl", "", HY_UNIT_NUMBER},
-        {0},
+        {"run", "", HY_UNIT_COUNT},         {"sweep", "", HY_UNIT_TEXT},
+        {"name", "", HY_UNIT_TEXT},         {"ratio", "", HY_UNIT_TEXT},
+        {"layout", "", HY_UNIT_TEXT},       {"layer", "", HY_UNIT_COUNT},
+        {"kind", "", HY_UNIT_TEXT},         {"variant", "", HY_UNIT_TEXT},
+        {"params", "", HY_UNIT_COUNT},      {"state_bytes", "", HY_UNIT_BYTES},
+        {"cache_bytes", "", HY_UNIT_BYTES}, {"flops_per_token", "", HY_UNIT_NUMBER},
+        {"importance", "", HY_UNIT_NUMBER}, {"gate", "", HY_UNIT_NUMBER},
+        {"loss_added", "", HY_UNIT_NUMBER}, {"kl", "", HY_UNIT_NUMBER},
+        {"collapsed", "", HY_UNIT_MARK},    {0},
     };
     struct hy_rows rows;
     const int rc = hy_rows_load(store, query, sweep, &rows, e);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "report/mark.h"
+
 static void print_bytes(double value, char *text, int size)
 {
     static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -49,22 +51,32 @@ static enum hy_align align_of(const struct hy_list_column *column)
     return column->unit <= HY_UNIT_KEY ? HY_LEFT : HY_RIGHT;
 }
 
+static int is_in_data(const struct hy_rows *rows, const struct hy_list_column *column)
+{
+    return column->unit != HY_UNIT_MARK || hy_rows_any(rows, column->name);
+}
+
 void hy_list_fill_data(struct hy_grid *g, const struct hy_rows *rows,
                        const struct hy_list_column *columns)
 {
     for (int c = 0; columns[c].name; c++)
-        hy_grid_add_column(g, &g->data, columns[c].name, align_of(&columns[c]));
-    for (int r = 0; r < rows->count; r++) {
-        const int row = hy_grid_add_row(g, &g->data);
-        for (int c = 0; columns[c].name; c++)
-            hy_grid_set(g, &g->data, row, c, hy_rows_text(rows, r, columns[c].name));
+        if (is_in_data(rows, &columns[c]))
+            hy_grid_add_column(g, &g->data, columns[c].name, align_of(&columns[c]));
+    for (int r = 0; r < rows->count; r++)
+        hy_grid_add_row(g, &g->data);
+    for (int c = 0, at = 0; columns[c].name; c++) {
+        if (!is_in_data(rows, &columns[c]))
+            continue;
+        for (int r = 0; r < rows->count; r++)
+            hy_grid_set(g, &g->data, r, at, hy_rows_text(rows, r, columns[c].name));
+        at++;
     }
 }
 
 static int is_shown(const struct hy_rows *rows, const struct hy_list_column *column)
 {
     if (column->unit != HY_UNIT_GROUP || !column->head)
-        return column->head != NULL;
+        return column->head && column->unit != HY_UNIT_MARK;
     return hy_rows_differ(rows, column->name);
 }
 
@@ -78,6 +90,19 @@ static const char *page_text(const struct hy_rows *rows, int row,
         return value;
     snprintf(text, (size_t)size, "%.8s", value);
     return text;
+}
+
+/* at: the column of the page that shows the one named `name`. */
+static void mark_rows(struct hy_grid *g, const struct hy_rows *rows,
+                      const struct hy_list_column *columns, const char *name, int at)
+{
+    for (int c = 0; columns[c].name; c++) {
+        if (columns[c].unit != HY_UNIT_MARK || strcmp(columns[c].head, name) != 0)
+            continue;
+        for (int r = 0; r < rows->count; r++)
+            hy_mark_collapsed(g, r, at, hy_rows_count(rows, r, columns[c].name),
+                              hy_rows_count(rows, r, "counted"));
+    }
 }
 
 void hy_list_fill(struct hy_grid *g, const struct hy_rows *rows,
@@ -96,6 +121,6 @@ void hy_list_fill(struct hy_grid *g, const struct hy_rows *rows,
             char text[32];
             hy_grid_set(g, &g->page, r, at, page_text(rows, r, &columns[c], text, sizeof text));
         }
-        at++;
+        mark_rows(g, rows, columns, columns[c].name, at++);
     }
 }

@@ -13,7 +13,10 @@ enum hy_unit {
     HY_UNIT_NUMBER, /* four significant digits */
     HY_UNIT_SCORE,  /* three decimals */
     HY_UNIT_BYTES,
-    HY_UNIT_SECONDS
+    HY_UNIT_SECONDS,
+    /* How many of a row's runs rest on their window; the query has their number as `counted`. In
+     * the data where any row has one; on the page a mark behind the column whose name is `head`. */
+    HY_UNIT_MARK
 };
 
 struct hy_list_column {

@@ -4,7 +4,7 @@
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const char query[] =
-        "SELECT *, CASE WHEN chosen THEN 'chosen' || "
+        "SELECT *, n AS counted, CASE WHEN chosen THEN 'chosen' || "
         "coalesce(', ' || edge || ' of the grid', '') END AS choice "
         "FROM rates WHERE ?1 IS NULL OR sweep = ?1 "
         "ORDER BY sweep, variant, label, ratio = 'pure' DESC, CAST(ratio AS REAL) DESC, lr";
@@ -22,6 +22,7 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"pruned", "pruned", HY_UNIT_COUNT},
         {"open", "not ended", HY_UNIT_COUNT},
         {"choice", "choice", HY_UNIT_TEXT},
+        {"collapsed", "variant", HY_UNIT_MARK},
         {0},
     };
     struct hy_rows rows;

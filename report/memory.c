@@ -19,6 +19,7 @@ static const struct hy_list_column second[] = {
     {"train_bytes", "training", HY_UNIT_BYTES},  {"peak_rss_bytes", "process peak", HY_UNIT_BYTES},
     {"tokens_per_s", "tokens/s", HY_UNIT_COUNT},
 };
+static const struct hy_list_column mark = {"collapsed", "variant", HY_UNIT_MARK};
 enum { FIRST = sizeof first / sizeof *first, SECOND = sizeof second / sizeof *second };
 
 /* What is measured at each context. */
@@ -70,7 +71,9 @@ static void write_query(struct columns *c, struct hy_buf *sql)
                      "avg(linear_layers) / layers AS share, max(params) AS params, "
                      "max(state_bytes) AS state_bytes, max(train_bytes) AS train_bytes, "
                      "max(peak_rss_bytes) AS peak_rss_bytes, "
-                     "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s");
+                     "avg(tokens_per_s) FILTER (WHERE status = 'done') AS tokens_per_s, "
+                     "sum(collapsed) FILTER (WHERE chosen AND status = 'done') AS collapsed, "
+                     "count(*) FILTER (WHERE chosen AND status = 'done') AS counted");
     static const char *const facts[] = {"param_bytes", "gradient_bytes", "optimizer_bytes",
                                         "activation_bytes"};
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
@@ -82,7 +85,9 @@ static void write_query(struct columns *c, struct hy_buf *sql)
     add_contexts(c, &cache, sql);
     add_list(c, second, SECOND);
     add_contexts(c, &decoding, sql);
-    hy_buf_text(sql, " FROM labelled JOIN results USING (run) "
+    add_list(c, &mark, 1);
+    hy_buf_text(sql, " FROM (SELECT sweep, run, label, number, chosen FROM judged) AS labelled "
+                     "JOIN results USING (run) "
                      "WHERE ?1 IS NULL OR labelled.sweep = ?1 GROUP BY number "
                      "ORDER BY labelled.sweep, variant, label, share DESC");
 }
@@ -96,7 +101,7 @@ static int fill_columns(struct hy_store *store, const char *sweep, const struct 
     struct hy_rows rows = {0};
     int rc;
     c.names = calloc(pairs + 1, sizeof *c.names);
-    c.list = calloc(pairs + FIRST + SECOND + 1, sizeof *c.list);
+    c.list = calloc(pairs + FIRST + SECOND + 2, sizeof *c.list);
     if (!c.names || !c.list) {
         rc = hy_fail_memory(e);
         goto out;

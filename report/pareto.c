@@ -26,7 +26,8 @@ static const char query[] =
     "  CASE ratio WHEN 'full' THEN ' (full attention)' ELSE '' END AS series, "
     "  CASE WHEN measured THEN iif(best_of_less >= recall_test OR best_of_same > recall_test, "
     "    'no', 'yes') END AS frontier FROM compared) "
-    "SELECT *, row_number() OVER (ORDER BY sweep, ratio = 'full', series, cache_bytes) AS place "
+    "SELECT *, n AS counted, "
+    "row_number() OVER (ORDER BY sweep, ratio = 'full', series, cache_bytes) AS place "
     "FROM named ORDER BY sweep, cache_bytes IS NULL, cache_bytes, recall_test, variant, label, "
     "linear_layers DESC";
 /* clang-format on */
@@ -114,6 +115,7 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"recall_test_ci95", "± 95 %", HY_UNIT_SCORE},
         {"n", "n", HY_UNIT_COUNT},
         {"frontier", "frontier", HY_UNIT_TEXT},
+        {"collapsed", "variant", HY_UNIT_MARK},
         {0},
     };
     struct hy_rows rows;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "report/list.h"
+#include "report/mark.h"
 
 /* base and place: what the cells of one row of the page have in common. A pure model has no place
  * (no full layers to lay out), so it stands in every row of its base. family and line number, from
@@ -221,6 +222,8 @@ static void set_cell(const struct pivot *p, int row, int column)
         print_score(p, cell, text, sizeof text);
     hy_grid_set(p->grid, &p->grid->page, row, column, text);
     add_notes(p, cell, row, column);
+    hy_mark_collapsed(p->grid, row, column, hy_rows_count(p->rows, cell, "collapsed"),
+                      hy_rows_count(p->rows, cell, "n"));
 }
 
 static void fill_page(const struct pivot *p)
@@ -282,6 +285,7 @@ static void fill_data(const struct pivot *p)
         {"open", "", HY_UNIT_COUNT},
         {"failure", "", HY_UNIT_TEXT},
         {"pruned", "", HY_UNIT_COUNT},
+        {"collapsed", "", HY_UNIT_MARK},
         {0},
     };
     hy_list_fill_data(p->grid, p->rows, columns);

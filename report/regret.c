@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "report/list.h"
+#include "report/mark.h"
 #include "report/setting.h"
 #include "report/table.h"
 
@@ -40,7 +41,7 @@ static const char runs_query[] = CANDIDATES
     "named AS (SELECT *, coalesce(tolerance, budget || ' full') AS bound FROM chosen "
     "  WHERE place = 1) "
     "SELECT size, base, mixer, attention, sweep, variant, number, label, selected_by AS method, "
-    "tolerance, budget, bound, lr, start, seed, run, layout, full_layers, layers, "
+    "tolerance, budget, bound, lr, start, seed, run, layout, full_layers, layers, collapsed, "
     "CASE WHEN min(number) OVER same < max(number) OVER same THEN label END AS several FROM named "
     "WINDOW same AS (PARTITION BY sweep, variant, selected_by, bound) "
     "ORDER BY sweep, variant, method, tolerance IS NULL, CAST(tolerance AS REAL), budget, label, "
@@ -287,8 +288,14 @@ static void fill_data(struct hy_grid *g, const struct hy_rows *rows, const struc
         hy_grid_add_column(g, &g->data, of_run[c], HY_LEFT);
     for (int c = 0; c < OF_TRUTH; c++)
         hy_grid_add_column(g, &g->data, of_truth[c], HY_RIGHT);
-    for (int run = 0; run < rows->count; run++)
+    const int is_measured = hy_rows_any(rows, "collapsed");
+    if (is_measured)
+        hy_grid_add_column(g, &g->data, "collapsed", HY_RIGHT);
+    for (int run = 0; run < rows->count; run++) {
         fill_data_row(g, rows, run, &found[run]);
+        if (is_measured)
+            hy_grid_set(g, &g->data, run, OF_RUN + OF_TRUTH, hy_rows_text(rows, run, "collapsed"));
+    }
 }
 
 /* ---- Page: a row per cell, its seeds one behind another ---- */
@@ -404,6 +411,14 @@ static void add_note(struct page *p, int run, int at)
     hy_grid_note(p->grid, p->row, at, NULL, text);
 }
 
+static void mark(struct page *p, int first, int end, int at)
+{
+    long collapsed = 0;
+    for (int run = first; run < end; run++)
+        collapsed += hy_rows_count(p->rows, run, "collapsed");
+    hy_mark_collapsed(p->grid, p->row, at, collapsed, end - first);
+}
+
 static void fill_page_row(struct page *p, int first, int end, const int *shown)
 {
     char setting[512], text[32];
@@ -415,7 +430,7 @@ static void fill_page_row(struct page *p, int first, int end, const int *shown)
         else if (shown[i])
             set(p, hy_setting_of_selection(hy_rows_text(p->rows, first, "several"), setting,
                                            sizeof setting));
-    set(p, hy_rows_text(p->rows, first, "method"));
+    mark(p, first, end, set(p, hy_rows_text(p->rows, first, "method")));
     set(p, hy_rows_text(p->rows, first, "bound"));
     snprintf(text, sizeof text, "%d", end - first);
     set(p, text);

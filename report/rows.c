@@ -91,6 +91,14 @@ long hy_rows_count(const struct hy_rows *rows, int row, const char *name)
     return text ? strtol(text, NULL, 10) : 0;
 }
 
+int hy_rows_any(const struct hy_rows *rows, const char *name)
+{
+    for (int row = 0; row < rows->count; row++)
+        if (hy_rows_text(rows, row, name))
+            return 1;
+    return 0;
+}
+
 int hy_rows_differ(const struct hy_rows *rows, const char *name)
 {
     for (int row = 1; row < rows->count; row++) {

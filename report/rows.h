@@ -20,6 +20,8 @@ void hy_rows_release(struct hy_rows *rows);
 const char *hy_rows_text(const struct hy_rows *rows, int row, const char *name); /* NULL: null */
 double hy_rows_number(const struct hy_rows *rows, int row, const char *name);    /* NaN: null */
 long hy_rows_count(const struct hy_rows *rows, int row, const char *name);       /* 0: null */
+/* Whether a row has a value in that column. */
+int hy_rows_any(const struct hy_rows *rows, const char *name);
 /* Whether two rows differ in that column. */
 int hy_rows_differ(const struct hy_rows *rows, const char *name);
 

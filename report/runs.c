@@ -4,7 +4,8 @@
 static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid, struct hy_err *e)
 {
     static const char query[] =
-        "SELECT results.*, progress.reason, progress.attempts FROM results JOIN progress USING "
+        "SELECT results.*, 1 AS counted, progress.reason, progress.attempts FROM results JOIN "
+        "progress USING "
         "(run) "
         "WHERE ?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1) "
         "ORDER BY variant, linear_layers * 1.0 / layers DESC, lr, seed, run";
@@ -22,6 +23,7 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"wall_s", "time", HY_UNIT_SECONDS},
         {"host", "host", HY_UNIT_TEXT},
         {"reason", "reason", HY_UNIT_GROUP},
+        {"collapsed", "name", HY_UNIT_MARK},
         {0},
     };
     struct hy_rows rows;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "report/list.h"
+#include "report/mark.h"
 #include "report/setting.h"
 #include "report/table.h"
 
@@ -28,6 +29,7 @@ static const char query[] =
     "cell AS (SELECT *, "
     "  max(lr) FILTER (WHERE chosen) AS chosen_lr, "
     "  count(*) FILTER (WHERE counts) AS n, "
+    "  sum(collapsed) FILTER (WHERE counts) AS resting, "
     "  avg(full_layers) FILTER (WHERE counts) AS full_mean, "
     "  count(reference) FILTER (WHERE counts) AS paired, "
     "  count(ppl) FILTER (WHERE counts) AS ppl_n, "
@@ -54,7 +56,7 @@ static const char query[] =
     "  sqrt(recall_squares / (recall_n - 1) / recall_n) AS recall_diff_ci95, "
     "cache_mean AS cache_percent, "
     "CASE WHEN tolerance IS NOT NULL AND n > 0 THEN coalesce(met_count, 0) END AS met, "
-    "runs, failed, open, pruned, failure, "
+    "runs, failed, open, pruned, failure, resting AS collapsed, "
     "CASE WHEN count(*) OVER (PARTITION BY sweep, variant, selected_by, bound) > 1 THEN label END "
     "  AS several "
     "FROM cell ORDER BY sweep, variant, method, tolerance IS NULL, "
@@ -160,7 +162,8 @@ static void fill_row(struct page *p, int row, const int *shown)
             set(p, row,
                 hy_setting_of_selection(hy_rows_text(p->rows, row, "several"), setting,
                                         sizeof setting));
-    set(p, row, hy_rows_text(p->rows, row, "method"));
+    hy_mark_collapsed(p->grid, row, set(p, row, hy_rows_text(p->rows, row, "method")),
+                      hy_rows_count(p->rows, row, "collapsed"), hy_rows_count(p->rows, row, "n"));
     set(p, row, hy_rows_text(p->rows, row, "bound"));
     add_notes(p, row, set(p, row, hy_rows_text(p->rows, row, "n")));
     set(p, row, layouts ? layouts : "–");
@@ -222,6 +225,7 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"open", "", HY_UNIT_COUNT},
         {"failure", "", HY_UNIT_TEXT},
         {"pruned", "", HY_UNIT_COUNT},
+        {"collapsed", "", HY_UNIT_MARK},
         {0},
     };
     struct hy_rows rows;

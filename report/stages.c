@@ -6,7 +6,8 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
     static const char query[] =
         "SELECT run, sweep, results.name AS name, ratio, stage_history.name AS stage, objective, "
         "first_step, last_step, trained_params, stage_history.train_bytes AS train_bytes, "
-        "stage_history.flops_per_token AS flops_per_token, loss "
+        "stage_history.flops_per_token AS flops_per_token, loss, collapsed, "
+        "1 AS counted "
         "FROM results LEFT JOIN stage_history USING (run) "
         "WHERE ?1 IS NULL OR run IN (SELECT run FROM cells WHERE sweep = ?1) "
         "ORDER BY variant, linear_layers * 1.0 / layers DESC, lr, seed, run, first_step";
@@ -23,6 +24,7 @@ static int fill(struct hy_store *store, const char *sweep, struct hy_grid *grid,
         {"train_bytes", "memory", HY_UNIT_BYTES},
         {"flops_per_token", "FLOPs/token", HY_UNIT_NUMBER},
         {"loss", "loss at its end", HY_UNIT_NUMBER},
+        {"collapsed", "name", HY_UNIT_MARK},
         {0},
     };
     struct hy_rows rows;

@@ -349,7 +349,7 @@ static int read_value(const struct check *c, const struct hy_value *v, struct hy
     case HY_OPT_AMOUNT:
         return read_amount(c, v, out);
     case HY_OPT_STRINGS:
-        if (v->type == HY_V_NULL) {
+        if (v->type == HY_V_NULL && !c->option->required) {
             *out = hy_value_null();
             break;
         }

@@ -11,15 +11,16 @@
 
 /* What a stream is for. Values are part of every result: append, never renumber. */
 enum hy_purpose {
-    HY_RNG_INIT = 1,  /* initial weights */
-    HY_RNG_TRAIN = 2, /* training sequences */
-    HY_RNG_VALID = 3, /* validation sequences */
-    HY_RNG_TEST = 4,  /* test sequences */
-    HY_RNG_CHECK = 5, /* inputs of tests and benchmarks */
-    HY_RNG_ORDER = 6, /* which of a finite set of training sequences is next */
-    HY_RNG_FACTS = 7, /* what is the same in all of a task's sequences */
-    HY_RNG_GATES = 8, /* the noise of gates while layers are selected */
-    HY_RNG_LAYOUT = 9 /* layouts that are drawn at random */
+    HY_RNG_INIT = 1,   /* initial weights */
+    HY_RNG_TRAIN = 2,  /* training sequences */
+    HY_RNG_VALID = 3,  /* validation sequences */
+    HY_RNG_TEST = 4,   /* test sequences */
+    HY_RNG_CHECK = 5,  /* inputs of tests and benchmarks */
+    HY_RNG_ORDER = 6,  /* which of a finite set of training sequences is next */
+    HY_RNG_FACTS = 7,  /* what is the same in all of a task's sequences */
+    HY_RNG_GATES = 8,  /* the noise of gates while layers are selected */
+    HY_RNG_LAYOUT = 9, /* layouts that are drawn at random */
+    HY_RNG_WINDOW = 10 /* windows that are dropped */
 };
 
 struct hy_rng {

@@ -19,7 +19,9 @@ enum {
     SPLIT = 16,
     SLICE = 32,
     VALUE = 64,
-    TEXT = 128 /* may be absent; stands in for VALUE where both are named */
+    TEXT = 128,      /* may be absent; stands in for VALUE where both are named */
+    COMPONENT = 256, /* may be absent */
+    OPTIONAL = TEXT | COMPONENT
 };
 
 static const struct kind {
@@ -27,13 +29,13 @@ static const struct kind {
     unsigned fields;
 } kinds[] = {
     [HY_ROW_HISTORY] = {"history", STEP | NAME | VALUE},
-    [HY_ROW_SLICE] = {"slice", TASK | SPLIT | SLICE | NAME | VALUE},
+    [HY_ROW_SLICE] = {"slice", TASK | SPLIT | SLICE | COMPONENT | NAME | VALUE},
     [HY_ROW_FACT] = {"fact", NAME | VALUE | TEXT},
     [HY_ROW_PROGRESS] = {"progress", STEP | STEPS | VALUE},
     [HY_ROW_END] = {"end", NAME | TEXT},
     [HY_ROW_LAYER] = {"layer", STEP | TASK | SPLIT | NAME | VALUE},
 };
-enum { KIND_COUNT = sizeof kinds / sizeof *kinds, STRING_COUNT = 5 };
+enum { KIND_COUNT = sizeof kinds / sizeof *kinds, STRING_COUNT = 6 };
 
 /* The string fields of a row, in the order in which they are written. */
 static const struct {
@@ -44,6 +46,7 @@ static const struct {
     {TASK, "task", offsetof(struct hy_row, task)},
     {SPLIT, "split", offsetof(struct hy_row, split)},
     {SLICE, "slice", offsetof(struct hy_row, slice)},
+    {COMPONENT, "component", offsetof(struct hy_row, component)},
     {NAME, "name", offsetof(struct hy_row, name)},
     {TEXT, "text", offsetof(struct hy_row, text)},
 };
@@ -68,6 +71,12 @@ static void encode_value(double value, struct hy_buf *out)
     hy_buf_text(out, text);
 }
 
+/* An end may have an empty reason; an empty component is none. */
+static int is_absent(unsigned field, const char *text)
+{
+    return (field == TEXT && !text) || (field == COMPONENT && !(text && *text));
+}
+
 void hy_row_encode(const struct hy_row *row, struct hy_buf *out)
 {
     struct hy_row copy = *row;
@@ -79,7 +88,7 @@ void hy_row_encode(const struct hy_row *row, struct hy_buf *out)
         hy_buf_printf(out, ",\"steps\":%" PRId64, row->steps);
     for (int i = 0; i < STRING_COUNT; i++) {
         const char *text = *string_at(&copy, i);
-        if (!(fields & strings[i].field) || (strings[i].field == TEXT && !text))
+        if (!(fields & strings[i].field) || is_absent(strings[i].field, text))
             continue;
         hy_buf_printf(out, ",\"%s\":", strings[i].key);
         hy_json_quote(text ? text : "", out);
@@ -133,9 +142,12 @@ static const char *read_fields(const struct hy_value *root, struct hy_row *row)
         const char *text = text_of(root, strings[i].key);
         if (!(fields & strings[i].field))
             continue;
-        if (!text && strings[i].field != TEXT)
+        if (!text && !(strings[i].field & OPTIONAL))
             return "a text field is missing";
-        *string_at(row, i) = text;
+        /* Were it passed over, a part's score would stand as the model's. */
+        if (!text && strings[i].field == COMPONENT && hy_value_get(root, "component"))
+            return "component is no text";
+        *string_at(row, i) = is_absent(strings[i].field, text) ? NULL : text;
     }
     if ((fields & VALUE) && !((fields & TEXT) && row->text)) {
         const struct hy_value *value = hy_value_get(root, "value");

@@ -4,14 +4,18 @@
  * the pipe, the ranks and a log file:
  *     {"row":"history","step":100,"name":"train.loss","value":2.71}
  *     {"row":"slice","task":"mqar","split":"test","slice":"pairs=8","name":"accuracy","value":0.97}
+ *     {"row":"slice","task":"mqar","split":"test","slice":"","component":"window",
+ *      "name":"accuracy","value":0.95}                                  on one line
  *     {"row":"layer","step":3,"task":"full","split":"softmax","name":"params","value":16384}
  *     {"row":"fact","name":"params","value":115008}
  *     {"row":"fact","name":"host","text":"n01"}
  *     {"row":"progress","step":100,"steps":2000,"value":17231.0}       value: tokens per second
  *     {"row":"end","name":"done"}        or paused, diverged, interrupted; text: the reason
- * Of a layer step is its number from 0, task its kind, split that kind's mixer.
- * A value that is not finite is written as null and read back as NaN. Of several runs in one
- * process each has a number; a row of any but the first ends with it: ,"member":2} */
+ * A component is part of the model, the rest of which was switched off: the row is that part's
+ * score, and no score of the model's. One without a component, or with an empty one, is of the
+ * whole model. Of a layer step is its number from 0, task its kind, split that kind's mixer. A
+ * value that is not finite is written as null and read back as NaN. Of several runs in one process
+ * each has a number; a row of any but the first ends with it: ,"member":2} */
 #ifndef HY_BASE_ROW_H
 #define HY_BASE_ROW_H
 
@@ -36,6 +40,7 @@ struct hy_row {
     int64_t step, steps;
     const char *name;                 /* HISTORY, FACT, END; SLICE, LAYER: the metric */
     const char *task, *split, *slice; /* SLICE; LAYER: kind and mixer, no slice */
+    const char *component;            /* SLICE: NULL or "": the whole model; read back as NULL */
     const char *text;                 /* FACT with a text value, END's reason */
     double value;
 };

@@ -70,6 +70,8 @@ int hy_config_resolve(const struct hy_value *tree, struct hy_config *out, struct
     if (!rc)
         rc = hy_config_read_train(tree, &c, e);
     if (!rc)
+        rc = hy_config_check_windows(&c, e);
+    if (!rc)
         rc = hy_config_read_stages(tree, &c, e);
     if (!rc)
         rc = hy_config_read_data(tree, &c, e);

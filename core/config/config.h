@@ -105,6 +105,9 @@ struct hy_config {
     struct {
         int64_t every; /* steps between evaluations on the validation split; 0: at the end only */
         int contexts[HY_MAX_CONTEXTS], context_count;
+        /* Parts of the model that are evaluated by themselves, beside the whole. */
+        enum hy_component components[HY_COMPONENTS];
+        int component_count;
     } eval;
     struct {
         char *device; /* "auto", "cpu", ... */
@@ -179,6 +182,9 @@ int hy_config_full_layers(const struct hy_config *c);
 /* "LLLF": a letter per layer. */
 struct hy_layout_text hy_config_layout(const struct hy_config *c);
 
+/* Whether a layer has a mixer whose parts can be switched off (core/mixers/component.h). */
+int hy_config_has_components(const struct hy_config *c);
+
 /* The model that it describes, for a vocabulary; borrows from c. */
 struct hy_model_spec hy_config_model(const struct hy_config *c, int vocab);
 /* Of a run that selects its layers: that of a layout; full[i]: layer i is full. */
@@ -200,6 +206,14 @@ struct hy_section {
     const struct hy_option *options;
     const char *help;
 };
+/* Lists of stages that a sweep file names in one line: recipe: ssd. */
+struct hy_recipe {
+    const char *name, *summary;
+    const struct hy_option *options;
+    const char *stages; /* as JSON, where $steps is an option's value */
+};
+extern const struct hy_recipe *const hy_recipes[]; /* ended by NULL */
+
 extern const struct hy_section hy_sections[];               /* ended by a NULL name */
 const struct hy_section *hy_section_find(const char *name); /* NULL where absent */
 

@@ -6,8 +6,57 @@ const struct hy_option hy_eval_options[] = {
      .help = "steps between evaluations on validation data; 0: at the end only"},
     {"contexts", HY_OPT_INTS, .min = 1, .max = 16777216,
      .help = "context lengths at which cache and decoding are measured; default: seq_len"},
+    {"components", HY_OPT_STRINGS,
+     .help = "parts of mixers with a window and a linear part that are evaluated by themselves; "
+             "default: full, window, linear, sinks, none"},
     {0},
 };
+
+/* Of models that have no such mixer the section says nothing. */
+static int read_components(struct hy_value *s, const struct hy_value *given, struct hy_config *c,
+                           struct hy_err *e)
+{
+    static const enum hy_component usual[] = {HY_COMPONENT_FULL, HY_COMPONENT_WINDOW,
+                                              HY_COMPONENT_LINEAR, HY_COMPONENT_SINKS,
+                                              HY_COMPONENT_NONE};
+    const char *names[HY_COMPONENTS];
+    const int has = hy_config_has_components(c), is_given = given && given->type != HY_V_NULL;
+    if (is_given && !has)
+        return hy_fail(e, HY_E_USAGE,
+                       "%seval.components is for mixers of a window and a linear part (lolcats, "
+                       "hedgehog); no layer has one",
+                       hy_place_of(given).text);
+    if (!has) {
+        hy_value_remove(s, "components");
+        return HY_OK;
+    }
+    for (int i = 0; i < HY_COMPONENTS; i++)
+        names[i] = hy_component_name((enum hy_component)i);
+    struct hy_value *list = hy_value_list();
+    const struct hy_value *asked = hy_get_list(s, "components");
+    const size_t count = is_given ? asked->count : sizeof usual / sizeof *usual;
+    int rc = list ? HY_OK : hy_fail_memory(e);
+    for (size_t i = 0; i < count && !rc; i++) {
+        const enum hy_component one =
+            is_given ? hy_component_find(asked->items[i]->string) : usual[i];
+        if (one == HY_COMPONENTS)
+            rc = hy_refuse_name(asked->items[i]->mark, "component", asked->items[i]->string, names,
+                                HY_COMPONENTS, e);
+        for (int k = 0; k < c->eval.component_count && !rc; k++)
+            if (c->eval.components[k] == one)
+                rc = hy_fail(e, HY_E_USAGE, "%seval.components has %s twice",
+                             hy_place_of(asked->items[i]).text, hy_component_name(one));
+        if (rc)
+            break;
+        c->eval.components[c->eval.component_count++] = one;
+        rc = hy_value_append(list, hy_value_string(hy_component_name(one)), e);
+    }
+    if (rc) {
+        hy_value_free(list);
+        return rc;
+    }
+    return hy_value_set(s, "components", list, e);
+}
 
 int hy_config_read_eval(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
 {
@@ -36,5 +85,5 @@ int hy_config_read_eval(const struct hy_value *tree, struct hy_config *c, struct
     for (size_t i = 0; i < contexts->count; i++)
         c->eval.contexts[i] = (int)contexts->items[i]->integer;
     c->eval.context_count = (int)contexts->count;
-    return HY_OK;
+    return read_components(s, hy_value_at(tree, "eval.components"), c, e);
 }

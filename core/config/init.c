@@ -25,7 +25,7 @@ static const struct {
 } followed[] = {{"train.seed", "seed"}, {"train.lr", "lr"}};
 
 /* Sections that a run has for itself. */
-static const char *const apart[] = {"init", "matrix", "select", "stages"};
+static const char *const apart[] = {"init", "matrix", "recipe", "select", "stages"};
 
 /* Lays settings over a document: `{train.steps: 3, model: {layers: 4}}`. */
 static int lay_over(struct hy_value *document, const char *path, const struct hy_value *settings,
@@ -59,6 +59,8 @@ static int source_of(const struct hy_value *tree, const struct hy_value *from,
         return hy_fail_memory(e);
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
         hy_value_remove(document, apart[i]);
+    if (hy_value_get(document, "eval"))
+        hy_value_remove((struct hy_value *)hy_value_get(document, "eval"), "components");
     const int rc = lay_over(document, "", from, e);
     if (rc)
         hy_value_free(document);

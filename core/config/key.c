@@ -95,10 +95,18 @@ static void selection_title(const struct hy_config *c, char *text, size_t size)
     snprintf(text + used, size - used, ")");
 }
 
+/* Its name; NULL: the stages have none. */
+static const char *recipe_of(const struct hy_config *c)
+{
+    const struct hy_value *name = hy_value_at(c->tree, "recipe.name");
+    return name ? name->string : NULL;
+}
+
 void hy_config_title(const struct hy_config *c, char *text, size_t size)
 {
     char variant[128], ratio[32], selection[192];
     const char *placement = hy_config_placement(c);
+    const char *recipe = recipe_of(c);
     const int usual = !*placement || !strcmp(placement, "interleave");
     hy_config_variant(c, variant, sizeof variant);
     hy_config_ratio(c, ratio, sizeof ratio);
@@ -108,11 +116,12 @@ void hy_config_title(const struct hy_config *c, char *text, size_t size)
                  hy_config_takes_weights(c) ? " from weights" : "", c->train.lr,
                  (long long)c->train.seed);
     } else if (hy_value_get(c->tree, "layers"))
-        snprintf(text, size, "%s %s lr=%g seed=%lld", variant, hy_config_layout(c).text,
-                 c->train.lr, (long long)c->train.seed);
+        snprintf(text, size, "%s %s%s%s lr=%g seed=%lld", variant, hy_config_layout(c).text,
+                 recipe ? " " : "", recipe ? recipe : "", c->train.lr, (long long)c->train.seed);
     else
-        snprintf(text, size, "%s %s%s%s lr=%g seed=%lld", variant, ratio, usual ? "" : " ",
-                 usual ? "" : placement, c->train.lr, (long long)c->train.seed);
+        snprintf(text, size, "%s %s%s%s%s%s lr=%g seed=%lld", variant, ratio, usual ? "" : " ",
+                 usual ? "" : placement, recipe ? " " : "", recipe ? recipe : "", c->train.lr,
+                 (long long)c->train.seed);
 }
 
 /* {variant, options...}. */
@@ -298,6 +307,9 @@ static int identity(const struct hy_config *c, struct hy_value *known, struct hy
         rc = hy_value_set(map, "train", hy_value_copy(hy_value_get(c->tree, "train")), e);
     if (!rc)
         rc = hy_value_set(map, "contexts", hy_value_copy(hy_value_at(c->tree, "eval.contexts")), e);
+    if (!rc && c->eval.component_count)
+        rc = hy_value_set(map, "components", hy_value_copy(hy_value_at(c->tree, "eval.components")),
+                          e);
     if (!rc)
         rc = add_layers(c, map, e);
     if (!rc)

@@ -335,3 +335,28 @@ int hy_config_read_layers(const struct hy_value *tree, struct hy_config *c, stru
     hy_mixer_map_release(&p.linear);
     return rc;
 }
+
+int hy_config_has_components(const struct hy_config *c)
+{
+    int has = 0;
+    for (int i = 0; i < c->layers.layout.layers; i++)
+        has |= hy_kind_has_components(&c->layers.kinds[c->layers.layout.kinds[i]]);
+    return has;
+}
+
+int hy_config_check_windows(const struct hy_config *c, struct hy_err *e)
+{
+    for (int i = 0; i < c->layers.layout.layers; i++) {
+        const struct hy_kind *k = &c->layers.kinds[c->layers.layout.kinds[i]];
+        for (int b = 0; b < k->branch_count; b++) {
+            const struct hy_value *window = hy_value_get(k->branches[b].options, "window");
+            if (k->branches[b].variant->components && window && window->integer > c->train.seq_len)
+                return hy_fail(e, HY_E_USAGE,
+                               "%swindow %lld of %s is longer than the sequences: train.seq_len is "
+                               "%d",
+                               hy_place_of(window).text, (long long)window->integer,
+                               k->branches[b].variant->name, c->train.seq_len);
+        }
+    }
+    return HY_OK;
+}

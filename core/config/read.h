@@ -27,7 +27,7 @@ int hy_value_add_all(struct hy_value *to, const struct hy_value *from, struct hy
 /* The rows of the sections, each in the section's file; data has none. */
 extern const struct hy_option hy_model_options[], hy_mixer_options[], hy_full_options[],
     hy_layers_options[], hy_init_options[], hy_train_options[], hy_eval_options[], hy_run_options[],
-    hy_select_options[];
+    hy_select_options[], hy_recipe_options[];
 
 /* Resolves a section and adds it to the canonical tree; *out is borrowed from there. ignore: keys
  * that the caller reads itself, or NULL. */
@@ -44,6 +44,9 @@ int hy_config_read_run(const struct hy_value *tree, struct hy_config *c, struct 
 /* Sections mixer, full, kinds and layers into c->layers and c->tree. */
 int hy_config_read_layers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 
+/* Refuses a window that no sequence fills, of mixers that have linear terms beyond it. */
+int hy_config_check_windows(const struct hy_config *c, struct hy_err *e);
+
 /* Section init into c->init and c->tree; needs the rest of the settings. */
 int hy_config_read_init(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 /* What of a run's identity its weights' origin is; nothing is added where they are drawn. */
@@ -52,7 +55,12 @@ int hy_config_add_init(const struct hy_config *c, struct hy_value *known, struct
 
 /* Section stages into c->stages and c->tree; needs c->train, and sets its steps to their sum. */
 int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
-/* Refuses an objective whose teacher is missing; needs c->init. */
+/* Section recipe into c->tree, and the list of stages that it stands for; *stages NULL: there is no
+ * such section. */
+int hy_config_read_recipe(const struct hy_value *tree, struct hy_config *c,
+                          struct hy_value **stages, struct hy_err *e);
+/* Refuses stages that do not fit the model, and an objective whose teacher is missing; needs
+ * c->init. */
 int hy_config_check_stages(const struct hy_config *c, struct hy_err *e);
 /* What of a run's identity its stages are; nothing is added without the section. */
 int hy_config_add_stages(const struct hy_config *c, struct hy_value *map, struct hy_err *e);

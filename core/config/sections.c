@@ -20,6 +20,7 @@ const struct hy_section hy_sections[] = {
     {"stages", NULL,
      "training in stages: a list of {objective, train, lora, steps, lr, ...}, each with what "
      "section train says where it says nothing"},
+    {"recipe", hy_recipe_options, "a list of stages by its name, or {name, its options}"},
     {"eval", hy_eval_options, "what is measured"},
     {"run", hy_run_options, "how runs are carried out; does not change results"},
     {0},

@@ -9,7 +9,20 @@
 
 static const char *const stage_keys[] = {"objective", "lora", NULL};
 
-enum { STEPS, LR, LR_END, WARMUP, WEIGHT_DECAY, CLIP, SCHEDULE, NAME, TRAIN, STAGE_ROWS };
+enum {
+    STEPS,
+    LR,
+    LR_END,
+    WARMUP,
+    WEIGHT_DECAY,
+    CLIP,
+    SCHEDULE,
+    NAME,
+    TRAIN,
+    COMPONENT,
+    DROPOUT,
+    STAGE_ROWS
+};
 
 /* The rows of a stage, whose defaults are what section train says. */
 static void make_rows(const struct hy_config *c, struct hy_option rows[STAGE_ROWS + 1])
@@ -31,6 +44,12 @@ static void make_rows(const struct hy_config *c, struct hy_option rows[STAGE_ROW
     rows[NAME] = (struct hy_option){"name", HY_OPT_STRING, .help = "what reports call it"};
     rows[TRAIN] = (struct hy_option){"train", HY_OPT_STRINGS,
                                      .help = "groups of parameters, or patterns of names with *"};
+    rows[COMPONENT] = (struct hy_option){
+        "component", HY_OPT_CHOICE, .text = "full", .choices = hy_component_choices,
+        .help = "what mixers of a window and a linear part use meanwhile"};
+    rows[DROPOUT] = (struct hy_option){
+        "window_dropout", HY_OPT_REALS, .max = 1,
+        .help = "rates at which windows are dropped, one for each of as many equal parts"};
 }
 
 static const struct hy_option objective_options[] = {
@@ -195,6 +214,27 @@ static int read_name(const struct hy_value *rows, const struct hy_config *c, str
     return hy_value_set(stage, "name", hy_value_string(s->name), e);
 }
 
+static int read_components(const struct hy_value *given, const struct hy_value *rows,
+                           struct hy_stage *s, struct hy_err *e)
+{
+    const struct hy_value *rates = hy_value_get(given, "window_dropout");
+    s->component = hy_component_find(hy_get_string(rows, "component"));
+    if (!rates || rates->type == HY_V_NULL)
+        return HY_OK;
+    const struct hy_value *list = hy_get_list(rows, "window_dropout");
+    if (list->count > HY_MAX_DROPOUTS)
+        return hy_fail(e, HY_E_USAGE, "%swindow_dropout has %zu rates, the most is %d",
+                       hy_place_of(rates).text, list->count, HY_MAX_DROPOUTS);
+    if (s->component != HY_COMPONENT_FULL)
+        return hy_fail(e, HY_E_USAGE,
+                       "%swindow_dropout drops windows of component full; component is %s",
+                       hy_place_of(rates).text, hy_component_name(s->component));
+    for (size_t i = 0; i < list->count; i++)
+        s->window_dropout[i] = list->items[i]->real;
+    s->dropout_count = (int)list->count;
+    return HY_OK;
+}
+
 /* What the stage says itself, without what section train says for it. */
 static int keep_given(const struct hy_value *given, const struct hy_value *rows,
                       struct hy_value *stage, struct hy_err *e)
@@ -255,6 +295,8 @@ static int read_stage(const struct hy_value *given, struct hy_config *c,
     if (!rc)
         rc = read_trains(rows, s, stage, e);
     if (!rc)
+        rc = read_components(given, rows, s, e);
+    if (!rc)
         rc = check_stage(c, s, given, e);
     hy_value_free(rows);
     if (rc) {
@@ -305,16 +347,13 @@ static int read_list(const struct hy_value *given, struct hy_config *c, struct h
     return rc;
 }
 
-int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
+static int read_given(const struct hy_value *given, struct hy_config *c, struct hy_err *e)
 {
-    const struct hy_value *given = hy_value_get(tree, "stages");
-    if (!given || given->type == HY_V_NULL)
-        return make_only_stage(c, e);
     if (given->type != HY_V_LIST || !given->count || given->count > HY_MAX_STAGES)
         return hy_fail(e, HY_E_USAGE, "%sstages is a list of 1 to %d stages",
                        hy_place_of(given).text, HY_MAX_STAGES);
     struct hy_value *list = hy_value_list();
-    int rc = list ? read_list(given, c, list, e) : hy_fail_memory(e);
+    const int rc = list ? read_list(given, c, list, e) : hy_fail_memory(e);
     if (rc) {
         hy_value_free(list);
         return rc;
@@ -323,18 +362,89 @@ int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, stru
     return hy_value_set(c->tree, "stages", list, e);
 }
 
+/* The stages of a recipe. Where there is a section beside it, it is what a configuration that was
+ * read before says of the same. */
+static int read_made(const struct hy_value *made, const struct hy_value *recipe,
+                     const struct hy_value *given, struct hy_config *c, struct hy_err *e)
+{
+    const int rc = read_given(made, c, e);
+    if (rc)
+        return hy_mark_wrap(recipe->mark, e);
+    return !given || given->type == HY_V_NULL ||
+                   hy_value_equal(hy_value_get(c->tree, "stages"), given)
+               ? HY_OK
+               : hy_fail(e, HY_E_USAGE,
+                         "%sa recipe is a list of stages: leave out section stages, or section "
+                         "recipe",
+                         hy_place_of(recipe).text);
+}
+
+int hy_config_read_stages(const struct hy_value *tree, struct hy_config *c, struct hy_err *e)
+{
+    const struct hy_value *given = hy_value_get(tree, "stages");
+    struct hy_value *made = NULL;
+    int rc = hy_config_read_recipe(tree, c, &made, e);
+    if (rc)
+        return rc;
+    if (made)
+        rc = read_made(made, hy_value_get(tree, "recipe"), given, c, e);
+    else
+        rc = given && given->type != HY_V_NULL ? read_given(given, c, e) : make_only_stage(c, e);
+    hy_value_free(made);
+    return rc;
+}
+
+static int check_teacher(const struct hy_config *c, const struct hy_stage *s, struct hy_err *e)
+{
+    for (int k = 0; k < s->objective_count; k++)
+        if (s->objectives[k].objective->needs_teacher && !c->init.source && !c->init.folder)
+            return hy_fail(e, HY_E_USAGE,
+                           "%sobjective %s needs a teacher: the run, or the folder, of init.from",
+                           hy_place_of(s->objectives[k].options).text,
+                           s->objectives[k].objective->name);
+    return HY_OK;
+}
+
+/* Either all of a stage's objectives have layers read what the teacher's do, or none. */
+static int check_forced(const struct hy_stage *s, struct hy_err *e)
+{
+    const int first = hy_objective_is_forced(s->objectives[0].objective, s->objectives[0].options);
+    for (int k = 1; k < s->objective_count; k++)
+        if (hy_objective_is_forced(s->objectives[k].objective, s->objectives[k].options) != first)
+            return hy_fail(e, HY_E_USAGE,
+                           "%sobjectives %s and %s cannot share a stage: in one of them layers "
+                           "read what the teacher's do, in the other what the layers before give",
+                           hy_place_of(s->objectives[k].options).text,
+                           s->objectives[0].objective->name, s->objectives[k].objective->name);
+    return HY_OK;
+}
+
+/* Parts can be switched off where there are parts. */
+static int check_parts(const struct hy_config *c, const struct hy_stage *s,
+                       const struct hy_value *at, struct hy_err *e)
+{
+    const char *key = s->dropout_count ? "window_dropout" : s->component ? "component" : NULL;
+    if (!key || hy_config_has_components(c))
+        return HY_OK;
+    return hy_fail(e, HY_E_USAGE,
+                   "%s%s is for mixers of a window and a linear part (lolcats, hedgehog); no layer "
+                   "has one",
+                   hy_place_of(hy_value_get(at, key)).text, key);
+}
+
 int hy_config_check_stages(const struct hy_config *c, struct hy_err *e)
 {
     const struct hy_value *list = hy_value_get(c->tree, "stages");
-    for (int i = 0; list && !c->init.source && !c->init.folder && i < c->stage_count; i++)
-        for (int k = 0; k < c->stages[i].objective_count; k++)
-            if (c->stages[i].objectives[k].objective->needs_teacher)
-                return hy_fail(e, HY_E_USAGE,
-                               "%sobjective %s needs a teacher: the run, or the folder, of "
-                               "init.from",
-                               hy_place_of(c->stages[i].objectives[k].options).text,
-                               c->stages[i].objectives[k].objective->name);
-    return HY_OK;
+    int rc = HY_OK;
+    for (size_t i = 0; list && !rc && i < list->count; i++) {
+        const struct hy_stage *s = &c->stages[(size_t)c->select.stage_count + i];
+        rc = check_teacher(c, s, e);
+        if (!rc)
+            rc = check_forced(s, e);
+        if (!rc)
+            rc = check_parts(c, s, list->items[i], e);
+    }
+    return rc;
 }
 
 const struct hy_stage *hy_config_stage(const struct hy_config *c, int stage)

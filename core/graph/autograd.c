@@ -150,6 +150,39 @@ static void place_gradients(struct hy_graph *g)
     }
 }
 
+static struct hy_tensor *whole(struct hy_tensor *t)
+{
+    return t && t->base ? t->base : t;
+}
+
+static void note_read(struct hy_tensor *t)
+{
+    if (t)
+        whole(t)->is_read = 1;
+}
+
+/* Forward ops whose results nobody reads are not run: those of parts of a model that the losses do
+ * not depend on. */
+static void skip_unread(struct hy_graph *g)
+{
+    for (int i = g->op_count - 1; i >= 0; i--) {
+        struct hy_op *op = g->ops[i];
+        const int backward = op->pass == HY_BACKWARD;
+        int wanted = i >= g->forward_ops;
+        for (int k = 0; k < op->outputs && !wanted; k++) {
+            const struct hy_tensor *out = whole(op->out[k]);
+            wanted = out && (out->is_read || out->pinned || out->slab);
+        }
+        op->replaced |= !wanted;
+        for (int k = 0; k < op->inputs && wanted; k++)
+            if (!backward || op->kind->backward_in >> k & 1)
+                note_read(hy_operand(op, k));
+        for (int k = 0; k < op->outputs && backward; k++)
+            if (op->kind->backward_out >> k & 1)
+                note_read(op->out[k]);
+    }
+}
+
 int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
                       struct hy_tensor *const *dy, struct hy_err *e)
 {
@@ -166,6 +199,9 @@ int hy_graph_backward(struct hy_graph *g, int count, struct hy_tensor *const *y,
     for (int i = g->forward_ops - 1; i >= 0 && !g->err.code; i--)
         append_backward(g, g->ops[i]);
     place_gradients(g);
+    for (int i = 0; i < count && !g->err.code; i++)
+        note_read(y[i]);
+    skip_unread(g);
     g->section = 0;
     if (g->err.code && e)
         *e = g->err;

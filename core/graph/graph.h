@@ -58,6 +58,7 @@ struct hy_tensor {
     int grad_written;       /* autograd: a backward op writes grad already, the next one adds */
     int first_op, last_op;  /* life in op indices, for the planner */
     int split;              /* only its views are read */
+    int is_read;            /* by an op that is run: autograd's, when all are recorded */
     int pinned;             /* lives as long as the graph (inputs, outputs that are read later) */
     int input;              /* filled by hy_input() */
     int filled;             /* on a device: since the last run */
@@ -118,9 +119,10 @@ struct hy_op {
     const void *attr;                       /* the op's own struct, copied into the graph */
     struct hy_tensor *scratch;
     const struct hy_cuda_kind *cuda; /* on a device: the kind's twin */
-    int replaced;                    /* a forward op whose backward computes its outputs: not run */
-    int section;                     /* the graph's when it was recorded */
-    double seconds;                  /* time spent, when the graph is timed */
+    /* A forward op that is not run: backward computes its outputs, or nobody reads them. */
+    int replaced;
+    int section;    /* the graph's when it was recorded */
+    double seconds; /* time spent, when the graph is timed */
     int64_t calls;
 };
 

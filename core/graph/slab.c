@@ -106,6 +106,12 @@ int hy_slab_like(struct hy_slab *s, const struct hy_slab *model, struct hy_err *
     return hy_slab_allocate(s, e);
 }
 
+static double identity(const struct hy_entry *entry, int64_t k)
+{
+    const int64_t cols = entry->dims[entry->rank - 1], rows = entry->dims[entry->rank - 2];
+    return k % cols == k / cols % rows;
+}
+
 static void draw(const struct hy_slab *s, uint64_t seed, hy_real *data)
 {
     for (int i = 0; i < s->entry_count; i++) {
@@ -119,6 +125,8 @@ static void draw(const struct hy_slab *s, uint64_t seed, hy_real *data)
                 value += entry->init.b * hy_rng_normal(&rng);
             else if (entry->init.law == HY_INIT_DRAW)
                 value = entry->init.draw(&rng, entry->init.a, entry->init.b);
+            else if (entry->init.law == HY_INIT_IDENTITY)
+                value = identity(entry, k);
             data[entry->offset + k] = (hy_real)value;
         }
     }

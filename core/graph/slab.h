@@ -17,9 +17,10 @@
 enum { HY_MAX_DIMS = 4, HY_NAME_SIZE = 96 };
 
 /* How a parameter starts. normal: a = mean, b = standard deviation; constant: a. draw: any other
- * law, of parameters a and b. */
+ * law, of parameters a and b. identity: each matrix of the last two dims has ones on its diagonal,
+ * else zeros. */
 struct hy_init {
-    enum { HY_INIT_CONSTANT, HY_INIT_NORMAL, HY_INIT_DRAW } law;
+    enum { HY_INIT_CONSTANT, HY_INIT_NORMAL, HY_INIT_DRAW, HY_INIT_IDENTITY } law;
     double a, b;
     double (*draw)(struct hy_rng *rng, double a, double b);
 };

@@ -1,4 +1,4 @@
-/* mixer_attention.c - what the variants with softmax attention have in common. */
+/* attention.c - what the variants with softmax attention have in common. */
 #include <math.h>
 
 #include "core/ops/attention.h"
@@ -58,25 +58,13 @@ static struct hy_tensor *drain(struct hy_mixer *m, struct hy_tensor *o, struct h
     return hy_gated(m->graph, o, hy_skip(m->graph, lse, minus, sinks), HY_GATE_SIGMOID);
 }
 
-struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
-                                     const char *gate)
+struct hy_qkv hy_mixer_qkv(struct hy_mixer *m, struct hy_tensor *x, int64_t gates)
 {
     struct hy_graph *g = m->graph;
     const int64_t width = m->d_model / m->heads, keys = kv_heads(m) * width;
     const int64_t all = m->d_model + 2 * keys;
-    const int64_t kept = window ? window : g->shape.context;
-    const int64_t gates = *gate == 'h' ? m->heads : *gate == 'e' ? m->d_model : 0;
     const double base = hy_get_real(m->options, "rope_base");
-    const struct hy_attention shape = {
-        .heads = m->heads,
-        .kv_heads = kv_heads(m),
-        .key_width = (int)width,
-        .value_width = (int)width,
-        .scale = 1 / sqrt((double)width),
-        .window = window,
-        .cap = hy_get_real_or(m->options, "softcap", 0),
-    };
-    struct hy_tensor *p[2], *qkv[3], *o, *lse;
+    struct hy_tensor *p[2], *qkv[3];
     hy_mixer_project_parts(
         m, x, gates ? 4 : 3,
         (struct hy_projection[]){
@@ -93,15 +81,49 @@ struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, in
         q = hy_rope_part(g, q, m->heads, rotated(m), base);
         k = hy_rope_part(g, k, kv_heads(m), rotated(m), base);
     }
+    return (struct hy_qkv){
+        .q = q,
+        .k = k,
+        .v = qkv[2],
+        .gate = gates ? p[1] : NULL,
+        .shape = {.heads = m->heads,
+                  .kv_heads = kv_heads(m),
+                  .key_width = (int)width,
+                  .value_width = (int)width,
+                  .scale = 1 / sqrt((double)width)},
+    };
+}
+
+struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
+                                     const char *gate)
+{
+    struct hy_graph *g = m->graph;
+    const int64_t kept = window ? window : g->shape.context;
+    const int64_t gates = *gate == 'h' ? m->heads : *gate == 'e' ? m->d_model : 0;
+    struct hy_qkv in = hy_mixer_qkv(m, x, gates);
+    struct hy_attention *shape = &in.shape;
+    const int64_t keys = (int64_t)shape->kv_heads * shape->key_width;
+    struct hy_tensor *o, *lse;
+    shape->window = window;
+    shape->cap = hy_get_real_or(m->options, "softcap", 0);
     struct hy_tensor *cache_k = hy_mixer_state(m, "keys", kept, keys);
     struct hy_tensor *cache_v = hy_mixer_state(m, "values", kept, keys);
     if (hy_get_bool_or(m->options, "sinks", 0)) {
-        o = hy_attention_lse(g, q, k, qkv[2], &shape, cache_k, cache_v, &lse);
+        o = hy_attention_lse(g, in.q, in.k, in.v, shape, cache_k, cache_v, &lse);
         o = drain(m, o, lse);
     } else {
-        o = hy_attention(g, q, k, qkv[2], &shape, cache_k, cache_v);
+        o = hy_attention(g, in.q, in.k, in.v, shape, cache_k, cache_v);
     }
+    if (m->inside)
+        *m->inside = (struct hy_heads){.heads = shape->heads,
+                                       .kv_heads = shape->kv_heads,
+                                       .width = shape->key_width,
+                                       .scale = shape->scale,
+                                       .window = window,
+                                       .q = in.q,
+                                       .k = in.k,
+                                       .o = o};
     if (gates)
-        o = hy_gated(g, o, p[1], HY_GATE_SIGMOID);
+        o = hy_gated(g, o, in.gate, HY_GATE_SIGMOID);
     return hy_mixer_linear(m, o, "o_proj", m->d_model);
 }

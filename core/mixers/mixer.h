@@ -7,6 +7,7 @@
 #define HY_MIXERS_MIXER_H
 
 #include "core/mixers/variant.h"
+#include "core/ops/attention.h"
 #include "core/ops/gate.h"
 #include "core/ops/scan/gated_scan.h"
 #include "core/ops/scan/level_scan.h"
@@ -166,7 +167,7 @@ int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
 /* ---- Softmax attention. Options: HY_OPTIONS_ATTENTION ---- */
 
 /* clang-format off */
-#define HY_OPTIONS_ATTENTION                                                                     \
+#define HY_OPTIONS_HEADS                                                                         \
     HY_OPTION_CONV,                                                                              \
     {"kv_heads", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                    \
      .help = "heads of keys and values, each shared by heads/kv_heads queries; "                 \
@@ -176,7 +177,9 @@ int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
     {"qk_norm", HY_OPT_BOOL, .def = 0, .max = 1,                                                 \
      .help = "RMSNorm of each head's queries and keys before the rotation"},                     \
     {"rotary", HY_OPT_REAL, .quiet = 1, .def = 1, .min = 0.001, .max = 1,                        \
-     .help = "share of a head's channels that rotary positions turn, the first ones"},           \
+     .help = "share of a head's channels that rotary positions turn, the first ones"}
+#define HY_OPTIONS_ATTENTION                                                                     \
+    HY_OPTIONS_HEADS,                                                                            \
     {"softcap", HY_OPT_REAL, .quiet = 1, .def = 0, .min = 0, .max = 1e6,                         \
      .help = "scores become softcap * tanh(score / softcap); 0: they stay as they are"},         \
     {"sinks", HY_OPT_BOOL, .quiet = 1, .max = 1,                                                 \
@@ -191,9 +194,48 @@ int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
  * "elementwise" (arXiv 2505.06708). */
 struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
                                      const char *gate);
-int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e);
+int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e); /* HY_OPTIONS_HEADS */
 /* Elements of `positions` keys and values, and of the convolution. */
 int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions);
+
+/* Queries, keys and values as attention compares them, from the layer's input: projected,
+ * convolved, normed and rotated as HY_OPTIONS_HEADS say. gates: columns of g_proj beside them,
+ * whose output goes to *gate; 0: none. */
+struct hy_qkv {
+    struct hy_tensor *q, *k, *v; /* [rows, heads * width], [rows, kv_heads * width] twice */
+    struct hy_tensor *gate;
+    struct hy_attention shape; /* without window and cap */
+};
+struct hy_qkv hy_mixer_qkv(struct hy_mixer *m, struct hy_tensor *x, int64_t gates);
+
+/* ---- Attention over features. Options: HY_OPTIONS_HEADS, HY_OPTIONS_FEATURES; in the joint form
+ * also HY_OPTIONS_WINDOW ---- */
+
+/* clang-format off */
+#define HY_OPTIONS_FEATURES                                                                      \
+    {"map", HY_OPT_CHOICE, .text = "softmax", .choices = "softmax|exp|relu|elu1",                \
+     .help = "the activation of the feature map; softmax and exp take both signs"},              \
+    {"learned", HY_OPT_BOOL, .def = 1, .max = 1,                                                 \
+     .help = "the map's input is multiplied by a matrix per head, which starts as the identity"},\
+    {"bias", HY_OPT_BOOL, .max = 1, .help = "and has a learned bias"},                           \
+    {"features", HY_OPT_INT, .def = 0, .min = 0, .max = 4096,                                    \
+     .help = "columns of that matrix; 0: half the head's width with both signs, else all of it"}
+#define HY_OPTIONS_WINDOW                                                                        \
+    {"window", HY_OPT_INT, .def = 64, .min = 1, .max = 1 << 20,                                  \
+     .help = "tokens with softmax terms, the query's own included; a block of a terraced one"},  \
+    {"window_kind", HY_OPT_CHOICE, .text = "sliding", .choices = "sliding|terraced",             \
+     .help = "terraced: the own block up to the query, and the whole block before it"},          \
+    {"gamma", HY_OPT_REAL, .def = 0.1, .min = 1e-6, .max = 1,                                    \
+     .help = "where the window's factor starts, per head; 1: it stays 1, and nothing is learned"},\
+    {"affine", HY_OPT_BOOL, .max = 1,                                                            \
+     .help = "linear terms have the factor 1 - gamma, not 1"}
+/* clang-format on */
+
+/* From the layer's input to o_proj's output: normalised linear attention; with the option `window`
+ * the joint form. */
+struct hy_tensor *hy_mixer_features(struct hy_mixer *m, struct hy_tensor *x);
+int hy_mixer_check_features(const struct hy_mixer *m, struct hy_err *e);
+int64_t hy_mixer_features_state(const struct hy_mixer *m, int64_t context);
 
 /* The largest divisor of width that is at most `most`: a head's width where none is given. */
 int64_t hy_mixer_divisor(int64_t width, int64_t most);

@@ -29,8 +29,8 @@ const struct hy_group hy_groups[] = {
               "*.attn.*b_proj.*", "*.attn.*l_proj.*", "*.attn.*A_log", "*.attn.*dt_bias",
               "*.attn*.L", "*.attn.*gate*", "*.attn.*sinks", "model.lower_bounds"),
      PATTERNS("*.lora_*")},
-    {"feature_map", "the maps of queries and keys of linearised attention",
-     PATTERNS("*.attn.*feature_map*"), NULL},
+    {"feature_map", "the maps of queries and keys of linearised attention, and its window's factor",
+     PATTERNS("*.attn.*feature_map*", "*.attn.*window_factor"), NULL},
     {"lora", "the low-rank additions that the stage's lora makes", PATTERNS("*.lora_*"), NULL},
     {0},
 };

@@ -52,6 +52,14 @@ int hy_kind_is_full(const struct hy_kind *k)
     return full;
 }
 
+int hy_kind_has_components(const struct hy_kind *k)
+{
+    int has = 0;
+    for (int i = 0; i < k->branch_count; i++)
+        has |= k->branches[i].variant->components;
+    return has;
+}
+
 /* The context of branch i. shared: where it tells what it asked for of what branches share. */
 static struct hy_mixer context_of(const struct hy_kind *k, const struct hy_mixer *layer, int i,
                                   unsigned *shared)
@@ -60,6 +68,7 @@ static struct hy_mixer context_of(const struct hy_kind *k, const struct hy_mixer
     m.options = k->branches[i].options;
     m.branch = k->branch_count > 1 ? k->branches[i].name : NULL;
     m.shared = k->shares ? shared : NULL;
+    m.inside = k->branch_count > 1 ? NULL : layer->inside;
     return m;
 }
 

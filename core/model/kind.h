@@ -50,6 +50,8 @@ void hy_kind_add_branch(struct hy_kind *k, const struct hy_variant *variant,
 void hy_kind_title(const struct hy_kind *k, char *text, size_t size);
 /* Attends to the whole context, in one of its branches: its cache grows with the context. */
 int hy_kind_is_full(const struct hy_kind *k);
+/* Whether one of its branches has parts that can be switched off (core/mixers/component.h). */
+int hy_kind_has_components(const struct hy_kind *k);
 
 /* layer: the context of the layer, options and branch apart; the graph may be NULL. */
 int64_t hy_kind_state_elements(const struct hy_kind *k, const struct hy_mixer *layer,

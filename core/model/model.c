@@ -34,6 +34,7 @@ struct hy_mixer hy_model_mixer(const struct hy_model_spec *spec, int layer, stru
         .init_std = spec->init_std,
         .lora = spec->lora,
         .prefix = spec->prefix,
+        .component = spec->component,
     };
 }
 
@@ -181,8 +182,9 @@ struct stack {
     const struct hy_model_spec *spec;
     struct hy_graph *graph;
     int layer;
-    struct hy_tensor *x, *delta; /* delta: NULL where nothing is to be added */
-    struct hy_model_ends *ends;  /* gets the mixers' outputs */
+    struct hy_tensor *x, *delta;              /* delta: NULL where nothing is to be added */
+    struct hy_tensor *dropped[HY_MAX_LAYERS]; /* ends' dropped, layer by layer, or NULL */
+    struct hy_model_ends *ends;               /* gets what the mixers read, are and give */
 };
 
 static void add_delta(struct stack *s)
@@ -225,12 +227,26 @@ static void leave(struct stack *s, const char *which, struct hy_tensor *y)
     s->delta = y;
 }
 
+static void split_drops(struct stack *s)
+{
+    int64_t widths[HY_MAX_LAYERS];
+    for (int i = 0; i < s->spec->layers; i++)
+        widths[i] = 1;
+    s->ends->dropped = hy_graph_input(s->graph, "dropped", HY_REAL, 1, s->spec->layers);
+    hy_graph_split(s->graph, s->ends->dropped, s->spec->layers, widths, s->dropped);
+}
+
 static void build_layer(struct stack *s)
 {
     const struct hy_kind *kind = hy_model_kind(s->spec, s->layer);
     if (kind->branch_count) {
-        const struct hy_mixer m = hy_model_mixer(s->spec, s->layer, s->graph);
+        struct hy_mixer m = hy_model_mixer(s->spec, s->layer, s->graph);
         struct hy_tensor *x = enter(s, "attn");
+        m.dropped = s->dropped[s->layer];
+        m.inside = &s->ends->inside[s->layer];
+        if (s->spec->forced)
+            x = s->spec->forced->inputs[s->layer];
+        s->ends->inputs[s->layer] = x;
         struct hy_tensor *y = kind->combine == HY_COMBINE_SELECT
                                   ? hy_gates_layer(s->spec->gating, kind, &m, x, &s->ends->gates)
                                   : hy_kind_build(kind, &m, x);
@@ -250,6 +266,8 @@ void hy_model_body(const struct hy_model_spec *spec, struct hy_graph *g, struct 
     if (!ends->tokens)
         ends->tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1);
     struct stack s = {.spec = spec, .graph = g, .ends = ends};
+    if (spec->drops)
+        split_drops(&s);
     if (spec->gating)
         hy_gates_build(spec->gating, g, spec->prefix, spec->layers, &ends->gates);
     s.x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));

@@ -22,6 +22,8 @@ enum hy_norms {
 };
 extern const char hy_norms_choices[]; /* "pre|post|sandwich": for the option table */
 
+struct hy_model_ends;
+
 struct hy_model_spec {
     const char
         *prefix; /* of all parameters' names, so that two models fit in a graph; NULL: none */
@@ -38,6 +40,11 @@ struct hy_model_spec {
     struct hy_kind kinds[HY_MAX_KINDS]; /* by the layout's indices */
     struct hy_layout layout;
     const struct hy_gating *gating; /* of a model whose layers are being selected; NULL: none is */
+    enum hy_component component;    /* what its mixers with components use */
+    int drops;                      /* ends get `dropped` to fill */
+    /* The mixers read what those of this model do, layer by layer, in place of the model's own
+     * stream (teacher forcing); NULL: they read their own. Borrowed; recorded before. */
+    const struct hy_model_ends *forced;
 };
 
 /* The mixer context of a layer, options and branch apart, and its kind. */
@@ -69,7 +76,10 @@ struct hy_model_ends {
     struct hy_tensor *logits;        /* [batch*tokens, vocab] */
     struct hy_tensor *hidden, *head; /* [batch*tokens, d_model], [vocab, d_model]: their product */
     struct hy_tensor *outputs[HY_MAX_LAYERS]; /* of the layers' mixers, as hidden; NULL: none */
-    struct hy_gates gates;                    /* where the model has them */
+    struct hy_tensor *inputs[HY_MAX_LAYERS];  /* what those read, likewise */
+    struct hy_heads inside[HY_MAX_LAYERS];    /* of the layers of one mixer */
+    struct hy_tensor *dropped; /* [1, layers] to fill: not 0: the layer's window is left out */
+    struct hy_gates gates;     /* where the model has them */
 };
 
 /* Records the model up to its head, for the tokens that ends has, or for an input that it makes. */

@@ -27,6 +27,9 @@ struct hy_objective {
     /* Its loss is the mean over all positions; 0: their sum by the weights that the task gives the
      * labelled ones. */
     int every_token;
+    /* The student's mixers read what the teacher's do (hy_model_spec.forced). Where it is left to
+     * the user, the objective has an option "forced". */
+    int is_forced;
     /* Returns the losses [batch*tokens, 1]. */
     struct hy_tensor *(*build)(const struct hy_objective_ends *ends);
 };
@@ -34,6 +37,7 @@ struct hy_objective {
 extern const struct hy_objective hy_objective_lm; /* the ordinary one */
 /* The generated table, sorted by name, ended by NULL. */
 extern const struct hy_objective *const hy_objectives[];
+int hy_objective_is_forced(const struct hy_objective *o, const struct hy_value *options);
 const struct hy_objective *hy_objective_find(const char *name); /* NULL where absent */
 
 #endif

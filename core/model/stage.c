@@ -12,12 +12,30 @@ const struct hy_objective *hy_objective_find(const char *name)
     return NULL;
 }
 
+int hy_objective_is_forced(const struct hy_objective *o, const struct hy_value *options)
+{
+    return o->is_forced || hy_get_bool_or(options, "forced", 0);
+}
+
 int hy_stage_needs_teacher(const struct hy_stage *s)
 {
     int needs = 0;
     for (int i = 0; i < s->objective_count; i++)
         needs |= s->objectives[i].objective->needs_teacher;
     return needs;
+}
+
+int hy_stage_is_forced(const struct hy_stage *s)
+{
+    int forced = 0;
+    for (int i = 0; i < s->objective_count; i++)
+        forced |= hy_objective_is_forced(s->objectives[i].objective, s->objectives[i].options);
+    return forced;
+}
+
+double hy_stage_dropout(const struct hy_stage *s, int64_t step)
+{
+    return s->dropout_count ? s->window_dropout[step * s->dropout_count / s->steps] : 0;
 }
 
 static int trains_all(const struct hy_stage *s)

@@ -54,7 +54,7 @@ static void add_loss(struct hy_graph *g, struct hy_tensor **all, struct hy_tenso
 
 /* Records the stage's objectives between student and teacher. */
 static void build_objectives(struct hy_trainer *t, const struct hy_trainer_plan *p,
-                             struct hy_model_ends *teacher)
+                             const struct hy_model_spec *student, struct hy_model_ends *teacher)
 {
     struct hy_graph *g = t->graph;
     const int64_t rows = (int64_t)p->shape->batch * p->shape->tokens;
@@ -64,7 +64,7 @@ static void build_objectives(struct hy_trainer *t, const struct hy_trainer_plan 
             t->ends.labels = hy_graph_input(g, "labels", HY_INT32, rows, 1);
         const struct hy_objective_ends ends = {
             .graph = g,
-            .spec = p->spec,
+            .spec = student,
             .student = &t->ends,
             .teacher = p->teacher ? teacher : NULL,
             .labels = t->ends.labels,
@@ -79,6 +79,44 @@ static void build_objectives(struct hy_trainer *t, const struct hy_trainer_plan 
     }
 }
 
+/* Layers are compared one by one, as they are. */
+static int is_alike(struct hy_graph *g, const struct hy_model_spec *student,
+                    const struct hy_model_spec *teacher)
+{
+    if (student->layers != teacher->layers)
+        hy_graph_fail(g,
+                      "the model has %d layers and its teacher %d: their layers cannot be "
+                      "compared one by one",
+                      student->layers, teacher->layers);
+    else if (student->d_model != teacher->d_model)
+        hy_graph_fail(g,
+                      "the model's d_model is %d and its teacher's %d: their layers cannot be "
+                      "compared",
+                      student->d_model, teacher->d_model);
+    return !g->err.code;
+}
+
+/* Records the student, then its teacher; or, where the student's mixers read what the teacher's do,
+ * the teacher first. */
+static void build_models(struct hy_trainer *t, const struct hy_trainer_plan *p,
+                         struct hy_model_spec *student, struct hy_model_ends *teacher)
+{
+    struct hy_graph *g = t->graph;
+    const int forced = p->teacher && hy_stage_is_forced(p->stage);
+    if (forced) {
+        if (!is_alike(g, student, p->teacher))
+            return;
+        hy_model_body(p->teacher, g, teacher);
+        t->ends.tokens = teacher->tokens;
+        student->forced = teacher;
+    }
+    hy_model_body(student, g, &t->ends);
+    if (p->teacher && !forced) {
+        teacher->tokens = t->ends.tokens;
+        hy_model_body(p->teacher, g, teacher);
+    }
+}
+
 /* Records the models and the losses. */
 static void build(struct hy_trainer *t, const struct hy_trainer_plan *p)
 {
@@ -87,11 +125,10 @@ static void build(struct hy_trainer *t, const struct hy_trainer_plan *p)
     struct hy_model_spec student = *p->spec;
     struct hy_model_ends teacher = {0};
     student.lora = p->stage->lora.rank ? &p->stage->lora : NULL;
-    hy_model_body(&student, g, &t->ends);
-    teacher.tokens = t->ends.tokens;
-    if (p->teacher)
-        hy_model_body(p->teacher, g, &teacher);
-    build_objectives(t, p, &teacher);
+    student.component = p->stage->component;
+    student.drops = p->stage->dropout_count > 0;
+    build_models(t, p, &student, &teacher);
+    build_objectives(t, p, &student, &teacher);
     if (t->loss) {
         hy_graph_keep(t->loss);
         t->weights = hy_graph_input(g, "weights", HY_REAL, rows, 1);

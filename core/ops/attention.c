@@ -1,10 +1,10 @@
 #include "core/ops/attention.h"
 
-#include "core/ops/support/build.h"
 #include "core/ops/products/micro.h"
+#include "core/ops/support/attention.h"
+#include "core/ops/support/build.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/tile.h"
-#include "core/ops/support/vec.h"
 
 /* Queries whose scores exist at a time: a strip, and in backward a block of strips. */
 enum { STRIP = HY_LANES, BLOCK = 4 * STRIP };
@@ -24,25 +24,22 @@ struct space {
     hy_real *dq, *dk, *dv, *dp, *d_o;
 };
 
-/* Positions that the cache holds of a sequence. */
-static int64_t kept_of(const struct hy_op *op)
-{
-    const int window = ((const struct hy_attention *)op->attr)->window;
-    return window ? window : op->graph->shape.context;
-}
-
 /* Keys from before this run that its queries may see: at most, and at the graph's position. */
 static int64_t most_before(const struct hy_op *op)
 {
-    const int window = ((const struct hy_attention *)op->attr)->window;
-    if (!op->in[3])
-        return 0;
-    return window ? window - 1 : op->graph->shape.context - op->graph->shape.tokens;
+    return op->in[3] ? hy_window_before(op->attr, &op->graph->shape) : 0;
 }
 
 static int64_t before_of(const struct hy_op *op)
 {
-    return hy_min(op->graph->position, most_before(op));
+    const int64_t position = op->graph->position;
+    return hy_min(position - hy_window_low(op->attr, position), most_before(op));
+}
+
+/* Keys that queries see, where so many are from before this run. */
+static int64_t keys_of(const struct hy_op *op, int64_t before)
+{
+    return hy_window_high(op->attr, before + op->graph->shape.tokens - 1);
 }
 
 static int decodes(const struct hy_op *op)
@@ -61,8 +58,7 @@ static hy_real *carve(hy_real **next, int64_t count)
 static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
 {
     const struct hy_attention *attention = op->attr;
-    const int64_t keys = hy_lanes_up(most_before(op) + op->graph->shape.tokens),
-                  ld = keys + HY_LANES;
+    const int64_t keys = hy_lanes_up(keys_of(op, most_before(op))), ld = keys + HY_LANES;
     const int64_t kw = hy_lanes_up(attention->key_width), vw = hy_lanes_up(attention->value_width);
     hy_real *next = base;
     *s = (struct space){.precision = hy_precision_of(op->graph),
@@ -123,27 +119,23 @@ static void unpack(const hy_real *from, int64_t padded_width, hy_real factor, in
             to[c] = (add ? to[c] : 0) + factor * from[c];
 }
 
-/* Columns of one head in the rows of one sequence. */
-static hy_real *head_of(const struct hy_tensor *t, int r, int64_t row, int64_t head, int width)
-{
-    return t ? hy_real_data(t, r) + row * t->ld + head * width : NULL;
-}
-
 /* Keys (i = 1) or values (i = 2) of one sequence and head, one after another: those that are seen
  * from before this run, out of the cache's ring, then this run's. */
 static void pack_sequence(const struct hy_op *op, int r, int i, int64_t batch, int64_t head,
                           int64_t width, int64_t padded_rows, int64_t padded_width, hy_real *to)
 {
     const struct hy_tensor *new = op->in[i], *old = op->in[i + 2];
-    const int64_t tokens = op->graph->shape.tokens, before = before_of(op), kept = kept_of(op);
+    const int64_t tokens = op->graph->shape.tokens, before = before_of(op);
+    const int64_t kept = hy_window_kept(op->attr, &op->graph->shape);
     for (int64_t done = 0, count; done < before; done += count) {
         const int64_t at = (op->graph->position - before + done) % kept;
         count = hy_min(before - done, kept - at);
-        pack(head_of(old, r, batch * kept + at, head, (int)width), old->ld, count, width, 1, count,
-             padded_width, to + done * padded_width);
+        pack(hy_attention_head(old, r, batch * kept + at, head, (int)width), old->ld, count, width,
+             1, count, padded_width, to + done * padded_width);
     }
-    pack(head_of(new, r, batch * tokens, head, (int)width), new->ld, tokens, width, 1,
-         padded_rows - before, padded_width, to + before * padded_width);
+    pack(hy_attention_head(new, r, batch * tokens, head, (int)width), new->ld,
+         keys_of(op, before) - before, width, 1, padded_rows - before, padded_width,
+         to + before * padded_width);
 }
 
 static void pack_keys(const struct hy_op *op, int r, int64_t batch, int64_t kv_head,
@@ -167,12 +159,10 @@ struct block {
 static struct block block_at(const struct hy_op *op, int64_t from, int64_t most)
 {
     const int64_t tokens = op->graph->shape.tokens, position = before_of(op) + from;
-    const int window = ((const struct hy_attention *)op->attr)->window;
     struct block b = {.from = from, .count = hy_min(tokens - from, most), .position = position};
     b.strips = hy_lanes_up(b.count) / STRIP;
-    b.keys = hy_lanes_up(before_of(op) + tokens);
-    if (window && position >= window)
-        b.first = (position - window + 1) / HY_LANES * HY_LANES;
+    b.keys = hy_lanes_up(keys_of(op, before_of(op)));
+    b.first = hy_window_low(op->attr, position) / HY_LANES * HY_LANES;
     return b;
 }
 
@@ -182,16 +172,11 @@ static int64_t seen(const struct block *b, int64_t i)
     return hy_min(hy_lanes_up(b->position + (i + 1) * STRIP), b->keys) - b->first;
 }
 
-static hy_real capped(hy_real score, hy_real cap)
-{
-    return cap * (2 * hy_sigmoid(2 * score / cap) - 1);
-}
-
 static void cap_scores(hy_real *p, int64_t n, hy_real cap)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
-        p[j] = capped(p[j], cap);
+        p[j] = hy_attention_capped(p[j], cap);
 }
 
 /* Scores of the i-th strip, -infinity where a query does not look. */
@@ -204,12 +189,13 @@ static void score(const struct hy_attention *a, const struct space *s, const str
     hy_micro_mul(s->precision, STRIP, n, s->key_width, q, s->k_turned + b->first, s->ld, NULL, NULL,
                  p, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld) {
-        const int64_t high = b->position + i * STRIP + row + 1 - b->first;
+        const int64_t t = b->position + i * STRIP + row;
+        const int64_t high = hy_window_high(a, t) - b->first, low = hy_window_low(a, t) - b->first;
         if (a->cap > 0)
             cap_scores(p, n, (hy_real)a->cap);
         for (int64_t j = high; j < n; j++)
             p[j] = -INFINITY;
-        for (int64_t j = 0; a->window && j < high - a->window; j++)
+        for (int64_t j = 0; j < low; j++)
             p[j] = -INFINITY;
     }
 }
@@ -220,105 +206,42 @@ static int64_t whole_vectors(int64_t n)
     return n / HY_LANES * HY_LANES;
 }
 
-/* Scores become e^(score - max); returns their sum, and log sum exp. */
-static hy_real exponentials(hy_real *p, int64_t count, hy_real *lse)
-{
-    const int64_t n = whole_vectors(count);
-    hy_real max = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : max)
-    for (int64_t j = 0; j < n; j++)
-        max = p[j] > max ? p[j] : max;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) {
-        p[j] = hy_exp(p[j] - max);
-        sum += p[j];
-    }
-    *lse = max + (hy_real)log((double)sum);
-    return sum;
-}
-
 static void forward_strip(const struct hy_attention *a, const struct space *s,
-                          const struct block *b, hy_real *o, int64_t ldo, hy_real *lse,
-                          int64_t ld_lse)
+                          const struct block *b, const struct hy_rows *o, const struct hy_rows *lse,
+                          const struct hy_rows *excess)
 {
-    hy_real sums[STRIP], ignored;
+    hy_real sums[STRIP];
     const int64_t n = seen(b, 0);
     score(a, s, b, 0);
-    for (int64_t i = 0; i < STRIP; i++)
-        sums[i] = exponentials(s->p + i * s->ld, n,
-                               i < b->count ? lse + (b->from + i) * ld_lse : &ignored);
+    for (int64_t i = 0; i < STRIP; i++) {
+        hy_real max;
+        sums[i] = hy_attention_exponentials(s->p + i * s->ld, n, &max);
+        const hy_real above = (hy_real)log((double)sums[i]);
+        if (i < b->count)
+            *hy_row(lse, b->from + i) = max + above;
+        if (i < b->count && excess->data)
+            *hy_row(excess, b->from + i) = above;
+    }
     hy_micro_mul(s->precision, STRIP, s->value_width, n, (struct hy_left){s->p, s->ld, 1},
                  s->v + b->first * s->value_width, s->value_width, NULL, NULL, s->o,
                  s->value_width);
     for (int64_t i = 0; i < b->count; i++)
         unpack(s->o + i * s->value_width, s->value_width, 1 / sums[i], 1, a->value_width, 0,
-               o + (b->from + i) * ldo, ldo);
+               hy_row(o, b->from + i), o->ld);
 }
 
-/* Puts this run's keys and values where the cache has them. */
-static void append(const struct hy_op *op, int r)
+/* One head's columns of an output, from the sequence's first row on. */
+static struct hy_rows output_of(const struct hy_op *op, int r, int i, int64_t row, int64_t head,
+                                int width)
 {
-    const struct hy_shape *shape = &op->graph->shape;
-    const int64_t kept = kept_of(op), first = shape->tokens - hy_min(shape->tokens, kept);
-    for (int i = 1; i <= 2; i++) {
-        const struct hy_rows from = hy_rows_of(op->in[i], r), to = hy_rows_of(op->in[i + 2], r);
-        for (int64_t b = 0; b < shape->batch; b++)
-            for (int64_t t = first; t < shape->tokens; t++)
-                memcpy(hy_row(&to, b * kept + (op->graph->position + t) % kept),
-                       hy_row(&from, b * shape->tokens + t),
-                       (size_t)op->in[i]->cols * sizeof(hy_real));
-    }
-}
-
-/* The cache holds the one key and the one value of each head that this run brings. */
-/* A single query (decoding) reads keys and values where they are, in the order of the cache:
- * packing them costs more than it saves. Rows hold the parts of all heads, so each is read once. */
-static void attend_once(const struct hy_op *op, int r, int64_t batch, const struct space *s)
-{
-    const struct hy_attention *a = op->attr;
-    const int64_t kept = kept_of(op), group = a->heads / a->kv_heads;
-    const int64_t n = hy_min(op->graph->position + 1, kept);
-    const hy_real *q = head_of(op->in[0], r, batch, 0, 0);
-    hy_real *o = head_of(op->out[0], r, batch, 0, 0);
-    for (int64_t j = 0; j < n; j++) {
-        const hy_real *row = head_of(op->in[3], r, batch * kept + j, 0, 0);
-        for (int64_t h = 0; h < a->heads; h++) {
-            const hy_real *qh = q + h * a->key_width, *k = row + h / group * a->key_width;
-            hy_real dot = 0;
-#pragma omp simd reduction(+ : dot)
-            for (int64_t c = 0; c < a->key_width; c++)
-                dot += qh[c] * k[c];
-            dot *= (hy_real)a->scale;
-            s->p[h * s->ld + j] = a->cap > 0 ? capped(dot, (hy_real)a->cap) : dot;
-        }
-    }
-    for (int64_t h = 0; h < a->heads; h++) {
-        hy_real *p = s->p + h * s->ld;
-        for (int64_t j = n; j < hy_lanes_up(n); j++)
-            p[j] = -INFINITY;
-        const hy_real share =
-            1 / exponentials(p, hy_lanes_up(n), head_of(op->out[1], r, batch, h, 1));
-        for (int64_t j = 0; j < n; j++)
-            p[j] *= share;
-    }
-    memset(o, 0, (size_t)(a->heads * a->value_width) * sizeof *o);
-    for (int64_t j = 0; j < n; j++) {
-        const hy_real *row = head_of(op->in[4], r, batch * kept + j, 0, 0);
-        for (int64_t h = 0; h < a->heads; h++) {
-            const hy_real share = s->p[h * s->ld + j], *v = row + h / group * a->value_width;
-            hy_real *oh = o + h * a->value_width;
-#pragma omp simd
-            for (int64_t c = 0; c < a->value_width; c++)
-                oh[c] += share * v[c];
-        }
-    }
+    const struct hy_tensor *t = op->out[i];
+    return (struct hy_rows){.data = hy_attention_head(t, r, row, head, width), .ld = t ? t->ld : 0};
 }
 
 static void attention_forward(const struct hy_op *op, int r)
 {
     const struct hy_attention *a = op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    const struct hy_tensor *o = op->out[0], *lse = op->out[1];
     const int64_t group = a->heads / a->kv_heads;
     struct space s;
     lay_out(op, hy_real_data(op->scratch, r), &s);
@@ -326,26 +249,26 @@ static void attention_forward(const struct hy_op *op, int r)
         hy_check_index("attention: the last position", op->graph->position + shape->tokens - 1,
                        shape->context);
     if (decodes(op)) {
-        append(op, r);
-        for (int64_t batch = 0; batch < shape->batch; batch++)
-            attend_once(op, r, batch, &s);
+        hy_attention_once(op, r, s.p, s.ld);
         return;
     }
     for (int64_t head = 0; head < shape->batch * a->heads; head++) {
         const int64_t batch = head / a->heads, h = head % a->heads, row = batch * shape->tokens;
-        const hy_real *q = head_of(op->in[0], r, row, h, a->key_width);
+        const hy_real *q = hy_attention_head(op->in[0], r, row, h, a->key_width);
+        const struct hy_rows o = output_of(op, r, HY_ATTENTION_O, row, h, a->value_width),
+                             lse = output_of(op, r, HY_ATTENTION_LSE, row, h, 1),
+                             excess = output_of(op, r, HY_ATTENTION_EXCESS, row, h, 1);
         if (h % group == 0)
             pack_keys(op, r, batch, h / group, &s);
         for (int64_t from = 0; from < shape->tokens; from += STRIP) {
             const struct block b = block_at(op, from, STRIP);
             pack(q + from * op->in[0]->ld, op->in[0]->ld, b.count, a->key_width, (hy_real)a->scale,
                  STRIP, s.key_width, s.q);
-            forward_strip(a, &s, &b, head_of(o, r, row, h, a->value_width), o->ld,
-                          head_of(lse, r, row, h, 1), lse->ld);
+            forward_strip(a, &s, &b, &o, &lse, &excess);
         }
     }
     if (op->in[3])
-        append(op, r);
+        hy_attention_append(op, r);
 }
 
 /* Scores become P = e^(score - lse), dP becomes dS = P (dP - sum P dP + dlse). */
@@ -378,10 +301,31 @@ static void differentiate_capped_row(hy_real *p, hy_real *dp, int64_t n, hy_real
     }
 }
 
-/* What backward knows of a query: log sum exp of its scores, and the gradient of that. */
+/* What backward knows of a query: log sum exp of its scores, the gradient of that, and the part of
+ * it that the largest score does not get. */
 struct query {
-    hy_real lse, dlse;
+    hy_real lse, dlse, dexcess;
 };
+
+/* The first of the largest of n scores, whose number is a multiple of the vector. */
+static int64_t largest(const hy_real *p, int64_t n)
+{
+    hy_real max = -INFINITY;
+    int64_t at = 0;
+#pragma omp simd reduction(max : max)
+    for (int64_t j = 0; j < n; j++)
+        max = p[j] > max ? p[j] : max;
+    while (at < n - 1 && p[at] != max)
+        at++;
+    return at;
+}
+
+/* What a score's cap multiplies its gradient by. */
+static hy_real slope(const struct hy_attention *a, hy_real score)
+{
+    const hy_real share = a->cap > 0 ? score / (hy_real)a->cap : 0;
+    return 1 - share * share;
+}
 
 /* The i-th strip: P in the place of scores, dS in that of dP = dO V'. */
 static void differentiate_strip(const struct hy_attention *a, const struct space *s,
@@ -395,10 +339,14 @@ static void differentiate_strip(const struct hy_attention *a, const struct space
                  NULL, dp, s->ld);
     for (int64_t row = 0; row < STRIP; row++, p += s->ld, dp += s->ld) {
         const struct query *query = &queries[i * STRIP + row];
+        const int64_t top = query->dexcess != 0 ? largest(p, n) : 0;
+        const hy_real highest = p[top];
         if (a->cap > 0)
             differentiate_capped_row(p, dp, n, query->lse, query->dlse, (hy_real)a->cap);
         else
             differentiate_row(p, dp, n, query->lse, query->dlse);
+        if (query->dexcess != 0)
+            dp[top] -= query->dexcess * slope(a, highest);
     }
 }
 
@@ -409,6 +357,8 @@ static void add_by_key(const struct space *s, const struct block *b, const hy_re
     for (int64_t i = 0, low = 0; i < b->strips; i++) {
         /* These keys are seen from the i-th strip on. */
         const int64_t high = seen(b, i);
+        if (high == low)
+            continue;
         const struct hy_left turned = {p + i * STRIP * s->ld + low, 1, s->ld};
         hy_real *to = out + (b->first + low) * width;
         hy_micro_mul(s->precision, high - low, width, (b->strips - i) * STRIP, turned,
@@ -436,48 +386,63 @@ static void backward_head(const struct hy_op *op, int r, int64_t batch, int64_t 
 {
     const struct hy_attention *a = op->attr;
     const struct hy_tensor *q = op->in[0], *d_o = op->dout[0], *dq = op->din[0];
-    const struct hy_tensor *lse = op->out[1], *dlse = op->dout[1];
+    const struct hy_tensor *lse = op->out[HY_ATTENTION_LSE], *dlse = op->dout[HY_ATTENTION_LSE];
+    const struct hy_tensor *dexcess = op->dout[HY_ATTENTION_EXCESS];
     for (int64_t from = 0; from < op->graph->shape.tokens; from += BLOCK) {
         const struct block b = block_at(op, from, BLOCK);
         const int64_t row = batch * op->graph->shape.tokens + from;
         struct query queries[BLOCK] = {{0}};
         for (int64_t i = 0; i < b.count; i++) {
-            queries[i].lse = *head_of(lse, r, row + i, h, 1);
-            queries[i].dlse = dlse ? *head_of(dlse, r, row + i, h, 1) : 0;
+            queries[i].lse = *hy_attention_head(lse, r, row + i, h, 1);
+            queries[i].dexcess = dexcess ? *hy_attention_head(dexcess, r, row + i, h, 1) : 0;
+            queries[i].dlse = queries[i].dexcess;
+            queries[i].dlse += dlse ? *hy_attention_head(dlse, r, row + i, h, 1) : 0;
         }
-        pack(head_of(q, r, row, h, a->key_width), q->ld, b.count, a->key_width, (hy_real)a->scale,
-             b.strips * STRIP, s->key_width, s->q);
-        pack(head_of(d_o, r, row, h, a->value_width), d_o->ld, b.count, a->value_width, 1,
-             b.strips * STRIP, s->value_width, s->d_o);
+        pack(hy_attention_head(q, r, row, h, a->key_width), q->ld, b.count, a->key_width,
+             (hy_real)a->scale, b.strips * STRIP, s->key_width, s->q);
+        if (!d_o)
+            memset(s->d_o, 0, (size_t)(b.strips * STRIP * s->value_width) * sizeof *s->d_o);
+        else
+            pack(hy_attention_head(d_o, r, row, h, a->value_width), d_o->ld, b.count,
+                 a->value_width, 1, b.strips * STRIP, s->value_width, s->d_o);
         backward_block(a, s, &b, queries);
         if (dq)
             unpack(s->dq, s->key_width, (hy_real)a->scale, b.count, a->key_width, hy_adds(op, 0),
-                   head_of(dq, r, row, h, a->key_width), dq->ld);
+                   hy_attention_head(dq, r, row, h, a->key_width), dq->ld);
     }
+}
+
+/* The gradient of one head's keys (i = 1) or values (i = 2) in a sequence, of which x has those
+ * that are seen. */
+static void give_keys(const struct hy_op *op, int r, int i, int64_t batch, int64_t head,
+                      const hy_real *x, int64_t padded_width, int width)
+{
+    const struct hy_tensor *d = op->din[i];
+    const int64_t tokens = op->graph->shape.tokens, keys = keys_of(op, 0);
+    if (!d)
+        return;
+    hy_real *to = hy_attention_head(d, r, batch * tokens, head, width);
+    unpack(x, padded_width, 1, keys, width, hy_adds(op, i), to, d->ld);
+    for (int64_t j = keys; !hy_adds(op, i) && j < tokens; j++)
+        memset(to + j * d->ld, 0, (size_t)width * sizeof *to);
 }
 
 static void attention_backward(const struct hy_op *op, int r)
 {
     const struct hy_attention *a = op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    const struct hy_tensor *dk = op->din[1], *dv = op->din[2];
     const int64_t group = a->heads / a->kv_heads;
     struct space s;
     lay_out(op, hy_real_data(op->scratch, r), &s);
     for (int64_t kv = 0; kv < shape->batch * a->kv_heads; kv++) {
         const int64_t batch = kv / a->kv_heads, head = kv % a->kv_heads;
-        const int64_t row = batch * shape->tokens;
         pack_keys(op, r, batch, head, &s);
         memset(s.dk, 0, (size_t)(s.keys * s.key_width) * sizeof *s.dk);
         memset(s.dv, 0, (size_t)(s.keys * s.value_width) * sizeof *s.dv);
         for (int64_t h = head * group; h < (head + 1) * group; h++)
             backward_head(op, r, batch, h, &s);
-        if (dk)
-            unpack(s.dk, s.key_width, 1, shape->tokens, a->key_width, hy_adds(op, 1),
-                   head_of(dk, r, row, head, a->key_width), dk->ld);
-        if (dv)
-            unpack(s.dv, s.value_width, 1, shape->tokens, a->value_width, hy_adds(op, 2),
-                   head_of(dv, r, row, head, a->value_width), dv->ld);
+        give_keys(op, r, 1, batch, head, s.dk, s.key_width, a->key_width);
+        give_keys(op, r, 2, batch, head, s.dv, s.value_width, a->value_width);
     }
 }
 
@@ -489,8 +454,8 @@ static double pairs_of(const struct hy_op *op)
     const int64_t before = most_before(op);
     double pairs = 0;
     for (int64_t t = 0; t < shape->tokens; t++) {
-        const int64_t seen = before + t + 1;
-        pairs += (double)(s->window ? hy_min(seen, s->window) : seen);
+        const int64_t at = before + t;
+        pairs += (double)(hy_window_high(s, at) - hy_window_low(s, at));
     }
     return pairs * s->heads * shape->batch;
 }
@@ -509,17 +474,39 @@ static int attention_example(struct hy_graph *g, int index)
         {.heads = 2, .kv_heads = 2, .key_width = 3, .value_width = 4, .scale = 0.5},
         {.heads = 4, .kv_heads = 2, .key_width = 3, .value_width = 2, .scale = 1, .window = 3},
         {.heads = 2, .kv_heads = 1, .key_width = 3, .value_width = 4, .scale = 1, .cap = 2},
+        {.heads = 2, .kv_heads = 1, .key_width = 3, .value_width = 4, .scale = 1, .first = 5},
+        {.heads = 2,
+         .kv_heads = 1,
+         .key_width = 2,
+         .value_width = 3,
+         .scale = 1,
+         .window = 4,
+         .terraced = 1},
+        {.heads = 2, .kv_heads = 1, .key_width = 3, .value_width = 2, .scale = 1, .window = 5},
+        {.heads = 4,
+         .kv_heads = 2,
+         .key_width = 3,
+         .value_width = 2,
+         .scale = 1,
+         .window = 3,
+         .terraced = 1,
+         .cap = 2},
+        {.heads = 2, .kv_heads = 2, .key_width = 3, .value_width = 4, .scale = 1, .first = 1},
     };
+    enum { WITH_EXCESS = 5 }; /* from this case on */
     if (index >= (int)(sizeof cases / sizeof *cases))
         return 0;
     const struct hy_attention *s = &cases[index];
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
     const int64_t widths[] = {s->heads * s->key_width, s->kv_heads * s->key_width,
                               s->kv_heads * s->value_width};
-    struct hy_tensor *t[3];
+    struct hy_tensor *t[3], *excess;
     hy_graph_split(g, hy_graph_leaf(g, "qkv", rows, widths[0] + widths[1] + widths[2], -2, 2), 3,
                    widths, t);
-    hy_attention(g, t[0], t[1], t[2], s, NULL, NULL);
+    if (index >= WITH_EXCESS)
+        hy_attention_excess(g, t[0], t[1], t[2], s, NULL, NULL, &excess);
+    else
+        hy_attention(g, t[0], t[1], t[2], s, NULL, NULL);
     return 1;
 }
 
@@ -533,49 +520,3 @@ const struct hy_op_kind hy_op_attention = {
     .backward_out = 1u << 1,
     .example = attention_example,
 };
-
-/* Do q, k, v and the caches have the shapes that s implies? */
-static int fits(struct hy_graph *g, struct hy_tensor *const in[5], const struct hy_attention *s)
-{
-    const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
-    const int64_t keys = (int64_t)s->kv_heads * s->key_width;
-    const int64_t values = (int64_t)s->kv_heads * s->value_width;
-    const int64_t kept = (int64_t)g->shape.batch * (s->window ? s->window : g->shape.context);
-    if (s->heads < 1 || s->kv_heads < 1 || s->heads % s->kv_heads || s->window < 0) {
-        hy_graph_fail(g, "attention: %d heads, %d key heads, window %d", s->heads, s->kv_heads,
-                      s->window);
-        return 0;
-    }
-    return hy_has_shape(g, "attention", "q", in[0], rows, (int64_t)s->heads * s->key_width) &&
-           hy_has_shape(g, "attention", "k", in[1], rows, keys) &&
-           hy_has_shape(g, "attention", "v", in[2], rows, values) &&
-           (!in[3] || (hy_has_shape(g, "attention", "the cache of keys", in[3], kept, keys) &&
-                       hy_has_shape(g, "attention", "the cache of values", in[4], kept, values)));
-}
-
-struct hy_tensor *hy_attention_lse(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
-                                   struct hy_tensor *v, const struct hy_attention *s,
-                                   struct hy_tensor *cache_k, struct hy_tensor *cache_v,
-                                   struct hy_tensor **lse)
-{
-    struct hy_tensor *in[] = {q, k, v, cache_k, cache_v};
-    *lse = NULL;
-    if (!q || !k || !v || !cache_k != !cache_v || !fits(g, in, s))
-        return NULL;
-    struct hy_tensor *out[] = {hy_graph_tensor(g, q->rows, (int64_t)s->heads * s->value_width),
-                               hy_graph_tensor(g, q->rows, s->heads)};
-    if (!out[1] || !hy_graph_op(g, &hy_op_attention, 5, in, 2, out, s, sizeof *s))
-        return NULL;
-    *lse = out[1];
-    return out[0];
-}
-
-struct hy_tensor *hy_attention(struct hy_graph *g, struct hy_tensor *q, struct hy_tensor *k,
-                               struct hy_tensor *v, const struct hy_attention *s,
-                               struct hy_tensor *cache_k, struct hy_tensor *cache_v)
-{
-    struct hy_tensor *lse, *o = hy_attention_lse(g, q, k, v, s, cache_k, cache_v, &lse);
-    if (lse)
-        lse->differentiable = 0; /* for backward alone */
-    return o;
-}

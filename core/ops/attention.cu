@@ -7,11 +7,11 @@
 #include "core/ops/support/tiles.cuh"
 
 extern "C" {
-#include "core/ops/attention.h"
+#include "core/ops/support/window.h"
 }
 
 enum { Q, K, V, CACHE_K, CACHE_V };
-enum { O, LSE };
+enum { O, LSE, EXCESS };
 /* ENOUGH: two blocks of threads should fit a multiprocessor, which has little more than twice it.
  */
 enum { TILE_MOST = 64, ENOUGH = 100 << 10 };
@@ -19,16 +19,21 @@ enum { TILE_MOST = 64, ENOUGH = 100 << 10 };
 /* What is fixed for an op; kp, vp are widths padded. */
 struct plan {
     int64_t batch, heads, kv_heads, tokens;
-    int64_t window;     /* 0: none */
+    int64_t window; /* 0: none */
+    bool terraced;
+    int64_t first;      /* keys that are seen at all */
     int64_t kept, most; /* of a sequence in the cache: rows; positions that may be seen */
     const int *position;
     int k, v, kp, vp, lk, lv;
     int tile, ls;     /* queries and keys of a tile; floats between rows of scores */
     float scale, cap; /* cap 0: none */
-    struct hy_span in[CACHE_V + 1], o, lse;
-    struct hy_span d_o, dq, dk, dv, dlse; /* backward */
-    struct hy_span delta;                 /* sum P dP - dlse of each query and head */
-    struct hy_span work;                  /* a row for each block; no data: shared memory */
+    struct hy_span in[CACHE_V + 1], o, lse, excess;
+    struct hy_span d_o, dq, dk, dv, dlse, dexcess; /* backward */
+    struct hy_span delta; /* sum P dP - dlse - dexcess of each query and head */
+    /* Where there is dexcess, a pair for each query and head: how many keys before the query's own
+     * its largest score is, and what is taken from the gradient of that. */
+    struct hy_span top;
+    struct hy_span work; /* a row for each block; no data: shared memory */
 };
 
 /* The work of a block of threads. */
@@ -71,11 +76,19 @@ __host__ __device__ static inline int64_t lay_out(const struct plan &p, bool bac
     for (int each = (int)threadIdx.x, i = each / (cols), c = each % (cols); \
          each < (rows) * (cols); each += (int)blockDim.x, i = each / (cols), c = each % (cols))
 
-/* Keys are numbered from the first that a query of this run may see: `before` from the cache, then
- * this run's. */
+/* The first key that a query sees. */
+__device__ static inline int64_t low_of(const struct plan &p, int64_t query)
+{
+    if (!p.window || query < p.window)
+        return 0;
+    return p.terraced ? (query / p.window - 1) * p.window : query - p.window + 1;
+}
+
+/* Keys are numbered from the first that a query of this run may see, where a terrace begins as
+ * well: `before` from the cache, then this run's. */
 __device__ static inline int64_t before_of(const struct plan &p)
 {
-    return p.most ? min((int64_t)*p.position, p.most) : 0;
+    return p.most ? min(*p.position - low_of(p, *p.position), p.most) : 0;
 }
 
 /* Key or value j (i: K or V) of a sequence. */
@@ -103,21 +116,31 @@ __device__ static inline void load_rows(const struct plan &p, const struct hy_sp
                                         int padded, int ld, float scale, float *to)
 {
     EACH(p.tile, padded, i, c)
-    to[i * ld + c] = first + i < p.tokens && c < width
+    to[i * ld + c] = t.data && first + i < p.tokens && c < width
                          ? scale * hy_row(t, sequence * p.tokens + first + i)[head * width + c]
                          : 0;
 }
 
 __device__ static inline bool sees(const struct plan &p, int64_t query, int64_t key)
 {
-    return key <= query && (!p.window || key > query - p.window);
+    return key <= query && key >= low_of(p, query) && key < p.first;
 }
 
 /* The first tile's first key that queries from number `query` on see. */
 __device__ static inline int64_t first_key(const struct plan &p, int64_t query)
 {
-    const int64_t key = p.window && query >= p.window ? query - p.window + 1 : 0;
-    return key / p.tile * p.tile;
+    return low_of(p, query) / p.tile * p.tile;
+}
+
+/* One past the last query that sees any of the tile's keys. */
+__device__ static inline int64_t end_of_queries(const struct plan &p, int64_t key)
+{
+    const int64_t last = key + p.tile - 1;
+    if (key >= p.first)
+        return key;
+    if (!p.window)
+        return p.tokens;
+    return min(p.tokens, p.terraced ? (last / p.window + 2) * p.window : last + p.window);
 }
 
 /* A tile's scores are capped. All threads or none. */
@@ -173,7 +196,8 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) forward(struct plan
         s.max[i] = -INFINITY;
         s.sum[i] = 0;
     }
-    const int64_t query = before + first, end = min(query + p.tile, before + p.tokens);
+    const int64_t query = before + first;
+    const int64_t end = min(min(query + p.tile, before + p.tokens), p.first);
     for (int64_t key = first_key(p, query); key < end; key += p.tile) {
         load_keys(p, K, sequence, kv_head, before, key, p.k, p.kp, p.lk, s.k);
         load_keys(p, V, sequence, kv_head, before, key, p.v, p.vp, p.lv, s.v);
@@ -197,6 +221,8 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) forward(struct plan
             hy_row(p.o, row)[head * p.v + c] = s.o[i * p.lv + c] / s.sum[i];
         if (c == 0)
             hy_row(p.lse, row)[head] = s.max[i] + logf(s.sum[i]);
+        if (c == 0 && p.excess.data)
+            hy_row(p.excess, row)[head] = logf(s.sum[i]);
     }
 }
 
@@ -242,6 +268,9 @@ __device__ static inline void load_queries(const struct plan &p, const struct sp
                    : has_delta           ? hy_row(p.delta, row)[head]
                    : p.dlse.data != NULL ? -hy_row(p.dlse, row)[head]
                                          : 0;
+        s.factor[i] = -INFINITY;
+        if (live && !has_delta && p.dexcess.data)
+            s.sum[i] -= hy_row(p.dexcess, row)[head];
     }
 }
 
@@ -274,6 +303,54 @@ __device__ static inline void add_delta(const struct plan &p, const struct space
     }
 }
 
+/* The queries' largest scores so far, in s.factor, and where they are, in p.top, by a tile of keys
+ * behind those; a warp takes a row. */
+__device__ static inline void find_top(const struct plan &p, const struct space &s,
+                                       int64_t sequence, int64_t head, int64_t query, int64_t key)
+{
+    const int lane = (int)threadIdx.x % 32;
+    for (int i = (int)threadIdx.x / 32; i < p.tile && query + i < p.tokens;
+         i += (int)blockDim.x / 32) {
+        float most = -INFINITY;
+        int at = p.tile;
+        for (int j = lane; j < p.tile; j += 32)
+            if (sees(p, query + i, key + j) && s.p[i * p.ls + j] > most) {
+                most = s.p[i * p.ls + j];
+                at = j;
+            }
+        for (int bit = 16; bit; bit /= 2) {
+            const float other = __shfl_xor_sync(0xffffffffu, most, bit);
+            const int there = __shfl_xor_sync(0xffffffffu, at, bit);
+            if (other > most || (other == most && there < at)) {
+                most = other;
+                at = there;
+            }
+        }
+        if (lane == 0 && most > s.factor[i]) {
+            const int64_t row = sequence * p.tokens + query + i;
+            const float share = p.cap > 0 ? most / p.cap : 0;
+            float *top = hy_row(p.top, row) + 2 * head;
+            s.factor[i] = most;
+            top[0] = (float)(query + i - key - at); /* exact for sequences below 2^24 */
+            top[1] = hy_row(p.dexcess, row)[head] * (1 - share * share);
+        }
+    }
+}
+
+/* Takes what it loses from the gradient of each query's largest score, where that is in the tile.
+ */
+__device__ static inline void lower_top(const struct plan &p, const struct space &s,
+                                        int64_t sequence, int64_t head, int64_t query, int64_t key)
+{
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < p.tile && query + i < p.tokens; i += (int)blockDim.x) {
+        const float *top = hy_row(p.top, sequence * p.tokens + query + i) + 2 * head;
+        const int64_t j = query + i - (int64_t)top[0] - key;
+        if (j >= 0 && j < p.tile)
+            s.dp[i * p.ls + j] -= top[1];
+    }
+}
+
 template <bool TENSOR, bool WIDE>
 __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) backward_queries(struct plan p)
 {
@@ -288,7 +365,7 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) backward_queries(st
     EACH(p.tile, p.kp, i, c)
     s.dk[i * p.lk + c] = 0;
     /* o is not kept for backward, so a first walk finds what it would tell. */
-    const int64_t end = min(first + p.tile, p.tokens);
+    const int64_t end = min(min(first + p.tile, p.tokens), p.first);
     for (int walk = 0; walk < (p.dq.data ? 2 : 1); walk++)
         for (int64_t key = first_key(p, first); key < end; key += p.tile) {
             load_keys(p, K, sequence, kv_head, 0, key, p.k, p.kp, p.lk, s.k);
@@ -296,8 +373,12 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) backward_queries(st
             rescore<TENSOR>(p, s);
             if (walk == 0) {
                 add_delta(p, s, first, key);
+                if (p.dexcess.data)
+                    find_top(p, s, sequence, head, first, key);
             } else {
                 differentiate(p, s, first, key);
+                if (p.dexcess.data)
+                    lower_top(p, s, sequence, head, first, key);
                 __syncthreads();
                 hy_tile_mul<TENSOR, false, false>(
                     {p.tile, p.kp, p.tile, s.dp, s.k, p.ls, p.lk, s.dk, p.lk, true, NULL});
@@ -328,13 +409,14 @@ __global__ static void __launch_bounds__(HY_TILE_THREADS, 2) backward_keys(struc
     s.dk[i * p.lk + c] = 0;
     EACH(p.tile, p.vp, i, c)
     s.dv[i * p.lv + c] = 0;
-    /* The last query that sees any of these keys sees the tile's last one. */
-    const int64_t end = p.window ? min(p.tokens, key + p.tile - 1 + p.window) : p.tokens;
+    const int64_t end = end_of_queries(p, key);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++)
         for (int64_t query = key; query < end; query += p.tile) {
             load_queries(p, s, sequence, head, query, true);
             rescore<TENSOR>(p, s);
             differentiate(p, s, query, key);
+            if (p.dexcess.data)
+                lower_top(p, s, sequence, head, query, key);
             __syncthreads();
             hy_tile_mul<TENSOR, true, false>(
                 {p.tile, p.kp, p.tile, s.dp, s.q, p.ls, p.lk, s.dk, p.lk, true, NULL});
@@ -378,8 +460,10 @@ static struct plan plan_of(const struct hy_op *op, int64_t *used)
     p.kv_heads = a->kv_heads;
     p.tokens = shape->tokens;
     p.window = a->window;
-    p.kept = a->window ? a->window : shape->context;
-    p.most = !op->in[CACHE_K] ? 0 : a->window ? a->window - 1 : shape->context - shape->tokens;
+    p.terraced = a->terraced;
+    p.first = a->first ? a->first : INT64_MAX;
+    p.kept = hy_window_kept(a, shape);
+    p.most = op->in[CACHE_K] ? hy_window_before(a, shape) : 0;
     p.k = a->key_width;
     p.v = a->value_width;
     p.kp = hy_tile_up(p.k);
@@ -392,6 +476,7 @@ static struct plan plan_of(const struct hy_op *op, int64_t *used)
         p.in[i] = hy_span_of(op->in[i]);
     p.o = hy_span_of(op->out[O]);
     p.lse = hy_span_of(op->out[LSE]);
+    p.excess = hy_span_of(op->out[EXCESS]);
     for (int tile = TILE_MOST; tile >= HY_TILE; tile /= 2) {
         size_tiles(&p, tile);
         const size_t bytes = (size_t)floats_of(op, &p) * sizeof(float);
@@ -402,12 +487,18 @@ static struct plan plan_of(const struct hy_op *op, int64_t *used)
     if (op->pass == HY_BACKWARD) {
         p.d_o = hy_span_of(op->dout[O]);
         p.dlse = hy_span_of(op->dout[LSE]);
+        p.dexcess = hy_span_of(op->dout[EXCESS]);
         p.dq = hy_span_din(op, Q);
         p.dk = hy_span_din(op, K);
         p.dv = hy_span_din(op, V);
         if (op->scratch)
             p.delta = hy_span_scratch(op, *used, p.batch * p.tokens, p.heads);
         *used += (p.batch * p.tokens * p.heads + 31) / 32 * 32;
+        if (op->dout[EXCESS]) {
+            if (op->scratch)
+                p.top = hy_span_scratch(op, *used, p.batch * p.tokens, 2 * p.heads);
+            *used += (p.batch * p.tokens * p.heads + 15) / 16 * 32;
+        }
     }
     const int64_t floats = floats_of(op, &p);
     if ((size_t)floats * sizeof(float) > most) {
@@ -470,7 +561,7 @@ static void attention_backward(const struct hy_op *op, const struct hy_launch *a
     int64_t used = 0;
     const struct plan p = plan_of(op, &used);
     if (hy_attention_mma_takes(op)) {
-        hy_attention_mma_backward(op, at, p.delta);
+        hy_attention_mma_backward(op, at, p.delta, p.top);
         return;
     }
     launch(op, at, &p, p.heads, KERNEL(op, p, backward_queries));

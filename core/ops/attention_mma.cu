@@ -16,7 +16,7 @@ extern "C" {
 }
 
 enum { Q, K, V };
-enum { O, LSE };
+enum { O, LSE, EXCESS };
 /* A block of threads has ROWS queries, or keys, and walks over tiles of ROWS (`walked<W>` in
  * backward over queries); what it does in backward it does for CHUNK of them at a time. */
 enum { WARPS = 4, THREADS = 32 * WARPS, ROWS = 16 * WARPS, CHUNK = 32 };
@@ -33,9 +33,10 @@ template <int W> static constexpr int walked = W <= 64 ? ROWS : ROWS / 2;
 /* Bytes of shared memory. */
 template <int W> static constexpr size_t forward_bytes = 4 * (across_words<W> + down_words<W>);
 template <int W> static constexpr size_t queries_bytes = 4 * (2 * across_words<W> + down_words<W>);
-template <int W>
+template <int W, bool TOP>
 static constexpr size_t keys_bytes = 4 * (2 * (across_words<W> + down_words<W>)*walked<W> / ROWS +
-                                          2 * walked<W> + (keeps<W> ? 0 : 2 * across_words<W>));
+                                          (TOP ? 4 : 2) * walked<W> +
+                                          (keeps<W> ? 0 : 2 * across_words<W>));
 
 static const float LOG2E = 1.4426950408889634f;
 
@@ -53,9 +54,9 @@ struct mma_plan {
     int window;                    /* INT_MAX: none */
     float scale, cap, inverse_cap; /* cap 0: none */
     struct heads q, k, v, o;
-    struct hy_span lse;
+    struct hy_span lse, excess;
     struct heads d_o, dq, dk, dv; /* backward */
-    struct hy_span dlse, delta;
+    struct hy_span dlse, dexcess, delta, top;
 };
 
 /* Where a block works; kv_head: whose keys it has. */
@@ -221,16 +222,57 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 4) forward(struct
         give<W>(p.o, at.row + row, at.head, o, half, 1 / total);
         if (hy_lane_part() == 0)
             hy_row(p.lse, at.row + row)[at.head] = most[half] + logf(total);
+        if (hy_lane_part() == 0 && p.excess.data)
+            hy_row(p.excess, at.row + row)[at.head] = logf(total);
     }
 }
 
 /* ---- Backward ---- */
 
+/* Of the lane's two rows: the largest score so far, how many keys before the query it is, and what
+ * is taken from its gradient. */
+struct top {
+    float most[2], before[2], loss[2];
+};
+
+/* s: the capped scores of a chunk of keys; ahead: as for soften. The lane meets keys in order. */
+__device__ static inline void find_top(const struct mma_plan &p, int ahead, const float (*s)[4],
+                                       struct top *top)
+{
+    const int lane = ahead + 2 * hy_lane_part() - hy_lane_group();
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const int half = e / 2, to = lane + 8 * n + e % 2 - 8 * half;
+            if (to <= 0 && to > -p.window && s[n][e] > top->most[half]) {
+                top->most[half] = s[n][e];
+                top->before[half] = (float)-to; /* exact for sequences below 2^24 */
+            }
+        }
+}
+
+/* The lanes of a row agree on the first of its largest scores, and note it in p.top. */
+__device__ static inline void agree_on_top(const struct mma_plan &p, int64_t row, int head,
+                                           bool live, int half, struct top *top)
+{
+    const float most = hy_row_max(top->most[half]), share = p.inverse_cap * most;
+    top->before[half] = hy_row_max(top->most[half] == most ? top->before[half] : -1);
+    if (!live)
+        return;
+    top->loss[half] = hy_row(p.dexcess, row)[head] * (1 - share * share);
+    if (hy_lane_part() > 0)
+        return;
+    hy_row(p.top, row)[2 * head] = top->before[half];
+    hy_row(p.top, row)[2 * head + 1] = top->loss[half];
+}
+
 /* dp becomes dS = P (dP - delta) for a chunk of keys, or P dP while delta is not found; ahead: as
  * for soften. */
-__device__ static inline void differentiate_rows(const struct mma_plan &p, int ahead,
-                                                 const float *lse, const float *delta, bool found,
-                                                 float (*s)[4], float (*dp)[4])
+template <bool TOP>
+__device__ static inline void
+differentiate_rows(const struct mma_plan &p, int ahead, const float *lse, const float *delta,
+                   const struct top &top, bool found, float (*s)[4], float (*dp)[4])
 {
     const bool whole = ahead + CHUNK - 1 <= 0 && ahead - 15 > -p.window;
     const int lane = ahead + 2 * hy_lane_part() - hy_lane_group();
@@ -248,6 +290,8 @@ __device__ static inline void differentiate_rows(const struct mma_plan &p, int a
             const int to = lane + 8 * n + e % 2 - 8 * (e / 2);
             const bool seen = whole || (to <= 0 && to > -p.window);
             dp[n][e] *= seen ? exp2f(fmaf(LOG2E, s[n][e], -lse[e / 2])) : 0;
+            if (TOP && found && (float)-to == top.before[e / 2])
+                dp[n][e] -= top.loss[e / 2];
         }
 }
 
@@ -261,9 +305,9 @@ __device__ static inline void add_up(const float (*x)[4], float *sum)
             sum[e / 2] += x[n][e];
 }
 
-/* dq, and delta = sum P dP - dlse. The output is not kept for backward, so a first walk finds
- * delta; the second goes the other way and finds the last tile where it is. */
-template <int W>
+/* dq, and delta = sum P dP - dlse - dexcess. The output is not kept for backward, so a first walk
+ * finds delta; the second goes the other way and finds the last tile where it is. */
+template <int W, bool TOP>
 __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3)
     backward_queries(struct mma_plan p)
 {
@@ -276,6 +320,7 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3)
     const struct hy_part values = part_of(p, p.v, at.row, at.kv_head);
     uint32_t q[W / 16][4], d_o[W / 16][4];
     float dq[W / 8][4] = {}, lse[2] = {}, delta[2] = {};
+    struct top top = {{-INFINITY, -INFINITY}, {}, {}};
     hy_operand<W>(part_of(p, p.q, at.row, at.head), query, p.scale, q);
     hy_operand<W>(part_of(p, p.d_o, at.row, at.head), query, 1, d_o);
 #pragma unroll
@@ -299,8 +344,10 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3)
             float s[CHUNK / 8][4] = {}, dp[CHUNK / 8][4] = {};
             hy_mul_across<W, CHUNK / 8>(q, k + key * hy_across_ld<W>, s);
             hy_mul_across<W, CHUNK / 8>(d_o, v + key * hy_across_ld<W>, dp);
-            differentiate_rows(p, ahead, lse, delta, step >= tiles, s, dp);
+            differentiate_rows<TOP>(p, ahead, lse, delta, top, step >= tiles, s, dp);
             if (step < tiles) {
+                if (TOP)
+                    find_top(p, ahead, s, &top);
                 add_up(dp, delta);
                 continue;
             }
@@ -314,10 +361,14 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3)
         for (int half = 0; half < 2; half++) {
             const int row = query + hy_lane_group() + 8 * half;
             delta[half] = hy_row_sum(delta[half]);
+            if (TOP)
+                agree_on_top(p, at.row + row, at.head, row < p.tokens, half, &top);
             if (row >= p.tokens)
                 continue;
             if (p.dlse.data)
                 delta[half] -= hy_row(p.dlse, at.row + row)[at.head];
+            if (TOP)
+                delta[half] -= hy_row(p.dexcess, at.row + row)[at.head];
             if (hy_lane_part() == 0)
                 hy_row(p.delta, at.row + row)[at.head] = delta[half];
         }
@@ -329,15 +380,18 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3)
 }
 
 /* s, dp become P and dS of a chunk of queries, which are columns here; below: of the warp's first
- * key behind the first of them. lse, delta: the queries'. */
-__device__ static inline void differentiate_columns(const struct mma_plan &p, int below,
-                                                    const float *lse, const float *delta,
-                                                    float (*s)[4], float (*dp)[4])
+ * key behind the first of them. lse, delta, before, loss: the queries'. */
+template <bool TOP>
+__device__ static inline void
+differentiate_columns(const struct mma_plan &p, int below, const float *lse, const float *delta,
+                      const float *before, const float *loss, float (*s)[4], float (*dp)[4])
 {
     const bool whole = below + 15 <= 0 && below - (CHUNK - 1) > -p.window;
     const int lane = below + hy_lane_group() - 2 * hy_lane_part();
     lse += 2 * hy_lane_part();
     delta += 2 * hy_lane_part();
+    before += 2 * hy_lane_part();
+    loss += 2 * hy_lane_part();
 #pragma unroll
     for (int n = 0; n < CHUNK / 8; n++) {
         const hy_pack<2> less = *reinterpret_cast<const hy_pack<2> *>(delta + 8 * n);
@@ -355,12 +409,14 @@ __device__ static inline void differentiate_columns(const struct mma_plan &p, in
             const bool seen = whole || (to <= 0 && to > -p.window);
             s[n][e] = seen ? exp2f(fmaf(LOG2E, s[n][e], -sums.at[e % 2])) : 0;
             dp[n][e] *= s[n][e];
+            if (TOP && (float)-to == before[8 * n + e % 2])
+                dp[n][e] -= loss[8 * n + e % 2];
         }
     }
 }
 
 /* dk and dv, over the queries of all heads that share the keys, one head after another. */
-template <int W>
+template <int W, bool TOP>
 __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(struct mma_plan p)
 {
     enum { TILE = walked<W> };
@@ -368,8 +424,8 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(
     uint32_t *const d_o = q + TILE * hy_across_ld<W>, *const q_down = d_o + TILE * hy_across_ld<W>;
     uint32_t *const d_o_down = q_down + TILE / 2 * hy_down_ld<W>;
     float *const lse = reinterpret_cast<float *>(d_o_down + TILE / 2 * hy_down_ld<W>);
-    float *const delta = lse + TILE;
-    uint32_t *const shared_k = reinterpret_cast<uint32_t *>(delta + TILE);
+    float *const delta = lse + TILE, *const before = delta + TILE, *const loss = before + TILE;
+    uint32_t *const shared_k = reinterpret_cast<uint32_t *>(TOP ? loss + TILE : before);
     uint32_t *const shared_v = shared_k + across_words<W>;
     const struct place at = place_of(p, p.kv_heads);
     const int first = at.tile * ROWS, key = first + warp_row(), group = p.heads / p.kv_heads;
@@ -396,6 +452,10 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(
                 const bool live = row < p.tokens;
                 lse[threadIdx.x] = live ? LOG2E * hy_row(p.lse, at.row + row)[head] : 0;
                 delta[threadIdx.x] = live ? hy_row(p.delta, at.row + row)[head] : 0;
+                if (TOP) {
+                    before[threadIdx.x] = live ? hy_row(p.top, at.row + row)[2 * head] : 0;
+                    loss[threadIdx.x] = live ? hy_row(p.top, at.row + row)[2 * head + 1] : 0;
+                }
             }
             __syncthreads();
 #pragma unroll 1
@@ -415,7 +475,8 @@ __global__ static void __launch_bounds__(THREADS, W > 64 ? 2 : 3) backward_keys(
                     hy_mul_shared<W, CHUNK / 8>(shared_v + warp_row() * hy_across_ld<W>, d_o_row,
                                                 dp);
                 }
-                differentiate_columns(p, below, lse + row, delta + row, s, dp);
+                differentiate_columns<TOP>(p, below, lse + row, delta + row, before + row,
+                                           loss + row, s, dp);
 #pragma unroll
                 for (int n = 0; n < CHUNK / 8; n += 2) {
                     hy_mul_down<W>(s + n, d_o_down + (row / 2 + 4 * n) * hy_down_ld<W>, dv);
@@ -446,7 +507,8 @@ bool hy_attention_mma_takes(const struct hy_op *op)
 {
     const struct hy_attention *a = (const struct hy_attention *)op->attr;
     const struct hy_shape *shape = &op->graph->shape;
-    return shape->precision == HY_PRECISION_BF16 && shape->mode != HY_CACHED && padded_width(a);
+    return shape->precision == HY_PRECISION_BF16 && shape->mode != HY_CACHED && padded_width(a) &&
+           !a->terraced && !a->first;
 }
 
 static struct heads heads_of(struct hy_span all, int width)
@@ -472,12 +534,14 @@ static struct mma_plan plan_of(const struct hy_op *op)
     p.v = heads_of(hy_span_of(op->in[V]), a->value_width);
     p.o = heads_of(hy_span_of(op->out[O]), a->value_width);
     p.lse = hy_span_of(op->out[LSE]);
+    p.excess = hy_span_of(op->out[EXCESS]);
     if (op->pass == HY_BACKWARD) {
         p.d_o = heads_of(hy_span_of(op->dout[O]), a->value_width);
         p.dq = heads_of(hy_span_din(op, Q), a->key_width);
         p.dk = heads_of(hy_span_din(op, K), a->key_width);
         p.dv = heads_of(hy_span_din(op, V), a->value_width);
         p.dlse = hy_span_of(op->dout[LSE]);
+        p.dexcess = hy_span_of(op->dout[EXCESS]);
     }
     return p;
 }
@@ -495,11 +559,20 @@ template <int W> static void launch_forward(const struct hy_launch *at, const st
     launch(at, p, p.heads, forward_bytes<W>, forward<W>);
 }
 
+template <int W, bool TOP>
+static void launch_walks(const struct hy_launch *at, const struct mma_plan &p)
+{
+    launch(at, p, p.heads, queries_bytes<W>, backward_queries<W, TOP>);
+    if (p.dk.all.data || p.dv.all.data)
+        launch(at, p, p.kv_heads, keys_bytes<W, TOP>, backward_keys<W, TOP>);
+}
+
 template <int W> static void launch_backward(const struct hy_launch *at, const struct mma_plan &p)
 {
-    launch(at, p, p.heads, queries_bytes<W>, backward_queries<W>);
-    if (p.dk.all.data || p.dv.all.data)
-        launch(at, p, p.kv_heads, keys_bytes<W>, backward_keys<W>);
+    if (p.dexcess.data)
+        launch_walks<W, true>(at, p);
+    else
+        launch_walks<W, false>(at, p);
 }
 
 #define BY_WIDTH(op, launch_pass)                                                    \
@@ -514,9 +587,10 @@ void hy_attention_mma_forward(const struct hy_op *op, const struct hy_launch *at
 }
 
 void hy_attention_mma_backward(const struct hy_op *op, const struct hy_launch *at,
-                               struct hy_span delta)
+                               struct hy_span delta, struct hy_span top)
 {
     struct mma_plan p = plan_of(op);
     p.delta = delta;
+    p.top = top;
     BY_WIDTH(op, launch_backward)(at, p);
 }

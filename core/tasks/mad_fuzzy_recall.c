@@ -37,10 +37,11 @@ static const struct hy_option mad_fuzzy_recall_options[] = {
     HY_MAD_OPTIONS,
 };
 
+/* The last of count pairs with the same key; -1 where there is none. */
 static int earlier_key(const int32_t *tokens, const struct pair *pairs, int count, int key,
                        int length)
 {
-    for (int i = 0; i < count; i++)
+    for (int i = count - 1; i >= 0; i--)
         if (pairs[i].key_length == length &&
             !memcmp(tokens + pairs[i].key, tokens + key, (size_t)length * sizeof *tokens))
             return i;
@@ -90,6 +91,35 @@ static void write_sequence(const struct hy_mad *mad, enum hy_split split, struct
     for (int t = 0; t < pad; t++) {
         tokens[t] = mad->vocab - 1;
         labels[t] = HY_NO_LABEL;
+    }
+}
+
+static int end_of_run(const int32_t *tokens, int at, int end, int from, int to)
+{
+    while (at < end && tokens[at] >= from && tokens[at] < to)
+        at++;
+    return at;
+}
+
+/* Motifs of keys and of values alternate, so each is as long as its kind of tokens lasts. */
+static void mad_fuzzy_recall_evidence(const void *state, const int32_t *tokens,
+                                      const int32_t *labels, int32_t *where)
+{
+    const struct fuzzy *f = state;
+    const int end = f->mad.env.seq_len, pad = f->mad.vocab - 1;
+    for (int t = 0; t < end; t++)
+        where[t] = -1;
+    int at = end_of_run(tokens, 0, end, pad, pad + 1);
+    for (int count = 0; at < end; count++) {
+        const int value = end_of_run(tokens, at, end, 0, f->keys);
+        struct pair *p = &f->pairs[count];
+        *p = (struct pair){at, value - at, 0};
+        at = end_of_run(tokens, value, end, f->keys, pad);
+        p->value_length = at - value;
+        const int known = earlier_key(tokens, f->pairs, count, p->key, p->key_length);
+        for (int i = 0; known >= 0 && i < p->value_length; i++)
+            if (labels[value - 1 + i] != HY_NO_LABEL)
+                where[value - 1 + i] = f->pairs[known].key + p->key_length + i;
     }
 }
 
@@ -147,5 +177,6 @@ const struct hy_task hy_task_mad_fuzzy_recall = {
     .options = mad_fuzzy_recall_options,
     .measures_recall = 1,
     .open = mad_fuzzy_recall_open,
+    .evidence = mad_fuzzy_recall_evidence,
     HY_MAD_FUNCTIONS,
 };

@@ -21,5 +21,6 @@ const struct hy_task hy_task_mad_recall = {
     .options = mad_recall_options,
     .measures_recall = 1,
     .open = mad_recall_open,
+    .evidence = hy_mad_recall_evidence,
     HY_MAD_FUNCTIONS,
 };

@@ -174,6 +174,22 @@ static void mqar_fill(const void *state, enum hy_split split, int64_t index, int
     }
 }
 
+/* A sequence has as many labels as pairs. */
+static void mqar_evidence(const void *state, const int32_t *tokens, const int32_t *labels,
+                          int32_t *where)
+{
+    const struct mqar *m = state;
+    int n = 0;
+    for (int t = 0; t < m->env.seq_len; t++)
+        n += labels[t] != HY_NO_LABEL;
+    for (int t = 0; t < m->env.seq_len; t++) {
+        where[t] = -1;
+        for (int i = 0; i < n && labels[t] != HY_NO_LABEL; i++)
+            if (tokens[2 * i] == tokens[t])
+                where[t] = 2 * i + 1;
+    }
+}
+
 static int mqar_score_begin(const void *state, enum hy_split split, void **scorer, struct hy_err *e)
 {
     (void)split;
@@ -220,6 +236,7 @@ const struct hy_task hy_task_mqar = {
     .count = mqar_count,
     .max_labels = mqar_max_labels,
     .fill = mqar_fill,
+    .evidence = mqar_evidence,
     .score_begin = mqar_score_begin,
     .score_add = mqar_score_add,
     .score_end = mqar_score_end,

@@ -232,6 +232,29 @@ static void niah_fill(const void *state, enum hy_split split, int64_t index, int
     }
 }
 
+/* Where the values of the needle of this key begin, of all that are laid before `end`. */
+static int values_of(const int32_t *tokens, int end, int32_t key)
+{
+    for (int t = 0; t + 3 < end; t++)
+        if (tokens[t] == MARK && tokens[t + 1] == key)
+            return t + 3;
+    return -1;
+}
+
+static void niah_evidence(const void *state, const int32_t *tokens, const int32_t *labels,
+                          int32_t *where)
+{
+    const struct niah *x = state;
+    for (int t = 0, at = -1; t < x->env.seq_len; t++) {
+        where[t] = -1;
+        if (labels[t] == HY_NO_LABEL)
+            continue;
+        if (tokens[t] == SEP) /* the question's: the first value is asked */
+            at = values_of(tokens, t, tokens[t - 1]);
+        where[t] = at < 0 ? -1 : at++;
+    }
+}
+
 static int niah_score_begin(const void *state, enum hy_split split, void **scorer, struct hy_err *e)
 {
     (void)split;
@@ -288,6 +311,7 @@ const struct hy_task hy_task_niah = {
     .count = niah_count,
     .max_labels = niah_max_labels,
     .fill = niah_fill,
+    .evidence = niah_evidence,
     .score_begin = niah_score_begin,
     .score_add = niah_score_add,
     .score_end = niah_score_end,

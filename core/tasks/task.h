@@ -68,6 +68,13 @@ struct hy_task {
     void (*fill)(const void *state, enum hy_split split, int64_t index, int32_t *tokens,
                  int32_t *labels);
 
+    /* Optional (NULL: the task cannot tell). Where the answers stand: where[t] is the position in
+     * the same sequence, t at most, of the token that gives label t, so that tokens[where[t]] is
+     * that label; the last one where several do. -1 where there is none, or no label. tokens,
+     * labels: as filled, task-local. */
+    void (*evidence)(const void *state, const int32_t *tokens, const int32_t *labels,
+                     int32_t *where);
+
     /* Scoring: one scorer per evaluated split, fed every sequence once, in order of index. */
     int (*score_begin)(const void *state, enum hy_split split, void **scorer, struct hy_err *e);
     void (*score_add)(const void *state, void *scorer, const struct hy_prediction *p);

@@ -1,9 +1,6 @@
 /* text.c - language modelling of a text file's bytes: each position predicts the next byte.
  *
- * Splits are cut by position, since texts repeat themselves: the last test_fraction of the file is
- * the test split, valid_fraction before it the validation split, or files of their own. Training
- * sequences begin anywhere in the training split; an evaluation split is read once, in consecutive
- * windows.
+ * Splits are cut by position (core/tasks/support/span.h).
  *
  * Perplexity is also given apart for the positions where the context helps (after Zoology,
  * arXiv 2312.04927): an AR hit is the last byte of an n-gram of ar_ngram bytes that was seen
@@ -17,6 +14,7 @@
 
 #include "core/tasks/ngrams.h"
 #include "core/tasks/support/corpus.h"
+#include "core/tasks/support/span.h"
 #include "core/tasks/task.h"
 
 /* An evaluation split's n-grams that recur within a window, with their counts in training. */
@@ -27,7 +25,8 @@ struct recurring {
 
 struct text {
     struct hy_task_env env;
-    struct hy_corpus files[3], splits[3]; /* by enum hy_split; files without a path are empty */
+    struct hy_corpus files[3]; /* by enum hy_split; those without a path are empty */
+    struct hy_span splits[3];
     int64_t examples;
     int n;                       /* bytes of an n-gram */
     double rare;                 /* most occurrences in training of a rare one */
@@ -44,21 +43,13 @@ static const struct hy_option text_options[] = {
     {"path", HY_OPT_PATH, .required = 1, .help = "the text file"},
     {"valid", HY_OPT_PATH, .help = "a file of its own for validation"},
     {"test", HY_OPT_PATH, .help = "a file of its own for the test"},
-    {"valid_fraction", HY_OPT_REAL, .def = 0.05, .min = 0, .max = 0.9,
-     .help = "part of path that is the validation split, before the test split"},
-    {"test_fraction", HY_OPT_REAL, .def = 0.05, .min = 0, .max = 0.9,
-     .help = "part of path, at its end, that is the test split"},
-    {"examples", HY_OPT_INT, .def = 0, .min = 0, .max = 1e15,
-     .help = "windows of an evaluation split that are scored, evenly spaced; 0: all"},
+    HY_SPAN_OPTIONS,
     {"ar_ngram", HY_OPT_INT, .def = 6, .min = 2, .max = HY_MAX_NGRAM,
      .help = "bytes of an n-gram whose recurrence in a window makes an AR hit"},
     {"ar_rare", HY_OPT_REAL, .def = 1, .min = 0, .max = 1e15,
      .help = "most occurrences in training of a rare n-gram, if 1250 per 10 GB is less"},
     {0},
 };
-
-/* The options that name files, by enum hy_split. */
-static const char *const file_keys[] = {"path", "valid", "test"};
 
 static void text_close(void *state)
 {
@@ -76,35 +67,6 @@ static void text_close(void *state)
     free(x);
 }
 
-static int cut_splits(struct text *x, const struct hy_value *options, struct hy_err *e)
-{
-    static const char *const fraction_keys[] = {NULL, "valid_fraction", "test_fraction"};
-    struct hy_corpus left = x->files[HY_SPLIT_TRAIN];
-    for (int i = HY_SPLIT_TEST; i > HY_SPLIT_TRAIN; i--) {
-        x->splits[i] = x->files[i];
-        if (x->files[i].at)
-            continue;
-        const double fraction = hy_get_real(options, fraction_keys[i]);
-        const int64_t size = (int64_t)(fraction * (double)x->files[HY_SPLIT_TRAIN].size);
-        left.size = size < left.size ? left.size - size : 0;
-        x->splits[i] = (struct hy_corpus){left.at + left.size, size};
-    }
-    x->splits[HY_SPLIT_TRAIN] = left;
-    for (int i = 0; i < 3; i++) {
-        if (x->splits[i].size > x->env.seq_len)
-            continue;
-        char place[512];
-        const char *key = file_keys[x->files[i].at ? i : HY_SPLIT_TRAIN];
-        return hy_fail(e, HY_E_USAGE,
-                       "%stask text: the %s split of %s has %lld bytes, but a sequence of %d needs "
-                       "%lld; take a larger file, larger fractions or a shorter sequence",
-                       hy_mark_text(hy_value_get(options, key)->mark, place, sizeof place),
-                       hy_split_name((enum hy_split)i), hy_get_string(options, key),
-                       (long long)x->splits[i].size, x->env.seq_len, x->env.seq_len + 1LL);
-    }
-    return HY_OK;
-}
-
 static int text_open(const struct hy_value *options, const struct hy_task_env *env, void **state,
                      struct hy_err *e)
 {
@@ -118,9 +80,10 @@ static int text_open(const struct hy_value *options, const struct hy_task_env *e
     x->examples = hy_get_int(options, "examples");
     x->n = (int)hy_get_int(options, "ar_ngram");
     for (int i = 0; !rc && i < 3; i++)
-        rc = hy_corpus_open(options, file_keys[i], "text", &x->files[i], e);
+        rc = hy_corpus_open(options, hy_span_keys[i], "text", &x->files[i], e);
+    const int64_t sizes[] = {x->files[0].size, x->files[1].size, x->files[2].size};
     if (!rc)
-        rc = cut_splits(x, options, e);
+        rc = hy_spans_cut(options, env, "text", "bytes", sizes, x->splits, e);
     if (rc)
         goto out;
     x->rare =
@@ -138,18 +101,10 @@ static int text_vocab(const void *state)
     return 256;
 }
 
-static int64_t windows(const struct text *x, enum hy_split split)
-{
-    return (x->splits[split].size - 1) / x->env.seq_len;
-}
-
 static int64_t text_count(const void *state, enum hy_split split)
 {
     const struct text *x = state;
-    if (split == HY_SPLIT_TRAIN)
-        return INT64_MAX;
-    const int64_t all = windows(x, split);
-    return x->examples && x->examples < all ? x->examples : all;
+    return hy_span_count(&x->splits[split], &x->env, split, x->examples);
 }
 
 static int text_max_labels(const void *state)
@@ -161,15 +116,9 @@ static int text_max_labels(const void *state)
 /* The sequence's bytes, one more than it has tokens. */
 static const unsigned char *sequence(const struct text *x, enum hy_split split, int64_t index)
 {
-    const struct hy_corpus *from = &x->splits[split];
-    if (split != HY_SPLIT_TRAIN) {
-        const unsigned __int128 scaled = (unsigned __int128)index * windows(x, split);
-        return from->at + (int64_t)(scaled / text_count(x, split)) * x->env.seq_len;
-    }
-    struct hy_rng rng = hy_task_rng(&x->env, split, index);
-    const uint64_t high = hy_rng_u32(&rng), random = high << 32 | hy_rng_u32(&rng);
-    const uint64_t starts = (uint64_t)(from->size - x->env.seq_len);
-    return from->at + (uint64_t)((unsigned __int128)random * starts >> 64);
+    const struct hy_span *from = &x->splits[split];
+    return x->files[from->own ? split : HY_SPLIT_TRAIN].at +
+           hy_span_start(from, &x->env, split, x->examples, index);
 }
 
 static void text_fill(const void *state, enum hy_split split, int64_t index, int32_t *tokens,
@@ -202,16 +151,28 @@ static int count_recurring(const struct text *x, enum hy_split split, struct rec
     }
     if (rc)
         return rc;
-    const struct hy_corpus *train = &x->splits[HY_SPLIT_TRAIN];
+    const unsigned char *train = x->files[HY_SPLIT_TRAIN].at;
     uint64_t gram = 0;
-    for (int64_t i = 0; i < train->size; i++) {
-        gram = hy_ngram_next(gram, train->at[i], x->n);
+    for (int64_t i = 0; i < x->splits[HY_SPLIT_TRAIN].size; i++) {
+        gram = hy_ngram_next(gram, train[i], x->n);
         uint32_t *count = i >= x->n - 1 ? hy_ngrams_find(&r->counts, gram) : NULL;
         if (count)
             *count += *count < UINT32_MAX;
     }
     r->ready = 1;
     return HY_OK;
+}
+
+/* Whether an n-gram that recurs in a window of a split that is being scored is rare in training. */
+static int is_rare(const struct text *x, uint64_t gram)
+{
+    for (int i = 0; i < 3; i++) {
+        const struct recurring *r = &x->recurring[i];
+        const uint32_t *count = r->ready ? hy_ngrams_find(&r->counts, gram) : NULL;
+        if (count)
+            return *count <= x->rare;
+    }
+    return 0;
 }
 
 static int text_score_begin(const void *state, enum hy_split split, void **scorer, struct hy_err *e)
@@ -239,9 +200,34 @@ static void text_score_add(const void *state, void *scorer, const struct hy_pred
     for (int t = 0; t < x->env.seq_len; t++) {
         gram = hy_ngram_next(gram, (unsigned)p->labels[t], x->n);
         const int seen = t >= x->n - 2 && (*hy_ngrams_add(&r->seen, gram))++;
-        const int hit = seen && *hy_ngrams_find(&r->counts, gram) <= x->rare;
+        const int hit = seen && is_rare(x, gram);
         score->nll[hit] += (double)p->nll[t];
         score->n[hit]++;
+    }
+}
+
+/* The answers of AR hits: the last bytes of the n-grams' last occurrences before. How rare an
+ * n-gram is in training is known of splits whose scoring has begun. */
+static void text_evidence(const void *state, const int32_t *tokens, const int32_t *labels,
+                          int32_t *where)
+{
+    const struct text *x = state;
+    struct hy_ngrams *last = NULL; /* of n-grams: where their last bytes last stood */
+    uint64_t gram = (uint64_t)tokens[0];
+    for (int i = 0; i < 3; i++)
+        if (x->recurring[i].ready)
+            last = &x->recurring[i].seen;
+    if (last)
+        hy_ngrams_clear(last);
+    for (int t = 0; t < x->env.seq_len; t++) {
+        where[t] = -1;
+        gram = hy_ngram_next(gram, (unsigned)labels[t], x->n);
+        if (!last || t < x->n - 2)
+            continue;
+        uint32_t *place = hy_ngrams_add(last, gram);
+        if (*place && is_rare(x, gram))
+            where[t] = (int32_t)*place;
+        *place = (uint32_t)t + 1;
     }
 }
 
@@ -265,7 +251,7 @@ static void text_score_end(const void *state, void *scorer, hy_score_fn *emit, v
 
 static int text_content(const struct hy_value *options, char *text, struct hy_err *e)
 {
-    return hy_corpus_content(options, file_keys, 3, "text", text, e);
+    return hy_corpus_content(options, hy_span_keys, 3, "text", text, e);
 }
 
 static const char *const text_not_in_key[] = {"path", "valid", "test", NULL};
@@ -299,6 +285,7 @@ const struct hy_task hy_task_text = {
     .count = text_count,
     .max_labels = text_max_labels,
     .fill = text_fill,
+    .evidence = text_evidence,
     .score_begin = text_score_begin,
     .score_add = text_score_add,
     .score_end = text_score_end,

@@ -7,6 +7,7 @@
 #include "core/config/read.h"
 #include "core/interchange/interchange.h"
 #include "core/model/decoder.h"
+#include "core/trial/shares.h"
 
 /* Long enough for a median, short beside any training. */
 static const double decoding_seconds = 0.05;
@@ -16,6 +17,13 @@ static int eval_batch(const struct hy_config *c, int seq_len)
 {
     const int64_t fit = hy_config_step_tokens(c) / seq_len;
     return fit < 1 ? 1 : fit < c->train.batch ? (int)fit : c->train.batch;
+}
+
+static void free_evaluators(struct hy_engine *x)
+{
+    for (int i = 0; i < x->evaluator_count; i++)
+        hy_graph_free(x->evaluators[i].graph);
+    x->evaluator_count = 0;
 }
 
 /* Builds one evaluation graph for each length of evaluation sequences. */
@@ -40,9 +48,11 @@ static int build_evaluators(struct hy_engine *x, const struct hy_config *c, int 
         v->graph->device = x->device;
         v->graph->dry = dry;
         struct hy_model_spec spec = x->spec;
+        spec.component = x->component;
         spec.gating = spec.gating ? &x->given : NULL;
         hy_model_build(&spec, v->graph, hy_data_max_eval_labels(x->data, seq_len, shape.batch),
                        &v->ends);
+        hy_shares_keep(&v->ends, spec.layers);
         if ((rc = hy_graph_plan(v->graph, e)))
             return rc;
         v->cost = hy_graph_cost(v->graph);
@@ -214,6 +224,7 @@ int hy_engine_init(struct hy_engine *x, const struct hy_engine_plan *plan, struc
     x->device = plan->device;
     x->replicas = plan->count;
     x->stage = plan->stage;
+    x->config = c;
     x->given = (struct hy_gating){HY_GATING_GIVEN, 1};
     struct hy_device_memory memory;
     if (x->device && !plan->dry && !hy_device_memory(x->device, &memory, NULL))
@@ -242,13 +253,15 @@ int hy_engine_init(struct hy_engine *x, const struct hy_engine_plan *plan, struc
     x->trainer.optimizer.eps = c->train.eps;
     const struct hy_stage *stage = hy_config_stage(c, x->stage);
     x->spec.lora = stage->lora.rank ? &stage->lora : NULL;
+    if ((rc = hy_shares_init(x, e)))
+        return rc;
     return build_evaluators(x, c, plan->dry, e);
 }
 
 void hy_engine_release(struct hy_engine *x)
 {
-    for (int i = 0; i < x->evaluator_count; i++)
-        hy_graph_free(x->evaluators[i].graph);
+    free_evaluators(x);
+    hy_shares_release(x);
     hy_trainer_release(&x->trainer);
     for (int r = 0; x->sources && r < x->replicas; r++)
         hy_data_close(x->sources[r]);
@@ -266,6 +279,15 @@ struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source)
         if (x->evaluators[i].graph->shape.tokens == hy_data_eval_seq_len(x->data, source))
             return &x->evaluators[i];
     return NULL;
+}
+
+int hy_engine_look_at(struct hy_engine *x, enum hy_component component, struct hy_err *e)
+{
+    if (x->component == component)
+        return HY_OK;
+    free_evaluators(x);
+    x->component = component;
+    return build_evaluators(x, x->config, x->trainer.graph->dry, e);
 }
 
 double hy_engine_step_flops(const struct hy_engine *x, const struct hy_config *c)

@@ -21,6 +21,8 @@ struct hy_stage_cost {
     double flops;    /* of a step */
 };
 
+struct hy_share;
+
 struct hy_engine {
     struct hy_model_spec spec, teacher; /* teacher: all zeros where the stage needs none */
     struct hy_config *folder; /* owned: what the teacher is where it comes from a folder, or NULL */
@@ -38,6 +40,9 @@ struct hy_engine {
     struct hy_trainer_bytes alone; /* what one replica would take by itself, in the largest stage */
     struct hy_evaluator evaluators[HY_MAX_SOURCES]; /* one per length in data.eval */
     int evaluator_count;
+    const struct hy_config *config; /* borrowed: the first member's */
+    enum hy_component component;    /* that the evaluators are of */
+    struct hy_share *shares; /* core/trial/shares.h; NULL: nothing has a window beside others */
 };
 
 /* What an engine is made for: configurations with one hy_config_gang_key(), of which the first
@@ -73,12 +78,18 @@ int hy_engine_measure_cache(struct hy_engine *x, int context, int64_t *bytes, do
 /* Where an evaluation source's sequences are run. */
 struct hy_evaluator *hy_engine_evaluator(struct hy_engine *x, int source);
 
+/* From now on evaluations are of a part of the model alone: its evaluation graphs are built anew.
+ */
+int hy_engine_look_at(struct hy_engine *x, enum hy_component component, struct hy_err *e);
+
 /* Evaluates the replicas with chosen[r] != 0 on one split of all evaluation sources: emits slice
  * rows, and gives the means that the results table shows, into out[r]. They are over sources whose
  * sequences are as long as training's. The slices of other sources begin with their length:
  * "length=128", "length=128,pairs=16". Rows name the task; its second entry of one length is
- * "mqar#2". Values that no task measures are NaN. pulse is called after every batch; where it
- * returns other than 0 the evaluation ends with HY_E_INTERRUPTED. */
+ * "mqar#2". Where mixers have a window beside linear terms, questions are also scored by where
+ * their answer lies: slices "within=16", "beyond=16" (tokens). Rows of a part of the model have its
+ * name as component. Values that no task measures are NaN. pulse is called after every batch; where
+ * it returns other than 0 the evaluation ends with HY_E_INTERRUPTED. */
 struct hy_scores {
     double ppl, bits_per_byte, recall;
 };

@@ -6,6 +6,13 @@
 #include <string.h>
 
 #include "core/trial/engine.h"
+#include "core/trial/shares.h"
+
+/* Scores of questions by where their answer lies. */
+struct distance {
+    int64_t count;
+    double hits, nll;
+};
 
 /* What one source's scores of one replica are added up in. */
 struct collector {
@@ -13,6 +20,9 @@ struct collector {
     int replica;
     void *scorer; /* of the task */
     const char *task, *split;
+    const char *component; /* "": the whole model */
+    int reach;             /* of windows beside linear terms; 0: there are none */
+    struct distance within, beyond;
     int length;                          /* of the sequences where it is not training's, else 0 */
     double accuracy, nll, bits_per_byte; /* of the whole split; NaN where not scored */
 };
@@ -35,10 +45,24 @@ static void collect(void *context, const char *slice, const char *metric, double
         .task = c->task,
         .split = c->split,
         .slice = c->length ? named : slice,
+        .component = c->component,
         .name = metric,
         .value = value,
     };
     c->to->emit(c->to->context, c->replica, &row);
+}
+
+/* Of a text the likelihood alone: there an answer is a guess among others. */
+static void collect_distance(struct collector *c, const struct hy_task *task, const char *side,
+                             const struct distance *d)
+{
+    char slice[64];
+    snprintf(slice, sizeof slice, "%s=%d", side, c->reach);
+    if (!d->count)
+        return;
+    if (task->measures_recall)
+        collect(c, slice, "accuracy", d->hits / (double)d->count, d->count);
+    collect(c, slice, "nll", d->nll / (double)d->count, d->count);
 }
 
 static void discard(void *context, const char *slice, const char *metric, double value, int64_t n)
@@ -50,6 +74,7 @@ static void discard(void *context, const char *slice, const char *metric, double
 struct window {
     int32_t *tokens, *labels; /* in the shared vocabulary */
     int32_t *local_tokens, *local_labels;
+    int32_t *where; /* the answers of the batch's questions are, -1: unknown */
     float *nll;
     uint8_t *hit;
     hy_real *all_nll, *all_hit; /* of the whole batch */
@@ -62,12 +87,13 @@ static int window_init(struct window *w, size_t sequences, size_t seq_len, struc
     w->labels = calloc(n, sizeof *w->labels);
     w->local_tokens = calloc(seq_len, sizeof *w->local_tokens);
     w->local_labels = calloc(seq_len, sizeof *w->local_labels);
+    w->where = calloc(n, sizeof *w->where);
     w->nll = calloc(seq_len, sizeof *w->nll);
     w->hit = calloc(seq_len, sizeof *w->hit);
     w->all_nll = calloc(n, sizeof *w->all_nll);
     w->all_hit = calloc(n, sizeof *w->all_hit);
-    if (!w->tokens || !w->labels || !w->local_tokens || !w->local_labels || !w->nll || !w->hit ||
-        !w->all_nll || !w->all_hit)
+    if (!w->tokens || !w->labels || !w->local_tokens || !w->local_labels || !w->where || !w->nll ||
+        !w->hit || !w->all_nll || !w->all_hit)
         return hy_fail_memory(e);
     return HY_OK;
 }
@@ -78,32 +104,63 @@ static void window_release(struct window *w)
     free(w->labels);
     free(w->local_tokens);
     free(w->local_labels);
+    free(w->where);
     free(w->nll);
     free(w->hit);
     free(w->all_nll);
     free(w->all_hit);
 }
 
-/* Hands row `row` of the batch, as a replica predicted it, to its scorer. */
-static void score(const struct hy_data *data, const struct hy_evaluator *v, struct window *w,
-                  int source, void *scorer, int row, int64_t index, int shift)
+/* Row `row` of the batch in the task's own vocabulary. */
+static void localise(struct window *w, int seq_len, int row, int shift)
 {
-    const int seq_len = v->graph->shape.tokens;
     const size_t first = (size_t)row * (size_t)seq_len;
-    const hy_real *nll = w->all_nll + first, *hit = w->all_hit + first;
     for (int t = 0; t < seq_len; t++) {
         const int32_t label = w->labels[first + (size_t)t];
         w->local_tokens[t] = w->tokens[first + (size_t)t] - shift;
         w->local_labels[t] = label == HY_NO_LABEL ? label : label - shift;
+    }
+}
+
+/* Where the answers of the batch's questions are. */
+static void find_evidence(const struct hy_data *data, struct window *w, int source, int seq_len,
+                          int rows, int shift)
+{
+    const struct hy_task *task = hy_data_eval_task(data, source);
+    for (int i = 0; i < rows * seq_len; i++)
+        w->where[i] = -1;
+    for (int row = 0; task->evidence && row < rows; row++) {
+        localise(w, seq_len, row, shift);
+        task->evidence(hy_data_eval_state(data, source), w->local_tokens, w->local_labels,
+                       w->where + (size_t)row * (size_t)seq_len);
+    }
+}
+
+/* Hands row `row` of the batch, as a replica predicted it, to its scorer. */
+static void score(const struct hy_data *data, const struct hy_evaluator *v, struct window *w,
+                  int source, struct collector *c, int row, int64_t index, int shift)
+{
+    const int seq_len = v->graph->shape.tokens;
+    const size_t first = (size_t)row * (size_t)seq_len;
+    const hy_real *nll = w->all_nll + first, *hit = w->all_hit + first;
+    const int32_t *where = w->where + first;
+    localise(w, seq_len, row, shift);
+    for (int t = 0; t < seq_len; t++) {
         w->nll[t] = (float)nll[t];
         w->hit[t] = hit[t] > 0;
+        if (!c->reach || where[t] < 0)
+            continue;
+        struct distance *d = t - where[t] >= c->reach ? &c->beyond : &c->within;
+        d->count++;
+        d->hits += w->hit[t];
+        d->nll += (double)w->nll[t];
     }
     const struct hy_prediction p = {.index = index,
                                     .tokens = w->local_tokens,
                                     .labels = w->local_labels,
                                     .nll = w->nll,
                                     .hit = w->hit};
-    hy_data_eval_task(data, source)->score_add(hy_data_eval_state(data, source), scorer, &p);
+    hy_data_eval_task(data, source)->score_add(hy_data_eval_state(data, source), c->scorer, &p);
 }
 
 /* Which branches the layers follow, where they are being selected. */
@@ -120,7 +177,7 @@ static void fill_gates(const struct hy_engine *x, const struct hy_evaluator *v)
 /* Runs `rows` sequences from `first` on through the chosen replicas, who see the same. */
 static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, int64_t first,
                           int rows, const unsigned char *chosen, struct window *w,
-                          const struct collector *c, struct hy_err *e)
+                          struct collector *c, struct hy_err *e)
 {
     const struct hy_evaluator *v = hy_engine_evaluator(x, source);
     const int batch = v->graph->shape.batch, seq_len = v->graph->shape.tokens;
@@ -136,6 +193,7 @@ static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, 
         memcpy(hy_input(v->ends.labels, r), w->labels, bytes);
     }
     fill_gates(x, v);
+    find_evidence(x->data, w, source, seq_len, rows, shift);
     hy_graph_run(v->graph, chosen);
     for (int r = 0; r < x->replicas && !rc; r++) {
         if (!chosen[r])
@@ -143,8 +201,10 @@ static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, 
         rc = hy_graph_read(v->ends.nll, r, w->all_nll, e);
         if (!rc)
             rc = hy_graph_read(v->ends.hit, r, w->all_hit, e);
+        if (!rc && x->shares && split == HY_SPLIT_TEST && x->component == HY_COMPONENT_FULL)
+            rc = hy_shares_add(x, v, r, rows, w->where, e);
         for (int i = 0; i < rows && !rc; i++)
-            score(x->data, v, w, source, c[r].scorer, i, first + i, shift);
+            score(x->data, v, w, source, &c[r], i, first + i, shift);
     }
     return rc;
 }
@@ -170,9 +230,15 @@ static int evaluate_source(struct hy_engine *x, int source, enum hy_split split,
             rc = hy_fail(e, HY_E_INTERRUPTED, "stopped during evaluation");
     }
     /* score_end also frees the scorer; a cut-off evaluation has no scores. */
-    for (int r = 0; r < x->replicas; r++)
-        if (c[r].scorer)
-            task->score_end(state, c[r].scorer, rc ? discard : collect, &c[r]);
+    for (int r = 0; r < x->replicas; r++) {
+        if (!c[r].scorer)
+            continue;
+        task->score_end(state, c[r].scorer, rc ? discard : collect, &c[r]);
+        if (!rc) {
+            collect_distance(&c[r], task, "within", &c[r].within);
+            collect_distance(&c[r], task, "beyond", &c[r].beyond);
+        }
+    }
     window_release(&w);
     return rc;
 }
@@ -216,7 +282,11 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, const unsigned 
     const size_t replicas = (size_t)x->replicas;
     struct collector *collectors = calloc(replicas, sizeof *collectors);
     struct sums *sums = calloc(replicas, sizeof *sums);
+    const int reach = hy_shares_reach(&x->spec);
+    const char *component = x->component ? hy_component_name(x->component) : NULL;
     int rc = collectors && sums ? HY_OK : hy_fail_memory(e);
+    if (split == HY_SPLIT_TEST && x->component == HY_COMPONENT_FULL)
+        hy_shares_clear(x);
     for (int r = 0; !rc && r < x->replicas; r++)
         sums[r] = (struct sums){.nll = NAN, .bits_per_byte = NAN};
     for (int s = 0; !rc && s < hy_data_eval_count(x->data); s++) {
@@ -229,6 +299,8 @@ int hy_engine_evaluate(struct hy_engine *x, enum hy_split split, const unsigned 
                                                .replica = r,
                                                .task = name,
                                                .split = hy_split_name(split),
+                                               .component = component,
+                                               .reach = reach,
                                                .length = length == usual ? 0 : length,
                                                .accuracy = NAN,
                                                .nll = NAN,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/rng.h"
 #include "core/trial/selecting.h"
 
 /* ---- All members ---- */
@@ -89,6 +90,20 @@ static void fill_batch(struct hy_gang *g, int r, int64_t step)
         weights[i] = (hy_real)g->weights[i];
 }
 
+/* Whose windows are left out of a step is drawn for each step and layer. */
+static void fill_drops(const struct hy_member *m, struct hy_trainer *t, int64_t step)
+{
+    if (!t->ends.dropped)
+        return;
+    hy_real *dropped = hy_input(t->ends.dropped, m->replica);
+    const double rate = hy_stage_dropout(m->stage, step - 1 - m->stage_start);
+    const uint64_t seed = (uint64_t)m->order.config->train.seed;
+    for (int i = 0; i < m->order.config->model.layers; i++) {
+        struct hy_rng rng = hy_rng_start(seed, HY_RNG_WINDOW, (uint32_t)step, (uint32_t)i);
+        dropped[i] = hy_rng_uniform(&rng) < rate;
+    }
+}
+
 /* Begins everybody's n-th step from where they are. */
 static void train_step(struct hy_gang *g, int n)
 {
@@ -100,6 +115,7 @@ static void train_step(struct hy_gang *g, int n)
             continue; /* a device wants all inputs or none */
         fill_batch(g, r, step);
         hy_selecting_fill(m, &g->engine.trainer, step);
+        fill_drops(m, &g->engine.trainer, step);
         if (idle)
             continue;
         g->engine.trainer.ahead[r] = m->trained.step - hy_member_origin(m, step);

@@ -10,6 +10,7 @@
 #include "core/trial/gang.h"
 #include "core/trial/noop.h"
 #include "core/trial/selecting.h"
+#include "core/trial/shares.h"
 #include "core/trial/stopping.h"
 
 /* ---- Evaluation ---- */
@@ -100,6 +101,25 @@ static void emit_slice(const struct hy_member *m, const char *task, const char *
                                       .value = value});
 }
 
+/* The chosen with parts of their mixers alone, on test data. */
+static int evaluate_components(struct hy_gang *g, struct hy_err *e)
+{
+    const struct hy_config *c = g->config;
+    struct hy_scores *scores = calloc((size_t)g->count, sizeof *scores);
+    int rc = scores ? HY_OK : hy_fail_memory(e);
+    for (int i = 0; i < c->eval.component_count && !rc; i++) {
+        if (c->eval.components[i] == HY_COMPONENT_FULL)
+            continue; /* that was the evaluation before */
+        rc = hy_engine_look_at(&g->engine, c->eval.components[i], e);
+        if (!rc)
+            rc = evaluate(g, HY_SPLIT_TEST, scores, e);
+    }
+    if (!rc)
+        rc = hy_engine_look_at(&g->engine, HY_COMPONENT_FULL, e);
+    free(scores);
+    return rc;
+}
+
 /* A cache of one sequence and how fast it is continued, for the chosen alike. */
 static int measure_caches(struct hy_gang *g, struct hy_err *e)
 {
@@ -159,7 +179,8 @@ static int finish(struct hy_gang *g, struct hy_err *e)
 {
     int rc;
     if ((rc = hy_gang_merge(g, e)) || (rc = validate(g, e)) ||
-        (rc = evaluate(g, HY_SPLIT_TEST, g->test, e)) || (rc = measure_caches(g, e)))
+        (rc = evaluate(g, HY_SPLIT_TEST, g->test, e)) || (rc = evaluate_components(g, e)) ||
+        (rc = measure_caches(g, e)))
         return rc;
     for (int r = 0; r < g->count && !rc; r++) {
         struct hy_member *m = &g->members[r];
@@ -168,6 +189,8 @@ static int finish(struct hy_gang *g, struct hy_err *e)
         hy_member_sum_up(m, &g->engine, &g->valid[r], &g->test[r]);
         if (hy_selecting_is_on(m))
             tell_selection(g, m);
+        if ((rc = hy_shares_tell(m, &g->engine, e)))
+            return rc;
         m->trained.complete = 1;
         hy_snapshot_release(&m->trained.base);
         if (g->config->run.keep_checkpoint || m->order.keep)

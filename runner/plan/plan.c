@@ -11,9 +11,9 @@
 static int is_in_title(const char *axis)
 {
     static const char *const said[] = {
-        "mixer.variant", "mixer.ratio",   "mixer.placement", "mixer.layers", "layers.pattern",
-        "layers.list",   "train.lr",      "train.seed",      "name",         "select",
-        "select.method", "select.budget", "select.tolerance"};
+        "mixer.variant", "mixer.ratio",   "mixer.placement",  "mixer.layers", "layers.pattern",
+        "layers.list",   "train.lr",      "train.seed",       "name",         "select",
+        "select.method", "select.budget", "select.tolerance", "recipe",       "recipe.name"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (!strcmp(axis, said[i]))
             return 1;

@@ -37,6 +37,13 @@ static void every_type_survives(void **state)
          .slice = "pairs=8",
          .name = "accuracy",
          .value = 1.0 / 3},
+        {.type = HY_ROW_SLICE,
+         .task = "mqar",
+         .split = "test",
+         .slice = "",
+         .component = "window",
+         .name = "accuracy",
+         .value = 0.5},
         {.type = HY_ROW_FACT, .name = "params", .value = 115008},
         {.type = HY_ROW_FACT, .name = "host", .text = "n01"},
         {.type = HY_ROW_PROGRESS, .step = (int64_t)1 << 60, .steps = 7, .value = -1e-300},
@@ -46,20 +53,50 @@ static void every_type_survives(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         void *memory;
         const struct hy_row back = travel(&rows[i], &memory);
-        const char *const *sent[] = {&rows[i].name, &rows[i].task, &rows[i].split, &rows[i].slice,
-                                     &rows[i].text};
-        const char *const *got[] = {&back.name, &back.task, &back.split, &back.slice, &back.text};
+        const char *const *sent[] = {&rows[i].name,  &rows[i].task, &rows[i].split,
+                                     &rows[i].slice, &rows[i].text, &rows[i].component};
+        const char *const *got[] = {&back.name,  &back.task, &back.split,
+                                    &back.slice, &back.text, &back.component};
         assert_int_equal(back.type, rows[i].type);
         assert_int_equal(back.step, rows[i].step);
         assert_int_equal(back.steps, rows[i].steps);
         assert_true(back.value == rows[i].value);
-        for (int k = 0; k < 5; k++) {
+        for (int k = 0; k < 6; k++) {
             assert_int_equal(!*sent[k], !*got[k]);
             if (*sent[k])
                 assert_string_equal(*got[k], *sent[k]);
         }
         free(memory);
     }
+}
+
+static void without_a_component_it_is_the_whole_model(void **state)
+{
+    (void)state;
+    struct hy_row row = {.type = HY_ROW_SLICE,
+                         .task = "mqar",
+                         .split = "test",
+                         .slice = "",
+                         .component = "",
+                         .name = "accuracy",
+                         .value = 1};
+    struct hy_buf line = {0};
+    hy_row_encode(&row, &line);
+    assert_string_equal(line.data, "{\"row\":\"slice\",\"task\":\"mqar\",\"split\":\"test\","
+                                   "\"slice\":\"\",\"name\":\"accuracy\",\"value\":1}\n");
+    hy_buf_release(&line);
+    void *memory;
+    assert_null(travel(&row, &memory).component);
+    free(memory);
+    row.component = "linear";
+    hy_row_encode(&row, &line);
+    assert_non_null(strstr(line.data, "\"slice\":\"\",\"component\":\"linear\",\"name\""));
+    hy_buf_release(&line);
+    /* Only scores are of components. */
+    row.type = HY_ROW_HISTORY;
+    hy_row_encode(&row, &line);
+    assert_null(strstr(line.data, "component"));
+    hy_buf_release(&line);
 }
 
 static void what_is_not_finite_is_null_and_comes_back_as_nan(void **state)
@@ -122,6 +159,8 @@ static void a_line_that_is_no_row_is_refused(void **state)
         "{\"row\":\"history\",\"step\":1,\"name\":7,\"value\":1}",
         "{\"row\":\"history\",\"step\":1,\"name\":\"x\",\"value\":\"1\"}",
         "{\"row\":\"slice\",\"task\":\"mqar\",\"split\":\"test\",\"name\":\"x\",\"value\":1}",
+        "{\"row\":\"slice\",\"task\":\"mqar\",\"split\":\"test\",\"slice\":\"\",\"component\":1,"
+        "\"name\":\"x\",\"value\":1}",
         "{\"row\":\"end\",\"name\":\"done\"} trailing",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -141,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_survives),
+        cmocka_unit_test(without_a_component_it_is_the_whole_model),
         cmocka_unit_test(what_is_not_finite_is_null_and_comes_back_as_nan),
         cmocka_unit_test(hostile_text_stays_data),
         cmocka_unit_test(bytes_that_are_no_utf8_are_replaced),

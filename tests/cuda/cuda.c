@@ -379,8 +379,7 @@ static int open_cached(struct subject *s, struct hy_slab *cache, const struct hy
     }
     const struct hy_op *op = g->ops[g->forward_ops - 1];
     for (int i = 0; i < op->outputs; i++) {
-        if (op->out[i] && !op->out[i]->slab)
-            hy_graph_keep(op->out[i]);
+        hy_graph_keep(op->out[i]);
         add_result(s, op->out[i], NULL);
     }
     if (hy_slab_allocate(cache, &e) || hy_graph_plan(g, &e))

@@ -1,7 +1,6 @@
-#include "tests/cuda/wide.h"
+#include "tests/cuda/wide_kit.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "core/ops/add_norm.h"
 #include "core/ops/attention.h"
@@ -12,7 +11,6 @@
 #include "core/ops/decay_gate.h"
 #include "core/ops/scan/delta_scan.h"
 #include "core/ops/embedding.h"
-#include "core/ops/features/linear_attention.h"
 #include "core/ops/forget_gate.h"
 #include "core/ops/gated_norm.h"
 #include "core/ops/scan/gated_scan.h"
@@ -28,29 +26,6 @@
 #include "core/ops/silu.h"
 #include "core/ops/skip.h"
 #include "core/ops/scan/vector_scan.h"
-
-static int64_t rows_of(const struct hy_graph *g)
-{
-    return (int64_t)g->shape.batch * g->shape.tokens;
-}
-
-static struct hy_tensor *leaf(struct hy_graph *g, const char *name, int64_t cols)
-{
-    return hy_graph_leaf(g, name, rows_of(g), cols, -2, 2);
-}
-
-/* Columns in the middle of a wider matrix. */
-static struct hy_tensor *view(struct hy_graph *g, const char *name, int64_t cols)
-{
-    struct hy_tensor *views[3];
-    hy_graph_split(g, leaf(g, name, cols + 12), 3, (int64_t[]){4, cols, 8}, views);
-    return views[1];
-}
-
-static struct hy_tensor *weight(struct hy_graph *g, const char *name, int64_t rows, int64_t cols)
-{
-    return hy_graph_leaf(g, name, rows, cols, -1, 1);
-}
 
 static void add_norm(struct hy_graph *g, int64_t cols)
 {
@@ -235,12 +210,21 @@ static void many_chunks(struct hy_graph *g, int64_t width)
                   hy_graph_leaf(g, "lambda", rows_of(g), 2 * levels, 0.1, 1.5), &s, NULL);
 }
 
+static struct hy_attention heads_of(int heads, int kv_heads, int64_t width)
+{
+    return (struct hy_attention){.heads = heads,
+                                 .kv_heads = kv_heads,
+                                 .key_width = (int)width,
+                                 .value_width = (int)width,
+                                 .scale = 1 / sqrt((double)width)};
+}
+
 static void attention(struct hy_graph *g, int64_t width)
 {
     const int heads = width > 100 ? 1 : 2;
-    const struct hy_attention s = {heads, 1, (int)width, (int)width, 1 / sqrt((double)width),
-                                   70,    0};
+    struct hy_attention s = heads_of(heads, 1, width);
     struct hy_tensor *qkv[3];
+    s.window = 70;
     hy_graph_split(g, leaf(g, "qkv", (heads + 2) * width), 3,
                    (int64_t[]){heads * width, width, width}, qkv);
     hy_attention(g, qkv[0], qkv[1], qkv[2], &s, NULL, NULL);
@@ -249,18 +233,67 @@ static void attention(struct hy_graph *g, int64_t width)
 /* Gradients flow back from the sums as well; two heads share keys, four do not. */
 static void attention_sums(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {4, 2, (int)width, (int)width, 1 / sqrt((double)width), 0, 0};
+    const struct hy_attention s = heads_of(4, 2, width);
     struct hy_tensor *lse;
     hy_attention_lse(g, view(g, "q", 4 * width), view(g, "k", 2 * width), view(g, "v", 2 * width),
                      &s, NULL, NULL, &lse);
 }
 
+static void excess_of(struct hy_graph *g, const struct hy_attention *s, struct hy_tensor *keys,
+                      struct hy_tensor *values)
+{
+    struct hy_tensor *excess;
+    hy_attention_excess(g, view(g, "q", (int64_t)s->heads * s->key_width),
+                        view(g, "k", (int64_t)s->kv_heads * s->key_width),
+                        view(g, "v", (int64_t)s->kv_heads * s->value_width), s, keys, values,
+                        &excess);
+}
+
+/* Gradients flow back from the excess: with a window as wide as heads, or caps on wide heads. */
+static void attention_excess(struct hy_graph *g, int64_t width)
+{
+    struct hy_attention s = heads_of(4, 2, width);
+    s.window = width > 32 ? 0 : (int)width;
+    s.cap = width > 64 ? 3 : 0;
+    excess_of(g, &s, NULL, NULL);
+}
+
+/* Less and more than a tile. */
+static void terraced_attention(struct hy_graph *g, int64_t window)
+{
+    struct hy_attention s = heads_of(2, 1, 20);
+    s.window = (int)window;
+    s.terraced = 1;
+    s.cap = window > 40 ? 4 : 0;
+    excess_of(g, &s, NULL, NULL);
+}
+
+static void first_attention(struct hy_graph *g, int64_t first)
+{
+    struct hy_attention s = heads_of(2, 1, 20);
+    s.first = (int)first;
+    excess_of(g, &s, NULL, NULL);
+}
+
+/* Out of a cache. window < 0: a terraced one. */
+static void cached_attention(struct hy_graph *g, int64_t window)
+{
+    struct hy_attention s = heads_of(2, 1, 12);
+    s.terraced = window < 0;
+    s.window = (int)(window < 0 ? -window : window);
+    const int64_t kept = (int64_t)g->shape.batch * s.window * (1 + s.terraced);
+    const struct hy_entry keys = {.name = "keys", .rank = 2, .dims = {kept, 12}},
+                          values = {.name = "values", .rank = 2, .dims = {kept, 12}};
+    excess_of(g, &s, hy_graph_state(g, &keys), hy_graph_state(g, &values));
+}
+
 /* A window of less than a tile, values of another width than keys; rows that are not aligned. */
 static void near_attention(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {2,  2, (int)width, (int)width / 2, 1 / sqrt((double)width),
-                                   20, 0};
+    struct hy_attention s = heads_of(2, 2, width);
     struct hy_tensor *qkv[4];
+    s.value_width = (int)width / 2;
+    s.window = 20;
     hy_graph_split(g, leaf(g, "qkv", 1 + 5 * width), 4, (int64_t[]){1, 2 * width, 2 * width, width},
                    qkv);
     hy_attention(g, qkv[1], qkv[2], qkv[3], &s, NULL, NULL);
@@ -269,62 +302,13 @@ static void near_attention(struct hy_graph *g, int64_t width)
 /* Nobody wants the gradients of queries, or (width above 40) those of keys and values. */
 static void fixed_attention(struct hy_graph *g, int64_t width)
 {
-    const struct hy_attention s = {1, 1, (int)width, (int)width, 1 / sqrt((double)width), 0, 0};
+    const struct hy_attention s = heads_of(1, 1, width);
     struct hy_tensor *fixed = hy_graph_input(g, "fixed", HY_REAL, rows_of(g), width);
     struct hy_tensor *free = leaf(g, "free", width);
     if (width > 40)
         hy_attention(g, free, fixed, fixed, &s, NULL, NULL);
     else
         hy_attention(g, fixed, free, free, &s, NULL, NULL);
-}
-
-static double same(int64_t k, double a)
-{
-    (void)k;
-    return a;
-}
-
-/* Several tiles of values; chunks that are parts of a block, several blocks and neither; features
- * and heads that do not fit shared memory. */
-static void linear_attention(struct hy_graph *g, int64_t index)
-{
-    static const struct {
-        struct hy_linear_attention s;
-        int drops; /* 1: the lag, 0: nothing, -1: there is no switch */
-    } cases[] = {
-        {{2, 2, 2, 40, 40, 30, 0}, -1}, {{4, 2, 1, 20, 20, 70, 1}, -1},
-        {{2, 1, 2, 20, 72, 20, 1}, -1}, {{4, 1, 2, 20, 40, 130, 1}, 0},
-        {{2, 1, 1, 20, 20, 130, 1}, 1}, {{1, 1, 1, 600, 20, 9, 0}, -1},
-    };
-    const struct hy_linear_attention *s = &cases[index].s;
-    struct hy_tensor *d;
-    const struct hy_linear_attention_in in = {
-        .f = view(g, "f", (int64_t)s->heads * s->features),
-        .g = view(g, "g", (int64_t)s->key_heads * s->features),
-        .v = view(g, "v", (int64_t)s->value_heads * s->value_width),
-        .dropped = cases[index].drops < 0 ? NULL : hy_constant(g, 1, 1, same, cases[index].drops),
-    };
-    hy_linear_attention(g, &in, s, &d, NULL);
-}
-
-/* From states in a cache, with a lag of more than a run and of less; terraced, or not. */
-static void cached_linear_attention(struct hy_graph *g, int64_t index)
-{
-    static const struct hy_linear_attention cases[] = {
-        {4, 1, 2, 11, 40, 9, 0}, {2, 2, 1, 40, 31, 5, 1}, {2, 2, 2, 7, 9, 0, 1}};
-    const struct hy_linear_attention *s = &cases[index];
-    const int64_t rows = (s->lag && s->terraced ? 2 : 1) * (int64_t)g->shape.batch * s->heads;
-    struct hy_linear_attention_in in = {
-        .f = leaf(g, "f", (int64_t)s->heads * s->features),
-        .g = leaf(g, "g", (int64_t)s->key_heads * s->features),
-        .v = leaf(g, "v", (int64_t)s->value_heads * s->value_width),
-        .h0 =
-            hy_graph_state(g, &(struct hy_entry){.name = "state",
-                                                 .rank = 2,
-                                                 .dims = {rows * s->features, s->value_width + 1}}),
-    };
-    struct hy_tensor *d, *ht = in.h0;
-    hy_linear_attention(g, &in, s, &d, &ht);
 }
 
 static void vector_scan(struct hy_graph *g, int64_t cols)
@@ -346,6 +330,12 @@ static void constant(struct hy_graph *g, int64_t cols)
 static void blend(struct hy_graph *g, int64_t cols)
 {
     hy_blend(g, view(g, "a", cols), leaf(g, "b", cols), hy_graph_leaf(g, "m", 1, 1, 0.1, 0.9));
+}
+
+static double same(int64_t k, double a)
+{
+    (void)k;
+    return a;
 }
 
 static double endless(int64_t k, double a)
@@ -420,50 +410,15 @@ static void cached_levels(struct hy_graph *g, int64_t width)
                   states_of(g, &s));
 }
 
-/* Another op reads the input, so the last one's gradient is added to it; the last one's other
- * outputs get none. */
-static void read_again(struct hy_graph *g)
-{
-    const struct hy_op *op = g->ops[g->forward_ops - 1];
-    hy_gated(g, op->out[0], op->in[0], HY_GATE_SIGMOID);
-}
-
-struct example {
-    const char *name;
-    void (*build)(struct hy_graph *g, int64_t size);
-    int64_t size;
-    int again;
-};
-
-/* The index-th of the kind. */
-static const struct example *find(const struct example *all, size_t count,
-                                  const struct hy_op_kind *kind, int index)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(all[i].name, kind->name) && index-- == 0)
-            return &all[i];
-    return NULL;
-}
-
-static int build(struct hy_graph *g, const struct example *it)
-{
-    if (it)
-        it->build(g, it->size);
-    if (it && it->again)
-        read_again(g);
-    return it != NULL;
-}
-
 int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
     static const struct example all[] = {
-        {"level_scan", cached_levels, 20, 0},
+        {"attention", cached_attention, 5, 0},   {"attention", cached_attention, -3, 0},
+        {"attention", cached_attention, -10, 0}, {"level_scan", cached_levels, 20, 0},
         {"level_scan", cached_levels, 40, 0},
-        {"linear_attention", cached_linear_attention, 0, 0},
-        {"linear_attention", cached_linear_attention, 1, 0},
-        {"linear_attention", cached_linear_attention, 2, 0},
     };
-    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+    const struct example *own = find(all, sizeof all / sizeof *all, kind, index);
+    return own ? build(g, own) : cached_features(g, kind, index);
 }
 
 int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
@@ -472,6 +427,8 @@ int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"attention", attention_sums, 32, 0},   {"attention", attention_sums, 32, 1},
         {"attention", attention_sums, 64, 0},   {"attention", near_attention, 26, 0},
         {"attention", near_attention, 128, 0},  {"attention", fixed_attention, 40, 0},
+        {"attention", attention_excess, 16, 1}, {"attention", attention_excess, 30, 0},
+        {"attention", attention_excess, 64, 0}, {"attention", attention_excess, 128, 0},
         {"attention", fixed_attention, 120, 0}, {"gated_scan", gated_heads, 0, 0},
         {"gated_scan", gated_heads, 1, 1},      {"gated_scan", gated_heads, 2, 0},
         {"gated_scan", gated_heads, 3, 0},      {"gated_scan", gated_heads, 4, 0},
@@ -489,6 +446,12 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"add_norm", add_norm, 320, 0},
         {"attention", attention, 64, 1},
         {"attention", attention, 600, 0},
+        {"attention", attention_excess, 30, 0},
+        {"attention", attention_excess, 80, 1},
+        {"attention", terraced_attention, 20, 0},
+        {"attention", terraced_attention, 50, 1},
+        {"attention", first_attention, 10, 0},
+        {"attention", first_attention, 70, 1},
         {"blend", blend, 64, 0},
         {"blend", blend, 64, 1},
         {"blend", blend, 67, 1},
@@ -529,12 +492,6 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"level_scan", many_chunks, 72, 0},
         {"linear", linear, 40, 0},
         {"linear", linear, 36, 1},
-        {"linear_attention", linear_attention, 0, 1},
-        {"linear_attention", linear_attention, 1, 1},
-        {"linear_attention", linear_attention, 2, 0},
-        {"linear_attention", linear_attention, 3, 0},
-        {"linear_attention", linear_attention, 4, 1},
-        {"linear_attention", linear_attention, 5, 0},
         {"log_sigmoid", log_sigmoid, 64, 0},
         {"log_sigmoid", log_sigmoid, 64, 1},
         {"lower_bound", lower_bound, 200, 0},
@@ -551,5 +508,6 @@ int wide_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"skip", skip, 64, 1},
         {"vector_scan", vector_scan, 72, 1},
     };
-    return build(g, find(all, sizeof all / sizeof *all, kind, index));
+    const struct example *own = find(all, sizeof all / sizeof *all, kind, index);
+    return own ? build(g, own) : wide_features(g, kind, index);
 }

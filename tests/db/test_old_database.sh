@@ -14,11 +14,20 @@ matrix:
 END_OF_SWEEP
 sqlite3 old.db <"$HYLAS_SOURCE/tests/db/schema_5.sql"
 exits 0 "$hylas" report old.db
+grep -q "‡" log && fail "a mark without a measurement"
 exits 0 "$hylas" run old.yaml
 says "all 2 runs are done already"
-expect "version" "$(ask old.db 'PRAGMA user_version')" 7
+expect "version" "$(ask old.db 'PRAGMA user_version')" 8
 expect "what is new" "$(ask old.db 'SELECT count(source), count(stages), count(kinds),
-        count(selected_by) FROM results')" "0|0|0|0"
+        count(selected_by), count(collapsed) FROM results')" "0|0|0|0|0"
+# Its scores are those of whole models; a component's find their place beside them.
+expect "components" "$(ask old.db 'SELECT count(*) FROM components')" 0
+sqlite3 old.db "INSERT INTO component_score SELECT run, 'window', task, split, slice, metric, value - 0.25
+    FROM slices WHERE run = 1 AND split = 'test' AND metric = 'accuracy' AND slice = ''"
+expect "a component" "$(ask old.db 'SELECT component, delta FROM components ORDER BY component')" \
+    "full|0.0
+window|-0.25"
+sqlite3 old.db 'DELETE FROM component_score'
 # What is trained today is what was trained then.
 exits 0 "$hylas" run old.yaml -o new.db
 values="SELECT variant, round(ppl_valid, 3), round(recall_test, 3), state_bytes, cache_bytes, params,

@@ -37,24 +37,26 @@ static void public_views_keep_their_columns(void **state)
                     "full_layers d_model layers heads params seed lr ppl_valid ppl_test bpb_test "
                     "recall_valid recall_test cache_bytes state_bytes train_bytes peak_rss_bytes "
                     "flops_per_token tokens tokens_per_s wall_s host device version config source "
-                    "stages kinds selected_by"},
+                    "stages kinds selected_by collapsed"},
         {"layers", "run layer kind variant metric value"},
         {"stage_history", "run stage name objective first_step last_step trained_params "
                           "optimizer_bytes train_bytes flops_per_token loss"},
         {"history", "run step name value"},
         {"slices", "run task split slice metric value"},
+        {"components", "run component task split slice metric value delta"},
+        {"linear_use", "run task slice metric full window linear none use unused"},
         {"progress", "run name status reason attempts host rank started ended step steps "
                      "tokens_per_s updated left_s"},
         {"rates", "sweep cell variant ratio lr runs n diverged failed open recall_valid ppl_valid "
-                  "chosen edge pruned label"},
+                  "chosen edge pruned label collapsed"},
         {"cells", "sweep run cell setting"},
         {"selection", "run sweep method tolerance budget seed lr variant layout full_layers met "
                       "given_back reference ppl_test recall_test cache_bytes ppl_ratio recall_diff "
-                      "cache_ratio chosen label cell start"},
+                      "cache_ratio chosen label cell start collapsed"},
         {"ratio_recall",
          "sweep variant ratio placement linear_layers full_layers d_model layers heads lr lr_edge "
          "n recall_test recall_test_ci95 ppl_test ppl_test_ci95 cache_bytes runs failed open "
-         "failure cell setting pruned label"},
+         "failure cell setting pruned label collapsed"},
     };
     struct hy_store *s = results_open("x.db", HY_STORE_WRITE);
     for (size_t i = 0; i < sizeof views / sizeof *views; i++) {

@@ -47,6 +47,7 @@ static void check_row(const char *line)
                      same_text(once.name, twice.name) && same_text(once.task, twice.task) &&
                      same_text(once.split, twice.split) && same_text(once.slice, twice.slice) &&
                      same_text(once.text, twice.text) &&
+                     same_text(once.component, twice.component) &&
                      (once.value == twice.value || (isnan(once.value) && isnan(twice.value))),
                  "a row reads back");
     free(memory);

@@ -1,5 +1,5 @@
-/* The file that a task takes its tokens from: too short, or made into sequences of the task's own
- * vocabulary. The first byte chooses the options. */
+/* The file that a task takes its tokens from, text or token ids: refused, or made into sequences of
+ * the task's own vocabulary. The first byte chooses the task and its options. */
 #include "core/tasks/task.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -42,11 +42,14 @@ static void use(const struct hy_task *task, void *state, enum hy_split split)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const more[] = {"", ",\"valid_fraction\":0.9,\"test_fraction\":0.09",
-                                       ",\"examples\":1,\"ar_ngram\":2",
-                                       ",\"ar_ngram\":7,\"ar_rare\":0"};
+    static const char *const more[2][4] = {{"", ",\"valid_fraction\":0.9,\"test_fraction\":0.09",
+                                            ",\"examples\":1,\"ar_ngram\":2",
+                                            ",\"ar_ngram\":7,\"ar_rare\":0"},
+                                           {"", ",\"valid_fraction\":0.3,\"test_fraction\":0.3",
+                                            ",\"dtype\":\"uint32\"", ",\"vocab\":300"}};
     const struct hy_task_env env = {.seq_len = LENGTH, .seed = 1};
-    const struct hy_task *task = hy_task_find("text");
+    const int ids = size && data[0] & 4;
+    const struct hy_task *task = hy_task_find(ids ? "tokens" : "text");
     struct hy_value *given, *options;
     struct hy_err e = {0};
     char json[256];
@@ -54,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!size)
         return 0;
     snprintf(json, sizeof json, "{\"path\":\"%s\"%s}", fuzz_file(data + 1, size - 1),
-             more[data[0] % 4]);
+             more[ids][data[0] % 4]);
     fuzz_require(!hy_value_from_json(json, "options", &given, &e) &&
                      !hy_options_resolve(task->options, given, "task", NULL, &options, &e),
                  "the options are good");

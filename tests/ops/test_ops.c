@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "core/ops/add_norm.h"
-#include "core/ops/attention.h"
 #include "core/ops/conv_silu.h"
 #include "core/ops/decay_gate.h"
 #include "core/ops/embedding.h"
@@ -418,99 +417,6 @@ static void positions_and_tables_follow_their_definitions(void **state)
     test_definition(build_embedding, define_embedding);
 }
 
-/* ---- attention ---- */
-
-static const struct hy_attention full = {4, 2, 20, 12, 0.3, 0, 0},
-                                 windowed = {2, 2, 20, 12, 1, 70, 0},
-                                 capped = {4, 2, 20, 12, 0.7, 0, 2.5};
-
-static void build_attention(struct built *b, const struct hy_attention *s)
-{
-    struct hy_tensor *q = test_tail(b, 0, N, 3, 3 + s->heads * s->key_width, -2, 2);
-    struct hy_tensor *k = test_leaf(b, 1, N, s->kv_heads * s->key_width, -2, 2);
-    struct hy_tensor *v = test_tail(b, 2, N, 1, 1 + s->kv_heads * s->value_width, -2, 2);
-    if (s == &capped) {
-        b->y[0] = hy_attention_lse(b->g, q, k, v, s, NULL, NULL, &b->y[1]);
-        b->outputs = 2;
-        return;
-    }
-    b->y[0] = hy_attention(b->g, q, k, v, s, NULL, NULL);
-    b->outputs = 1;
-}
-
-/* o [value_width] of one query at token t, whose sequence's keys and values begin at k and v.
- * Returns the log of the sum of the scores' exponentials. */
-static double attend(const struct hy_attention *s, const double *q, const double *k, int64_t ldk,
-                     const double *v, int64_t ldv, int64_t t, double *o)
-{
-    double p[T], sum = 0, max = -INFINITY;
-    const int64_t first = s->window && t >= s->window ? t - s->window + 1 : 0;
-    for (int64_t j = first; j <= t; j++) {
-        p[j] = 0;
-        for (int c = 0; c < s->key_width; c++)
-            p[j] += s->scale * q[c] * k[j * ldk + c];
-        if (s->cap > 0)
-            p[j] = s->cap * tanh(p[j] / s->cap);
-        max = fmax(max, p[j]);
-    }
-    for (int64_t j = first; j <= t; j++)
-        sum += p[j] = exp(p[j] - max);
-    for (int c = 0; c < s->value_width; c++) {
-        o[c] = 0;
-        for (int64_t j = first; j <= t; j++)
-            o[c] += p[j] / sum * v[j * ldv + c];
-    }
-    return max + log(sum);
-}
-static void define_attention(const struct hy_attention *s, const double *const *in, double *y)
-{
-    const int64_t ldq = 3 + s->heads * s->key_width, ldk = s->kv_heads * s->key_width;
-    const int64_t ldv = 1 + s->kv_heads * s->value_width;
-    double *lse = y + (int64_t)N * s->heads * s->value_width;
-    for (int64_t i = 0; i < N; i++)
-        for (int h = 0; h < s->heads; h++, y += s->value_width) {
-            const int kv = h / (s->heads / s->kv_heads);
-            const int64_t start = i / T * T;
-            const double sum = attend(s, in[0] + i * ldq + 3 + h * s->key_width,
-                                      in[1] + start * ldk + kv * s->key_width, ldk,
-                                      in[2] + start * ldv + 1 + kv * s->value_width, ldv, i % T, y);
-            if (s == &capped)
-                *lse++ = sum;
-        }
-}
-static void build_full(struct built *b)
-{
-    build_attention(b, &full);
-}
-static void define_full(const double *const *in, double *y)
-{
-    define_attention(&full, in, y);
-}
-static void build_windowed(struct built *b)
-{
-    build_attention(b, &windowed);
-}
-static void define_windowed(const double *const *in, double *y)
-{
-    define_attention(&windowed, in, y);
-}
-static void build_capped(struct built *b)
-{
-    build_attention(b, &capped);
-}
-static void define_capped(const double *const *in, double *y)
-{
-    define_attention(&capped, in, y);
-}
-
-static void attention_follows_its_definition(void **state)
-{
-    (void)state;
-    test_definition(build_full, define_full);
-    test_definition(build_windowed, define_windowed);
-    test_definition(build_capped, define_capped);
-}
-
 /* ---- the head's loss ---- */
 
 enum { VOCAB = 53, WIDTH = 11 };
@@ -579,7 +485,6 @@ int main(void)
         cmocka_unit_test(norms_follow_their_definitions),
         cmocka_unit_test(gates_follow_their_definitions),
         cmocka_unit_test(positions_and_tables_follow_their_definitions),
-        cmocka_unit_test(attention_follows_its_definition),
         cmocka_unit_test(head_loss_follows_its_definition),
         cmocka_unit_test(training_and_evaluation_score_alike),
     };

@@ -58,15 +58,26 @@ static void a_hit_is_the_first_of_the_largest_logits(void **state)
 
 /* ---- sequences in parts ---- */
 
-enum { PART_B = 2, PART_T = 40 };
+enum { PART_B = 2, PART_T = 40, PART_Y = 8 + 2 };
+
+struct window {
+    int size, terraced;
+};
 
 /* A layer with a cache: what depends on position and state, in one chain. */
-static struct hy_tensor *build_layer(struct hy_graph *g, int window, struct hy_tensor **x,
-                                     struct hy_tensor **w)
+static struct hy_tensor *build_layer(struct hy_graph *g, const struct window *window,
+                                     struct hy_tensor **x, struct hy_tensor **w,
+                                     struct hy_tensor **excess)
 {
-    const struct hy_attention s = {2, 1, 4, 4, 0.5, window, 0};
+    const struct hy_attention s = {.heads = 2,
+                                   .kv_heads = 1,
+                                   .key_width = 4,
+                                   .value_width = 4,
+                                   .scale = 0.5,
+                                   .window = window->size,
+                                   .terraced = window->terraced};
     const int64_t rows = (int64_t)g->shape.batch * g->shape.tokens;
-    const int kept = window ? window : PART_T;
+    const int kept = window->size ? (1 + window->terraced) * window->size : PART_T;
     struct hy_tensor *conv = NULL, *keys = NULL, *values = NULL, *part[3];
     if (g->shape.mode == HY_CACHED) {
         conv = hy_graph_state(
@@ -79,19 +90,21 @@ static struct hy_tensor *build_layer(struct hy_graph *g, int window, struct hy_t
     *x = hy_graph_input(g, "x", HY_REAL, rows, 16);
     *w = hy_graph_input(g, "w", HY_REAL, 16, 4);
     hy_graph_split(g, hy_conv_silu(g, *x, *w, NULL, conv), 3, (int64_t[]){8, 4, 4}, part);
-    struct hy_tensor *y = hy_attention(g, hy_rope(g, part[0], 2, 100), hy_rope(g, part[1], 1, 100),
-                                       part[2], &s, keys, values);
+    struct hy_tensor *y =
+        hy_attention_excess(g, hy_rope(g, part[0], 2, 100), hy_rope(g, part[1], 1, 100), part[2],
+                            &s, keys, values, excess);
     hy_graph_keep(y);
+    hy_graph_keep(*excess);
     return y;
 }
 
 /* Runs tokens [from, from + count) of every sequence and puts the outputs where they belong. */
-static void run_part(struct hy_slab *cache, int window, int from, int count, const float *x,
-                     const float *w, float *y)
+static void run_part(struct hy_slab *cache, const struct window *window, int from, int count,
+                     const float *x, const float *w, float *y)
 {
-    struct hy_tensor *tx, *tw;
+    struct hy_tensor *tx, *tw, *excess;
     struct hy_graph *g = test_graph(cache ? HY_CACHED : HY_EVAL, PART_B, count, PART_T, cache);
-    struct hy_tensor *ty = build_layer(g, window, &tx, &tw);
+    struct hy_tensor *ty = build_layer(g, window, &tx, &tw, &excess);
     struct hy_err e = {0};
     if (cache && !cache->data)
         assert_int_equal(hy_slab_allocate(cache, &e), 0);
@@ -102,32 +115,37 @@ static void run_part(struct hy_slab *cache, int window, int from, int count, con
         memcpy((float *)tx->data + b * count * 16, x + (b * PART_T + from) * 16,
                (size_t)count * 16 * sizeof *x);
     hy_graph_run(g, NULL);
-    for (int b = 0; b < PART_B; b++)
-        memcpy(y + (b * PART_T + from) * 8, (float *)ty->data + b * count * 8,
-               (size_t)count * 8 * sizeof *y);
+    for (int i = 0; i < PART_B * count; i++) {
+        float *row = y + (i / count * PART_T + from + i % count) * PART_Y;
+        memcpy(row, (float *)ty->data + i * 8, 8 * sizeof *y);
+        memcpy(row + 8, (float *)excess->data + i * 2, 2 * sizeof *y);
+    }
     hy_graph_free(g);
 }
 
 static void a_sequence_in_parts_equals_the_whole(void **state)
 {
     (void)state;
-    float x[PART_B * PART_T * 16], w[16 * 4], whole[PART_B * PART_T * 8],
-        parts[PART_B * PART_T * 8];
-    static const int cuts[][5] = {{26, 14}, {1, 1, 38}, {20, 18, 1, 1}};
+    float x[PART_B * PART_T * 16], w[16 * 4], whole[PART_B * PART_T * PART_Y],
+        parts[PART_B * PART_T * PART_Y];
+    static const int cuts[][5] = {{26, 14}, {1, 1, 38}, {20, 18, 1, 1}, {1}}; /* 0: as before */
     for (size_t i = 0; i < sizeof x / sizeof *x; i++)
         x[i] = (float)test_draw(-2, 2);
     for (size_t i = 0; i < sizeof w / sizeof *w; i++)
         w[i] = (float)test_draw(-1, 1);
-    static const int windows[] = {0, 1, 7, PART_T + 1};
+    static const struct window windows[] = {{0, 0}, {1, 0}, {7, 0}, {PART_T + 1, 0},
+                                            {1, 1}, {6, 1}, {7, 1}, {PART_T + 1, 1}};
     for (size_t n = 0; n < sizeof windows / sizeof *windows; n++) {
-        const int window = windows[n];
+        const struct window *window = &windows[n];
         run_part(NULL, window, 0, PART_T, x, w, whole);
         for (size_t cut = 0; cut < sizeof cuts / sizeof *cuts; cut++) {
             struct hy_slab cache;
             hy_slab_init(&cache, 1);
             memset(parts, 0, sizeof parts);
-            for (int i = 0, from = 0; from < PART_T; from += cuts[cut][i++])
-                run_part(&cache, window, from, cuts[cut][i], x, w, parts);
+            for (int i = 0, from = 0, count = 0; from < PART_T; from += count) {
+                count = i < 5 && cuts[cut][i] ? cuts[cut][i++] : count;
+                run_part(&cache, window, from, count, x, w, parts);
+            }
             for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
                 test_close("output", parts[i], whole[i], 1, 2e-6);
             hy_slab_release(&cache);
@@ -175,6 +193,13 @@ static void exp_and_its_relatives_are_within_two_units(void **state)
         }
         assert_true(isnan(cases[i].got(NAN)));
     }
+    for (int k = 0; k < 300000; k++) {
+        /* Of all sizes, and near 1, where a logarithm is small. */
+        const float x = k % 3 ? (float)test_draw(0.4, 2.5) : expf((float)test_draw(-87, 88));
+        test_close("log", hy_log(x), log((double)x), fabs(log((double)x)), 2 * 1.2e-7);
+    }
+    assert_true(hy_log(1) == 0 && hy_log(0) == hy_log(-1) && hy_log(0) == hy_log(HY_LEAST_NORMAL));
+    assert_true(isnan(hy_log(NAN)) && isinf(hy_log(INFINITY)) && hy_log(INFINITY) > 0);
     assert_true(hy_exp(-1e30f) == 0 && hy_exp(-INFINITY) == 0 && isinf(hy_exp(1e30f)));
     assert_true(hy_softplus(1e30f) == 1e30f && hy_log_sigmoid(-1e30f) == -1e30f);
 }
@@ -187,7 +212,8 @@ static int label_at(int64_t row)
 static void build_extremes(struct built *b)
 {
     struct hy_tensor *hit, *x = test_leaf(b, 0, N, 8, -1e4, 1e4);
-    static const struct hy_attention s = {2, 2, 4, 4, 1, 0, 0};
+    static const struct hy_attention s = {
+        .heads = 2, .kv_heads = 2, .key_width = 4, .value_width = 4, .scale = 1};
     struct hy_tensor *o = hy_attention(b->g, x, x, x, &s, NULL, NULL);
     o = hy_add_norm(
         b->g, o,
@@ -238,15 +264,24 @@ static void logits_of_ten_thousand_score_exactly(void **state)
 static void builders_refuse_shapes_that_do_not_fit(void **state)
 {
     (void)state;
-    static const struct hy_attention s = {4, 2, 4, 4, 1, 0, 0};
+    static const struct hy_attention s = {
+        .heads = 4, .kv_heads = 2, .key_width = 4, .value_width = 4, .scale = 1};
+    static const struct hy_attention odd = {.heads = 2,
+                                            .kv_heads = 2,
+                                            .key_width = 4,
+                                            .value_width = 4,
+                                            .scale = 1,
+                                            .window = 3,
+                                            .first = 2};
     struct hy_tensor *sum;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         static const char *const says[] = {"[1, 5]",
                                            "3 heads",
                                            "even number of rotated channels",
                                            "17 taps",
                                            "[300, 8], not [300, 16]",
-                                           "[300, 7]"};
+                                           "[300, 7]",
+                                           "window 3, the first 2 tokens alone"};
         struct hy_graph *g = test_graph(HY_TRAIN, B, T, 0, NULL);
         struct hy_tensor *x = hy_graph_leaf(g, "x", N, 8, -1, 1), *y = x;
         if (i == 0)
@@ -259,6 +294,8 @@ static void builders_refuse_shapes_that_do_not_fit(void **state)
             y = hy_conv_silu(g, x, hy_graph_leaf(g, "w", 8, 17, -1, 1), NULL, NULL);
         else if (i == 4)
             y = hy_attention(g, x, x, x, &s, NULL, NULL);
+        else if (i == 6)
+            y = hy_attention(g, x, x, x, &odd, NULL, NULL);
         else
             y = hy_gated(g, hy_graph_leaf(g, "x", N, 7, -1, 1), x, HY_GATE_SILU);
         assert_null(y);

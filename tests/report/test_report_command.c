@@ -81,9 +81,9 @@ static void bad_input_names_what_is_wrong_and_what_is_near(void **state)
         {"report x.db runs more", 2, "unexpected argument 'more'"},
         {"report x.db ratio-vs-recal", 2, "did you mean 'ratio-vs-recall'?"},
         {"report x.db qqqqqqqqqqqqqqqq", 2,
-         "valid: layers, lr, memory, pareto, ratio-vs-perplexity"},
+         "valid: components, layers, lr, memory, pareto, ratio-vs-perplexity"},
         {"report x.db memory --format svg", 2,
-         "those with one: layers, pareto, "
+         "those with one: components, layers, pareto, "
          "ratio-vs-perplexity"},
         {"report x.db --format latx", 2, "did you mean 'latex'?"},
         {"report x.db --format", 2, "option --format needs a value"},

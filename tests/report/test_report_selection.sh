@@ -169,6 +169,28 @@ says "<sup>1</sup> the truth: 8 layouts of gla, 2 runs each"
 report r.db regret csv
 expect "every sweep" "$(column ppl_rank_all)" "6,5,3,6,1"
 
+# Which runs rest on their window.
+! grep -q collapsed log || fail "nothing was switched off"
+switch_off() # RUN WINDOW
+{
+    sqlite3 r.db "INSERT OR REPLACE INTO score VALUES ($1, 'mqar', 'test', '', 'accuracy', 0.75);
+        INSERT OR REPLACE INTO component_score VALUES
+            ($1, 'window', 'mqar', 'test', '', 'accuracy', $2),
+            ($1, 'none', 'mqar', 'test', '', 'accuracy', 0.25)"
+}
+gates=($(sqlite3 r.db "SELECT run FROM results WHERE selected_by = 'gates' ORDER BY run"))
+switch_off "${gates[0]}" 0.75
+switch_off "${gates[1]}" 0.5
+for table in regret selection; do
+    report r.db $table md --sweep a
+    says "| gates <sup>‡,1</sup> | 1 % | 3 "
+    says "<sup>1</sup> 1 of 3 runs rest on their window"
+done
+report r.db regret csv --sweep a
+expect "collapsed" "$(column collapsed)" "1,0,,"
+report r.db selection csv --sweep a
+expect "collapsed cells" "$(column collapsed)" "1,,"
+
 # A smaller truth of a run's own settings is not preferred to a whole one.
 steps=8 selects r.db c gates 1 0 LLF 99 0 1000
 steps=8 plain r.db c 0 LLF 30 0.5 1000

@@ -6,7 +6,7 @@
 
 #include "core/graph/graph.h"
 
-enum { B = 2, T = 150, N = B * T, MAX_LEAVES = 4 };
+enum { B = 2, T = 150, N = B * T, MAX_LEAVES = 5 };
 
 /* A graph whose leaves are filled; y are the outputs that the definition is compared with. */
 struct built {

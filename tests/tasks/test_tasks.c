@@ -56,6 +56,8 @@ static struct hy_source any_source(const struct hy_task *task)
     const char *options = "{\"examples\":3}";
     if (!strcmp(task->name, "text"))
         options = "{\"path\":\"CORPUS\",\"examples\":3}";
+    if (!strcmp(task->name, "tokens"))
+        options = "{\"path\":\"CORPUS\",\"valid_fraction\":0.2,\"test_fraction\":0.2}";
     if (task->trains_nothing)
         options = "{}";
     return source(task->name, 1, options);

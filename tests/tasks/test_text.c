@@ -29,8 +29,8 @@ static int enter_folder(void **unused)
 static int leave_folder(void **unused)
 {
     (void)unused;
-    static const char *const names[] = {"corpus.txt", "other.txt", "empty.txt"};
-    for (int i = 0; i < 3; i++)
+    static const char *const names[] = {"corpus.txt", "other.txt", "empty.txt", "pipe"};
+    for (int i = 0; i < 4; i++)
         unlink(names[i]);
     return chdir("/") || rmdir(folder);
 }
@@ -184,18 +184,18 @@ static void note(void *context, const char *slice, const char *metric, double va
     }
 }
 
-/* Is the n-gram that ends at text[at] an AR hit of the window that begins at text[first]? */
+/* Where, in the window that begins at text[first], the n-gram that ends at text[at] ended last
+ * before if that makes an AR hit; else -1. */
 static int naive_hit(const char *bytes, int first, int at, int n, int train, int rare)
 {
-    int seen = 0, count = 0;
+    int place = -1, count = 0;
     const char *gram = bytes + at - n + 1;
-    if (at - n + 1 < first)
-        return 0;
     for (int i = first; i < at - n + 1; i++)
-        seen |= memcmp(bytes + i, gram, (size_t)n) == 0;
+        if (memcmp(bytes + i, gram, (size_t)n) == 0)
+            place = i + n - 1 - first;
     for (int i = 0; i + n <= train; i++)
         count += memcmp(bytes + i, gram, (size_t)n) == 0;
-    return seen && count <= rare;
+    return count <= rare ? place : -1;
 }
 
 static void scores_are_what_a_naive_count_gives(void **unused)
@@ -219,14 +219,17 @@ static void scores_are_what_a_naive_count_gives(void **unused)
         struct score score = {0};
         assert_int_equal(text->score_begin(state, HY_SPLIT_TEST, &scorer, &e), 0);
         for (int64_t i = 0; i < count; i++) {
-            int32_t tokens[T], labels[T];
+            int32_t tokens[T], labels[T], where[T];
             float losses[T];
             uint8_t hits[T] = {0};
             text->fill(state, HY_SPLIT_TEST, i, tokens, labels);
+            text->evidence(state, tokens, labels, where);
             const int first = TRAIN + VALID + (int)i * T;
             for (int t = 0; t < T; t++) {
                 losses[t] = (float)hy_rng_uniform(&rng);
-                const int hit = naive_hit(bytes, first, first + t + 1, N, TRAIN, RARE);
+                const int place = naive_hit(bytes, first, first + t + 1, N, TRAIN, RARE);
+                const int hit = place >= 0;
+                assert_int_equal(where[t], place);
                 nll[hit] += (double)losses[t];
                 n[hit]++;
             }

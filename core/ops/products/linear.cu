@@ -66,20 +66,6 @@ template <int V> __global__ static void spread_bias(struct hy_span bias, struct 
     hy_give(y, i, c, hy_take<V>(bias, 0, c));
 }
 
-template <int V> __global__ static void sum_columns(struct hy_span dy, struct hy_span parts)
-{
-    const int64_t c = hy_strip_column<V>();
-    hy_pack<V> sum = {};
-    if (c < dy.cols)
-        HY_STRIP(dy.rows, i)
-        {
-            const hy_pack<V> d = hy_take<V>(dy, i, c);
-            for (int k = 0; k < V; k++)
-                sum.at[k] += d.at[k];
-        }
-    hy_strip_sum(sum, c, parts);
-}
-
 static size_t linear_scratch(const struct hy_op *op)
 {
     const int64_t shares = shares_of(op);
@@ -109,9 +95,7 @@ static void backward_bias(const struct hy_op *op, const struct hy_launch *at)
 {
     const struct hy_span dy = hy_span_of(op->dout[0]);
     const struct hy_span parts = hy_span_parts(op, 0, dy.rows, dy.cols);
-    const int four = hy_all_by_four(dy, parts);
-    const struct hy_walk walk = hy_strips_of(at, dy.rows, dy.cols, four ? 4 : 1);
-    hy_start(at, walk.grid, walk.block, 0, four ? sum_columns<4> : sum_columns<1>, dy, parts);
+    hy_sum_columns(at, dy, parts);
     hy_fold_sums(at, parts, hy_span_din(op, 2), 1, 1, 0);
 }
 

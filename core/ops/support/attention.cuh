@@ -10,8 +10,9 @@ bool hy_attention_mma_takes(const struct hy_op *op);
 
 void hy_attention_mma_forward(const struct hy_op *op, const struct hy_launch *at);
 
-/* delta: scratch, a row for each token and a column for each head. */
+/* delta: scratch, a row for each token and a column for each head. top: the same, with two columns
+ * for each head; where the excess of log sum exp has no gradient there is none. */
 void hy_attention_mma_backward(const struct hy_op *op, const struct hy_launch *at,
-                               struct hy_span delta);
+                               struct hy_span delta, struct hy_span top);
 
 #endif

@@ -1,5 +1,26 @@
 #include "core/ops/support/sums.cuh"
 
+template <int V> __global__ static void sum_columns(struct hy_span x, struct hy_span parts)
+{
+    const int64_t c = hy_strip_column<V>();
+    hy_pack<V> sum = {};
+    if (c < x.cols)
+        HY_STRIP(x.rows, i)
+        {
+            const hy_pack<V> v = hy_take<V>(x, i, c);
+            for (int k = 0; k < V; k++)
+                sum.at[k] += v.at[k];
+        }
+    hy_strip_sum(sum, c, parts);
+}
+
+void hy_sum_columns(const struct hy_launch *at, struct hy_span x, struct hy_span parts)
+{
+    const int four = hy_all_by_four(x, parts);
+    const struct hy_walk walk = hy_strips_of(at, x.rows, x.cols, four ? 4 : 1);
+    hy_start(at, walk.grid, walk.block, 0, four ? sum_columns<4> : sum_columns<1>, x, parts);
+}
+
 __global__ static void fold(struct hy_span parts, struct hy_span out, int64_t step, int64_t groups,
                             int64_t apart)
 {

@@ -85,6 +85,10 @@ __device__ static inline void hy_strip_sum(const hy_pack<V> &sum, int64_t c,
     __syncthreads(); /* the next sum uses `all` again */
 }
 
+/* Leaves the sums of x's columns in `parts`, which has as many: all of the first stage where x
+ * itself is summed. */
+void hy_sum_columns(const struct hy_launch *at, struct hy_span x, struct hy_span parts);
+
 /* Element k (row-major) of out = [out.add: +] sum over the parts and over g < groups of column
  * k * step + g * apart. */
 void hy_fold_sums(const struct hy_launch *at, struct hy_span parts, struct hy_span out,

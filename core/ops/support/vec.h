@@ -1,10 +1,12 @@
-/* vec.h - exp and its relatives for hy_real, inline and free of branches, so that the compiler
- * vectorises loops over them. Float: polynomials, within 2 ulp; double: the C library.
+/* vec.h - exp, log and their relatives for hy_real, inline and free of branches, so that the
+ * compiler vectorises loops over them. Float: polynomials, within 2 ulp; double: the C library.
  *
- * exp is 0 below -87.33 and infinite above 88.37; NaN stays NaN everywhere. */
+ * exp is 0 below -87.33 and infinite above 88.37; log of what is below HY_LEAST_NORMAL, negative or
+ * not, is that of HY_LEAST_NORMAL, so always finite there; NaN stays NaN everywhere. */
 #ifndef HY_OPS_SUPPORT_VEC_H
 #define HY_OPS_SUPPORT_VEC_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,9 +15,15 @@
 
 #ifdef HY_DOUBLE
 
+#define HY_LEAST_NORMAL DBL_MIN
+
 static inline double hy_exp(double x)
 {
     return exp(x);
+}
+static inline double hy_log(double x)
+{
+    return log(x < HY_LEAST_NORMAL ? HY_LEAST_NORMAL : x);
 }
 /* log(1 + u) for u in [0, 1]. */
 static inline double hy_log1p_unit(double u)
@@ -28,6 +36,8 @@ static inline double hy_sqrt(double x)
 }
 
 #else
+
+#define HY_LEAST_NORMAL FLT_MIN
 
 static inline float hy_exp(float x)
 {
@@ -51,6 +61,30 @@ static inline float hy_exp(float x)
     p *= power;
     p = x < -87.33f ? 0 : p;
     return x > 88.37f ? INFINITY : p;
+}
+/* x = 2^n (1 + f), 1 + f between the roots of 1/2 and 2. */
+static inline float hy_log(float x)
+{
+    const float normal = x < HY_LEAST_NORMAL ? HY_LEAST_NORMAL : x;
+    float p = -0.07902743667f; /* (log(1 + f) - f + f^2 / 2) / f^3, likewise interpolated */
+    int32_t bits, n;
+    float f;
+
+    memcpy(&bits, &normal, sizeof bits);
+    n = (bits - 0x3f3504f3) >> 23;
+    bits -= (int32_t)((uint32_t)n << 23);
+    memcpy(&f, &bits, sizeof f);
+    f -= 1;
+    p = p * f + 0.1262231916f;
+    p = p * f - 0.1299818307f;
+    p = p * f + 0.1421449631f;
+    p = p * f - 0.1664128155f;
+    p = p * f + 0.2000104487f;
+    p = p * f - 0.2500030696f;
+    p = p * f + 0.3333333135f;
+    p = (p * f - 0.5f) * (f * f) - (float)n * 2.12194440e-4f;
+    p = (float)n * 0.693359375f + (p + f);
+    return x <= FLT_MAX ? p : x;
 }
 /* log(1 + u) for u in [0, 1]: 2 atanh(u / (2 + u)). */
 static inline float hy_log1p_unit(float u)

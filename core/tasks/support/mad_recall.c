@@ -39,6 +39,24 @@ static void write_sequence(const struct hy_mad *mad, enum hy_split split, struct
     }
 }
 
+void hy_mad_recall_evidence(const void *state, const int32_t *tokens, const int32_t *labels,
+                            int32_t *where)
+{
+    const struct recall *r = state;
+    int32_t *value_at = r->mad.scratch; /* of the key, where its value last stood */
+    for (int k = 0; k < r->keys; k++)
+        value_at[k] = -1;
+    for (int t = 0; t + 1 < r->mad.env.seq_len; t += 2) {
+        const int32_t key = tokens[t];
+        where[t] = where[t + 1] = -1; /* what the value is followed by is drawn anew */
+        if (key >= r->keys)
+            continue;
+        if (labels[t] != HY_NO_LABEL)
+            where[t] = value_at[key];
+        value_at[key] = t + 1;
+    }
+}
+
 int hy_mad_recall_open(const struct hy_value *options, const struct hy_task_env *env,
                        const char *task, int noise_vocab, double noise, void **state,
                        struct hy_err *e)

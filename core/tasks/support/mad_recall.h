@@ -15,4 +15,8 @@ int hy_mad_recall_open(const struct hy_value *options, const struct hy_task_env 
                        const char *task, int noise_vocab, double noise, void **state,
                        struct hy_err *e);
 
+/* The function of struct hy_task. */
+void hy_mad_recall_evidence(const void *state, const int32_t *tokens, const int32_t *labels,
+                            int32_t *where);
+
 #endif

@@ -310,8 +310,11 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, void (*)(P...)
     return cudaSuccess;
 }
 
+/* Static, as CUDA's is: twins may give the same name to different structs that their kernels take.
+ */
 template <typename... P, typename... A>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...), A &&...args)
+static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
+                                             A &&...args)
 {
     std::tuple<P...> held(std::forward<A>(args)...);
     return hy_emulator::launch(*config, (const void *)kernel,
