@@ -2,10 +2,12 @@
 #include <stdio.h>
 
 #include "core/ops/attention.h"
+#include "core/ops/constant.h"
 #include "core/ops/features/delayed.h"
 #include "core/ops/features/feature_map.h"
 #include "core/ops/features/joint.h"
 #include "core/ops/features/transfer.h"
+#include "core/ops/features/linear_attention.h"
 #include "tests/cuda/wide_kit.h"
 
 /* Heads that share those of x, or (columns not 32) nothing learned; more columns than lanes. */
@@ -82,9 +84,64 @@ static void delayed(struct hy_graph *g, int64_t lag)
     hy_delayed(g, k, cache[0], (int)lag);
 }
 
+static double same(int64_t k, double a)
+{
+    (void)k;
+    return a;
+}
+
+/* Several tiles of values; chunks that are parts of a block, several blocks and neither; features
+ * and heads that do not fit shared memory. */
+static void linear_attention(struct hy_graph *g, int64_t index)
+{
+    static const struct {
+        struct hy_linear_attention s;
+        int drops; /* 1: the lag, 0: nothing, -1: there is no switch */
+    } cases[] = {
+        {{2, 2, 2, 40, 40, 30, 0}, -1}, {{4, 2, 1, 20, 20, 70, 1}, -1},
+        {{2, 1, 2, 20, 72, 20, 1}, -1}, {{4, 1, 2, 20, 40, 130, 1}, 0},
+        {{2, 1, 1, 20, 20, 130, 1}, 1}, {{1, 1, 1, 600, 20, 9, 0}, -1},
+    };
+    const struct hy_linear_attention *s = &cases[index].s;
+    struct hy_tensor *d;
+    const struct hy_linear_attention_in in = {
+        .f = view(g, "f", (int64_t)s->heads * s->features),
+        .g = view(g, "g", (int64_t)s->key_heads * s->features),
+        .v = view(g, "v", (int64_t)s->value_heads * s->value_width),
+        .dropped = cases[index].drops < 0 ? NULL : hy_constant(g, 1, 1, same, cases[index].drops),
+    };
+    hy_linear_attention(g, &in, s, &d, NULL);
+}
+
+/* From states in a cache, with a lag of more than a run and of less; terraced, or not. */
+static void cached_linear_attention(struct hy_graph *g, int64_t index)
+{
+    static const struct hy_linear_attention cases[] = {
+        {4, 1, 2, 11, 40, 9, 0}, {2, 2, 1, 40, 31, 5, 1}, {2, 2, 2, 7, 9, 0, 1}};
+    const struct hy_linear_attention *s = &cases[index];
+    const int64_t rows = (s->lag && s->terraced ? 2 : 1) * (int64_t)g->shape.batch * s->heads;
+    struct hy_linear_attention_in in = {
+        .f = leaf(g, "f", (int64_t)s->heads * s->features),
+        .g = leaf(g, "g", (int64_t)s->key_heads * s->features),
+        .v = leaf(g, "v", (int64_t)s->value_heads * s->value_width),
+        .h0 =
+            hy_graph_state(g, &(struct hy_entry){.name = "state",
+                                                 .rank = 2,
+                                                 .dims = {rows * s->features, s->value_width + 1}}),
+    };
+    struct hy_tensor *d, *ht = in.h0;
+    hy_linear_attention(g, &in, s, &d, &ht);
+}
+
 int cached_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
-    static const struct example all[] = {{"delayed", delayed, 3, 0}, {"delayed", delayed, 18, 0}};
+    static const struct example all[] = {
+        {"delayed", delayed, 3, 0},
+        {"delayed", delayed, 18, 0},
+        {"linear_attention", cached_linear_attention, 0, 0},
+        {"linear_attention", cached_linear_attention, 1, 0},
+        {"linear_attention", cached_linear_attention, 2, 0},
+    };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }
 
@@ -102,6 +159,12 @@ int wide_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"joint", joint, 130, 0},
         {"transfer", transfer, 128, 0},
         {"transfer", transfer, 1900, 0},
+        {"linear_attention", linear_attention, 0, 1},
+        {"linear_attention", linear_attention, 1, 1},
+        {"linear_attention", linear_attention, 2, 0},
+        {"linear_attention", linear_attention, 3, 0},
+        {"linear_attention", linear_attention, 4, 1},
+        {"linear_attention", linear_attention, 5, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
 }

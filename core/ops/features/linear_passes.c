@@ -5,6 +5,9 @@
 #include "core/ops/scan/scan_chunk.h"
 #include "core/ops/support/tile.h"
 
+/* Products are float32 whatever the graph's precision: of operands as small as a chunk's, rounding
+ * costs more than it saves. */
+
 /* Rows that packing reads ahead. */
 enum { PREFETCH = 8 };
 
@@ -37,7 +40,6 @@ struct work {
     const struct hy_op *op;
     const struct hy_linear_attention *s;
     int replica;
-    enum hy_precision precision;
     struct hy_linear_chunks chunks;
     int64_t sequence, head;
     int64_t fp, wp, state;  /* features, value_width + 1, both padded; their product */
@@ -60,7 +62,6 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct work *w)
     const int64_t rows = hy_lanes_up(hy_min(op->graph->shape.tokens, HY_LINEAR_CHUNK));
     int64_t used = 0;
     *w = (struct work){.op = op, .s = s, .fp = fp, .wp = wp, .state = fp * wp, .rows = rows};
-    w->precision = hy_precision_of(op->graph);
     w->ld = rows + HY_LANES;
     w->f = hy_scan_take(base, &used, rows * fp);
     w->g = hy_scan_take(base, &used, rows * fp);
@@ -220,7 +221,7 @@ static hy_real *kept_state(const struct work *w, int64_t period)
 
 static struct hy_scan_lower lower_of(const struct work *w, const struct chunk *c)
 {
-    return (struct hy_scan_lower){w->precision, c->size, w->ld};
+    return (struct hy_scan_lower){HY_PRECISION_FLOAT32, c->size, w->ld};
 }
 
 /* x [size, ld] is 0 where a query does not see a key; of what lies above the diagonal only that is
@@ -241,8 +242,8 @@ static void forward_chunk(const struct work *w, const struct chunk *c)
     const struct hy_scan_lower lower = lower_of(w, c);
     load(c, 0, queries(w, op->in[HY_LINEAR_F], c, w->s->features), w->fp, w->f);
     load_keys(w, c);
-    hy_micro_mul(w->precision, c->size, w->wp, w->fp, hy_left_plain(w->f, w->fp), w->seen, w->wp,
-                 NULL, NULL, w->o, w->wp);
+    hy_micro_mul(HY_PRECISION_FLOAT32, c->size, w->wp, w->fp, hy_left_plain(w->f, w->fp), w->seen,
+                 w->wp, NULL, NULL, w->o, w->wp);
     if (w->chunks.pairs) {
         hy_micro_transpose(c->size, w->fp, w->g, w->fp, w->turned_g, w->ld);
         hy_scan_mul_into_lower(&lower, w->fp, hy_left_plain(w->f, w->fp), w->turned_g, w->ld, NULL,
@@ -250,8 +251,8 @@ static void forward_chunk(const struct work *w, const struct chunk *c)
         mask(w, c, w->pairs);
         hy_scan_mul_lower(&lower, w->wp, w->pairs, w->v, w->wp, w->o, NULL, w->o, w->wp);
     }
-    hy_micro_mul(w->precision, w->fp, w->wp, c->size, hy_left_turned(w->g, w->fp), w->v, w->wp,
-                 w->running, NULL, w->running, w->wp);
+    hy_micro_mul(HY_PRECISION_FLOAT32, w->fp, w->wp, c->size, hy_left_turned(w->g, w->fp), w->v,
+                 w->wp, w->running, NULL, w->running, w->wp);
     store(c, 0, w->o, w->wp, 0, queries(w, op->out[HY_LINEAR_N], c, w->s->value_width));
     store(c, 0, w->o + w->s->value_width, w->wp, 0, queries(w, op->out[HY_LINEAR_D], c, 1));
 }
@@ -378,16 +379,16 @@ static void backward_chunk(const struct work *w, const struct chunk *c, const hy
     load_backward(w, c);
     hy_micro_transpose(w->fp, w->wp, seen, w->wp, w->turned, w->fp);
     hy_micro_transpose(w->fp, w->wp, w->drunning, w->wp, w->dturned, w->fp);
-    hy_micro_mul(w->precision, c->size, w->fp, w->wp, hy_left_plain(w->o, w->wp), w->turned, w->fp,
-                 NULL, NULL, w->df, w->fp);
-    hy_micro_mul(w->precision, c->size, w->fp, w->wp, hy_left_plain(w->v, w->wp), w->dturned, w->fp,
-                 NULL, NULL, w->dg, w->fp);
-    hy_micro_mul(w->precision, c->size, w->wp, w->fp, hy_left_plain(w->g, w->fp), w->drunning,
-                 w->wp, NULL, NULL, w->dv, w->wp);
+    hy_micro_mul(HY_PRECISION_FLOAT32, c->size, w->fp, w->wp, hy_left_plain(w->o, w->wp), w->turned,
+                 w->fp, NULL, NULL, w->df, w->fp);
+    hy_micro_mul(HY_PRECISION_FLOAT32, c->size, w->fp, w->wp, hy_left_plain(w->v, w->wp),
+                 w->dturned, w->fp, NULL, NULL, w->dg, w->fp);
+    hy_micro_mul(HY_PRECISION_FLOAT32, c->size, w->wp, w->fp, hy_left_plain(w->g, w->fp),
+                 w->drunning, w->wp, NULL, NULL, w->dv, w->wp);
     if (w->chunks.pairs)
         backward_pairs(w, c);
-    hy_micro_mul(w->precision, w->fp, w->wp, c->size, hy_left_turned(w->f, w->fp), w->o, w->wp,
-                 dseen, NULL, dseen, w->wp);
+    hy_micro_mul(HY_PRECISION_FLOAT32, w->fp, w->wp, c->size, hy_left_turned(w->f, w->fp), w->o,
+                 w->wp, dseen, NULL, dseen, w->wp);
     store(c, 0, w->df, w->fp, hy_adds(w->op, HY_LINEAR_F),
           queries(w, din[HY_LINEAR_F], c, s->features));
     store(c, lead, w->dg, w->fp, adds(w, HY_LINEAR_G, s->key_heads),
