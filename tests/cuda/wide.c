@@ -210,6 +210,8 @@ static void many_chunks(struct hy_graph *g, int64_t width)
                   hy_graph_leaf(g, "lambda", rows_of(g), 2 * levels, 0.1, 1.5), &s, NULL);
 }
 
+enum { RUNGS = 151 }; /* of which no two are equal in a sequence */
+
 static struct hy_attention heads_of(int heads, int kv_heads, int64_t width)
 {
     return (struct hy_attention){.heads = heads,
@@ -256,6 +258,32 @@ static void attention_excess(struct hy_graph *g, int64_t width)
     s.window = width > 32 ? 0 : (int)width;
     s.cap = width > 64 ? 3 : 0;
     excess_of(g, &s, NULL, NULL);
+}
+
+static double same(int64_t k, double a)
+{
+    (void)k;
+    return a;
+}
+
+static double rung(int64_t k, double cols)
+{
+    return (double)(k / (int64_t)cols % RUNGS * 37 % RUNGS - RUNGS / 2) / 16;
+}
+
+/* The same where no rounding changes which score is the largest: queries are positive, and keys lie
+ * near the rungs of a ladder. */
+static void ladder_attention(struct hy_graph *g, int64_t width)
+{
+    struct hy_attention s = heads_of(4, 2, width);
+    struct hy_tensor *q = hy_graph_leaf(g, "q", rows_of(g), 4 * width, 0.5, 1), *excess;
+    struct hy_tensor *k = hy_graph_leaf(g, "k", rows_of(g), 2 * width, -0.02, 0.02);
+    struct hy_tensor *ladder = hy_constant(g, rows_of(g), 2 * width, rung, 2 * (double)width);
+    s.scale = 1 / (double)width; /* no score outweighs the others */
+    s.window = width > 32 ? 0 : 33;
+    s.cap = width > 64 ? 4 : 0;
+    hy_attention_excess(g, q, hy_blend(g, k, ladder, hy_constant(g, 1, 1, same, 0.5)),
+                        view(g, "v", 2 * width), &s, NULL, NULL, &excess);
 }
 
 /* Less and more than a tile. */
@@ -330,12 +358,6 @@ static void constant(struct hy_graph *g, int64_t cols)
 static void blend(struct hy_graph *g, int64_t cols)
 {
     hy_blend(g, view(g, "a", cols), leaf(g, "b", cols), hy_graph_leaf(g, "m", 1, 1, 0.1, 0.9));
-}
-
-static double same(int64_t k, double a)
-{
-    (void)k;
-    return a;
 }
 
 static double endless(int64_t k, double a)
@@ -424,15 +446,17 @@ int cached_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 int half_example(struct hy_graph *g, const struct hy_op_kind *kind, int index)
 {
     static const struct example all[] = {
-        {"attention", attention_sums, 32, 0},   {"attention", attention_sums, 32, 1},
-        {"attention", attention_sums, 64, 0},   {"attention", near_attention, 26, 0},
-        {"attention", near_attention, 128, 0},  {"attention", fixed_attention, 40, 0},
-        {"attention", attention_excess, 16, 1}, {"attention", attention_excess, 30, 0},
-        {"attention", attention_excess, 64, 0}, {"attention", attention_excess, 128, 0},
-        {"attention", fixed_attention, 120, 0}, {"gated_scan", gated_heads, 0, 0},
-        {"gated_scan", gated_heads, 1, 1},      {"gated_scan", gated_heads, 2, 0},
-        {"gated_scan", gated_heads, 3, 0},      {"gated_scan", gated_heads, 4, 0},
-        {"gated_scan", gated_heads, 5, 0},      {"gated_scan", gated_heads, 6, 0},
+        {"attention", attention_sums, 32, 0},    {"attention", attention_sums, 32, 1},
+        {"attention", attention_sums, 64, 0},    {"attention", near_attention, 26, 0},
+        {"attention", near_attention, 128, 0},   {"attention", fixed_attention, 40, 0},
+        {"attention", attention_excess, 16, 1},  {"attention", attention_excess, 30, 0},
+        {"attention", attention_excess, 64, 0},  {"attention", ladder_attention, 16, 0},
+        {"attention", ladder_attention, 32, 0},  {"attention", ladder_attention, 64, 0},
+        {"attention", ladder_attention, 128, 0}, {"attention", attention_excess, 128, 0},
+        {"attention", fixed_attention, 120, 0},  {"gated_scan", gated_heads, 0, 0},
+        {"gated_scan", gated_heads, 1, 1},       {"gated_scan", gated_heads, 2, 0},
+        {"gated_scan", gated_heads, 3, 0},       {"gated_scan", gated_heads, 4, 0},
+        {"gated_scan", gated_heads, 5, 0},       {"gated_scan", gated_heads, 6, 0},
         {"head_loss", head_loss, 4100, 0},
     };
     return build(g, find(all, sizeof all / sizeof *all, kind, index));
