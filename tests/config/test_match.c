@@ -19,7 +19,7 @@ static int resolve(const char *model, const char *mixer, struct hy_config *out, 
     snprintf(text, sizeof text,
              "{\"model\": {\"layers\": 4, %s}, \"mixer\": {%s},"
              " \"data\": {\"train\": [{\"task\": \"mqar\", \"vocab\": 64, \"pairs\": [4]}]},"
-             " \"train\": {\"batch\": 2, \"seq_len\": 32}, \"eval\": {\"contexts\": [32, 512]}}",
+             " \"train\": {\"batch\": 2, \"seq_len\": 64}, \"eval\": {\"contexts\": [64, 512]}}",
              model, mixer);
     return config_from_json(text, out, e);
 }
