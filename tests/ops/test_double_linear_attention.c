@@ -39,8 +39,8 @@ static void fill_all(struct trial *t)
     }
 }
 
-/* has: in this graph there are h0 and ht, or a switch. cache: the states live there. */
-enum { STATES = 1, SWITCH = 2 };
+/* has: in this graph there are h0 and ht, or a switch; or g is v. cache: the states live there. */
+enum { STATES = 1, SWITCH = 2, ALIKE = 4 };
 
 static struct trial open_trial(const struct hy_linear_attention *s, enum hy_mode mode, int replicas,
                                struct part part, int has, struct hy_slab *cache)
@@ -338,6 +338,7 @@ static void test_what_does_not_fit_is_refused(void **state)
         {{2, 2, 1, 3, 4, 0, 0}, HY_EVAL, 0, "v is [6, 6], not [6, 4]"},
         {{2, 2, 2, 3, 3, -1, 0}, HY_EVAL, 0, "lag -1"},
         {{2, 3, 2, 3, 3, 0, 0}, HY_EVAL, 0, "do not share 3 heads of keys"},
+        {{2, 2, 2, 3, 3, 0, 0}, HY_EVAL, ALIKE, "two of f, g and v are one tensor"},
         {{2, 2, 2, 3, 3, 5, 0}, HY_EVAL, STATES, "a lag of 5 are for cached graphs"},
         {{2, 2, 2, 3, 3, 5, 0}, HY_CACHED, SWITCH, "the lag of 5 cannot be dropped"},
         {{2, 2, 2, 3, 3, 5, 1}, HY_CACHED, STATES, "h0 is [12, 4], not [24, 4]"},
@@ -346,9 +347,13 @@ static void test_what_does_not_fit_is_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const struct hy_shape shape = {.replicas = 1, .batch = 2, .tokens = 3, .mode = bad[i].mode};
         struct hy_graph *g = hy_graph_new(&shape, NULL, NULL, NULL);
-        struct hy_tensor *x = hy_graph_leaf(g, "x", 6, 6, 0, 1), *d;
-        struct hy_linear_attention_in in = {.f = x, .g = x, .v = x};
+        struct hy_tensor *d;
+        struct hy_linear_attention_in in = {.f = hy_graph_leaf(g, "f", 6, 6, 0, 1),
+                                            .g = hy_graph_leaf(g, "g", 6, 6, 0, 1),
+                                            .v = hy_graph_leaf(g, "v", 6, 6, 0, 1)};
         struct hy_err e = {0};
+        if (bad[i].has & ALIKE)
+            in.v = in.g;
         if (bad[i].has & STATES)
             in.h0 = hy_graph_leaf(g, "h0", 12, 4, 0, 1);
         if (bad[i].has & SWITCH)

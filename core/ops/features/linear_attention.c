@@ -130,6 +130,9 @@ static int fits(struct hy_graph *g, struct hy_tensor *const *in,
              s->heads % s->value_heads)
         hy_graph_fail(g, "%s: %d heads do not share %d heads of keys and %d of values", op,
                       s->heads, s->key_heads, s->value_heads);
+    else if (in[HY_LINEAR_F] == in[HY_LINEAR_G] || in[HY_LINEAR_F] == in[HY_LINEAR_V] ||
+             in[HY_LINEAR_G] == in[HY_LINEAR_V])
+        hy_graph_fail(g, "%s: two of f, g and v are one tensor", op);
     else if (!cached && s->lag && (in[HY_LINEAR_H0] || has_ht))
         hy_graph_fail(g, "%s: states with a lag of %d are for cached graphs alone", op, s->lag);
     else if (cached && s->lag && in[HY_LINEAR_DROPPED])

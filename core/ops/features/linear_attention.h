@@ -23,6 +23,7 @@ struct hy_linear_attention {
     int terraced; /* lag counts whole blocks */
 };
 
+/* f, g and v are three tensors: their gradients are written in an order of their own. */
 struct hy_linear_attention_in {
     struct hy_tensor *f; /* [rows, heads * features] */
     struct hy_tensor *g; /* [rows, key_heads * features] */
