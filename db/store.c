@@ -40,7 +40,7 @@ int hy_store_fail(struct hy_store *s, const char *doing, struct hy_err *e)
         advice = ": check the permissions of the file and its folder";
         break;
     case SQLITE_IOERR:
-        advice = ": see whether the disk is full or failing";
+        advice = ": see whether the disk has space left, or is failing";
         break;
     case SQLITE_CORRUPT:
         advice = WHERE_DAMAGED;
