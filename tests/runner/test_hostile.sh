@@ -69,9 +69,14 @@ formats=$(sed -n '/^formats/,$s/^  \([^ ]*\).*/\1/p' list)
 ask "$db" ".backup selecting.db"
 sqlite3 selecting.db "UPDATE run SET config =
     json_set(config, '\$.select', json_object('method', $(sql "$hostile"), 'budget', 1))"
+# One has rows of runs alone whose parts were evaluated by themselves.
+ask "$db" ".backup parts.db"
+sqlite3 parts.db "INSERT INTO component_score (run, component, task, split, slice, metric, value)
+    SELECT run, 'window', task, split, slice, metric, value FROM score WHERE split = 'test'"
 for table in $tables; do
     from=$db
     [[ $table != selection && $table != regret ]] || from=selecting.db
+    [[ $table != components ]] || from=parts.db
     for format in $formats; do
         # Not every table has a plot.
         "$hylas" report "$from" $table --format $format --sweep "$hostile" >page 2>log || {
