@@ -46,6 +46,9 @@ static void fill_all(const struct subject *t)
         memset(t->in.g->data, 0, (size_t)t->in.g->cols * sizeof(hy_real));
     fill_part(t->in.factor, part, -3, 3, 6);
     fill_part(t->y->grad, part, -1, 1, 7);
+    /* What nobody writes shows. */
+    fill_part(t->in.tq->grad, part, NAN, NAN, 8);
+    fill_part(t->in.tk->grad, part, NAN, NAN, 8);
 }
 
 static struct subject open_subject(const struct trial *trial)
