@@ -63,6 +63,21 @@ static void transfer(struct hy_graph *g, int64_t features)
     hy_transfer(g, &in, &s);
 }
 
+/* Features are the student's queries and keys, whose gradients add up. */
+static void plain_transfer(struct hy_graph *g, int64_t width)
+{
+    const struct hy_transfer s = {4, 2, 2, (int)width, (int)width, 0.1, 7, 0, 0};
+    struct hy_tensor *q = hy_graph_leaf(g, "q", rows_of(g), 4 * width, 0.1, 1);
+    struct hy_tensor *k = hy_graph_leaf(g, "k", rows_of(g), 2 * width, 0.1, 1);
+    const struct hy_transfer_in in = {.tq = hy_graph_input(g, "tq", HY_REAL, rows_of(g), 4 * width),
+                                      .tk = hy_graph_input(g, "tk", HY_REAL, rows_of(g), 2 * width),
+                                      .q = q,
+                                      .k = k,
+                                      .f = q,
+                                      .g = k};
+    hy_transfer(g, &in, &s);
+}
+
 static struct hy_tensor *state(struct hy_graph *g, const char *name, int64_t rows)
 {
     struct hy_entry entry = {.rank = 2, .dims = {rows, 12}};
@@ -157,6 +172,7 @@ int wide_features(struct hy_graph *g, const struct hy_op_kind *kind, int index)
         {"joint", joint, 16, 0},
         {"joint", joint, 16, 1},
         {"joint", joint, 130, 0},
+        {"transfer", plain_transfer, 20, 0},
         {"transfer", transfer, 128, 0},
         {"transfer", transfer, 1900, 0},
         {"linear_attention", linear_attention, 0, 1},

@@ -129,7 +129,7 @@ static void pack(const hy_real *from, int64_t ld, int64_t rows, int64_t width, h
     memset(to, 0, (size_t)((padded_rows - rows) * padded_width) * sizeof *to);
 }
 
-/* Hands over rows of the gradient of in[i]. */
+/* Adds to rows of the gradient of in[i]. */
 static void unpack(const struct hy_op *op, int i, int r, int64_t row, int64_t head, int width,
                    int64_t rows, const hy_real *from, int64_t padded_width, hy_real factor)
 {
@@ -137,11 +137,10 @@ static void unpack(const struct hy_op *op, int i, int r, int64_t row, int64_t he
     if (!d)
         return;
     hy_real *to = head_of(d, r, row, head, width);
-    const int add = hy_adds(op, i);
     for (int64_t k = 0; k < rows; k++, from += padded_width, to += d->ld)
 #pragma omp simd
         for (int64_t c = 0; c < width; c++)
-            to[c] = (add ? to[c] : 0) + factor * from[c];
+            to[c] += factor * from[c];
 }
 
 /* Keys of one sequence and head by rows, and turned. */
@@ -366,8 +365,9 @@ static void transfer_backward(const struct hy_op *op, int r)
     const struct hy_transfer *a = op->attr;
     struct space s;
     lay_out(op, hy_real_data(op->scratch, r), &s);
-    hy_clear_din(op, TQ, r);
-    hy_clear_din(op, TK, r);
+    /* Two inputs may be one tensor, whose gradient gets parts of both in an order of their own. */
+    for (int i = TQ; i < FACTOR; i++)
+        hy_clear_din(op, i, r);
     memset(s.dfactor, 0, (size_t)a->heads * sizeof *s.dfactor);
     for (int64_t head = 0; head < op->graph->shape.batch * a->heads; head++)
         backward_head(op, r, head / a->heads * op->graph->shape.tokens, head % a->heads, &s);

@@ -260,11 +260,13 @@ static void launch_walks(const struct hy_launch *at, const struct hy_transfer_pl
 void hy_transfer_launch_backward(const struct hy_op *op, const struct hy_launch *at)
 {
     int64_t floats;
-    const struct hy_transfer_plan p = hy_transfer_plan_of(op, &floats);
-    for (int i = HY_TRANSFER_TQ; i <= HY_TRANSFER_TK; i++) {
+    struct hy_transfer_plan p = hy_transfer_plan_of(op, &floats);
+    /* Two inputs may be one tensor, whose gradient gets parts of both in an order of their own. */
+    for (int i = HY_TRANSFER_TQ; i < HY_TRANSFER_FACTOR; i++) {
         const struct hy_walk walk = hy_walk_of(at, p.din[i].rows, p.din[i].cols);
         if (p.din[i].data && !p.din[i].add)
             hy_start(at, walk.grid, walk.block, 0, clear_span, p.din[i]);
+        p.din[i].add = 1;
     }
     launch_walks(at, p, hy_transfer_uses_tensor_cores(op));
     if (!p.din[HY_TRANSFER_FACTOR].data)
