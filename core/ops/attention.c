@@ -9,9 +9,6 @@
 /* Queries whose scores exist at a time: a strip, and in backward a block of strips. */
 enum { STRIP = HY_LANES, BLOCK = 4 * STRIP };
 
-/* Rows that packing reads ahead. */
-enum { PREFETCH = 8 };
-
 /* Scratch: what one head needs, packed, rows and widths padded with zeros to whole vectors. */
 struct space {
     enum hy_precision precision;
@@ -47,13 +44,6 @@ static int decodes(const struct hy_op *op)
     return op->in[3] && op->graph->shape.tokens == 1;
 }
 
-static hy_real *carve(hy_real **next, int64_t count)
-{
-    hy_real *part = *next;
-    *next += count;
-    return part;
-}
-
 /* Lays s out from base on; returns how many numbers it takes. */
 static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
 {
@@ -67,22 +57,22 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
                         .keys = keys,
                         .ld = ld};
     if (decodes(op)) {
-        s->p = carve(&next, attention->heads * ld);
+        s->p = hy_carve(&next, attention->heads * ld);
         return next - base;
     }
-    s->k = carve(&next, keys * kw);
-    s->k_turned = carve(&next, kw * ld);
-    s->v = carve(&next, keys * vw);
-    s->q = carve(&next, BLOCK * kw);
-    s->o = carve(&next, BLOCK * vw);
-    s->p = carve(&next, BLOCK * ld);
+    s->k = hy_carve(&next, keys * kw);
+    s->k_turned = hy_carve(&next, kw * ld);
+    s->v = hy_carve(&next, keys * vw);
+    s->q = hy_carve(&next, BLOCK * kw);
+    s->o = hy_carve(&next, BLOCK * vw);
+    s->p = hy_carve(&next, BLOCK * ld);
     if (op->pass == HY_BACKWARD) {
-        s->v_turned = carve(&next, vw * ld);
-        s->dq = carve(&next, BLOCK * kw);
-        s->dk = carve(&next, keys * kw);
-        s->dv = carve(&next, keys * vw);
-        s->dp = carve(&next, BLOCK * ld);
-        s->d_o = carve(&next, BLOCK * vw);
+        s->v_turned = hy_carve(&next, vw * ld);
+        s->dq = hy_carve(&next, BLOCK * kw);
+        s->dk = hy_carve(&next, keys * kw);
+        s->dv = hy_carve(&next, keys * vw);
+        s->dp = hy_carve(&next, BLOCK * ld);
+        s->d_o = hy_carve(&next, BLOCK * vw);
     }
     return next - base;
 }
@@ -92,31 +82,6 @@ static size_t attention_scratch(const struct hy_op *op)
     static hy_real origin[1];
     struct space s;
     return (size_t)lay_out(op, origin, &s) * sizeof(hy_real);
-}
-
-static void pack(const hy_real *from, int64_t ld, int64_t rows, int64_t width, hy_real factor,
-                 int64_t padded_rows, int64_t padded_width, hy_real *to)
-{
-    for (int64_t i = 0; i < rows; i++, from += ld, to += padded_width) {
-        /* A head's piece of a row is too short for the hardware to see a stream in. */
-        for (int64_t c = 0; c < width; c += HY_LANES)
-            __builtin_prefetch(from + PREFETCH * ld + c);
-#pragma omp simd
-        for (int64_t c = 0; c < width; c++)
-            to[c] = factor * from[c];
-        for (int64_t c = width; c < padded_width; c++)
-            to[c] = 0;
-    }
-    memset(to, 0, (size_t)((padded_rows - rows) * padded_width) * sizeof *to);
-}
-
-static void unpack(const hy_real *from, int64_t padded_width, hy_real factor, int64_t rows,
-                   int64_t width, int add, hy_real *to, int64_t ld)
-{
-    for (int64_t i = 0; i < rows; i++, from += padded_width, to += ld)
-#pragma omp simd
-        for (int64_t c = 0; c < width; c++)
-            to[c] = (add ? to[c] : 0) + factor * from[c];
 }
 
 /* Keys (i = 1) or values (i = 2) of one sequence and head, one after another: those that are seen
@@ -130,12 +95,12 @@ static void pack_sequence(const struct hy_op *op, int r, int i, int64_t batch, i
     for (int64_t done = 0, count; done < before; done += count) {
         const int64_t at = (op->graph->position - before + done) % kept;
         count = hy_min(before - done, kept - at);
-        pack(hy_attention_head(old, r, batch * kept + at, head, (int)width), old->ld, count, width,
-             1, count, padded_width, to + done * padded_width);
+        hy_pack(hy_head_of(old, r, batch * kept + at, head, (int)width), old->ld, count, width, 1,
+                count, padded_width, to + done * padded_width);
     }
-    pack(hy_attention_head(new, r, batch * tokens, head, (int)width), new->ld,
-         keys_of(op, before) - before, width, 1, padded_rows - before, padded_width,
-         to + before * padded_width);
+    hy_pack(hy_head_of(new, r, batch * tokens, head, (int)width), new->ld,
+            keys_of(op, before) - before, width, 1, padded_rows - before, padded_width,
+            to + before * padded_width);
 }
 
 static void pack_keys(const struct hy_op *op, int r, int64_t batch, int64_t kv_head,
@@ -226,8 +191,8 @@ static void forward_strip(const struct hy_attention *a, const struct space *s,
                  s->v + b->first * s->value_width, s->value_width, NULL, NULL, s->o,
                  s->value_width);
     for (int64_t i = 0; i < b->count; i++)
-        unpack(s->o + i * s->value_width, s->value_width, 1 / sums[i], 1, a->value_width, 0,
-               hy_row(o, b->from + i), o->ld);
+        hy_unpack(s->o + i * s->value_width, s->value_width, 1 / sums[i], 1, a->value_width, 0,
+                  hy_row(o, b->from + i), o->ld);
 }
 
 /* One head's columns of an output, from the sequence's first row on. */
@@ -235,7 +200,7 @@ static struct hy_rows output_of(const struct hy_op *op, int r, int i, int64_t ro
                                 int width)
 {
     const struct hy_tensor *t = op->out[i];
-    return (struct hy_rows){.data = hy_attention_head(t, r, row, head, width), .ld = t ? t->ld : 0};
+    return (struct hy_rows){.data = hy_head_of(t, r, row, head, width), .ld = t ? t->ld : 0};
 }
 
 static void attention_forward(const struct hy_op *op, int r)
@@ -254,7 +219,7 @@ static void attention_forward(const struct hy_op *op, int r)
     }
     for (int64_t head = 0; head < shape->batch * a->heads; head++) {
         const int64_t batch = head / a->heads, h = head % a->heads, row = batch * shape->tokens;
-        const hy_real *q = hy_attention_head(op->in[0], r, row, h, a->key_width);
+        const hy_real *q = hy_head_of(op->in[0], r, row, h, a->key_width);
         const struct hy_rows o = output_of(op, r, HY_ATTENTION_O, row, h, a->value_width),
                              lse = output_of(op, r, HY_ATTENTION_LSE, row, h, 1),
                              excess = output_of(op, r, HY_ATTENTION_EXCESS, row, h, 1);
@@ -262,8 +227,8 @@ static void attention_forward(const struct hy_op *op, int r)
             pack_keys(op, r, batch, h / group, &s);
         for (int64_t from = 0; from < shape->tokens; from += STRIP) {
             const struct block b = block_at(op, from, STRIP);
-            pack(q + from * op->in[0]->ld, op->in[0]->ld, b.count, a->key_width, (hy_real)a->scale,
-                 STRIP, s.key_width, s.q);
+            hy_pack(q + from * op->in[0]->ld, op->in[0]->ld, b.count, a->key_width,
+                    (hy_real)a->scale, STRIP, s.key_width, s.q);
             forward_strip(a, &s, &b, &o, &lse, &excess);
         }
     }
@@ -393,22 +358,22 @@ static void backward_head(const struct hy_op *op, int r, int64_t batch, int64_t 
         const int64_t row = batch * op->graph->shape.tokens + from;
         struct query queries[BLOCK] = {{0}};
         for (int64_t i = 0; i < b.count; i++) {
-            queries[i].lse = *hy_attention_head(lse, r, row + i, h, 1);
-            queries[i].dexcess = dexcess ? *hy_attention_head(dexcess, r, row + i, h, 1) : 0;
+            queries[i].lse = *hy_head_of(lse, r, row + i, h, 1);
+            queries[i].dexcess = dexcess ? *hy_head_of(dexcess, r, row + i, h, 1) : 0;
             queries[i].dlse = queries[i].dexcess;
-            queries[i].dlse += dlse ? *hy_attention_head(dlse, r, row + i, h, 1) : 0;
+            queries[i].dlse += dlse ? *hy_head_of(dlse, r, row + i, h, 1) : 0;
         }
-        pack(hy_attention_head(q, r, row, h, a->key_width), q->ld, b.count, a->key_width,
-             (hy_real)a->scale, b.strips * STRIP, s->key_width, s->q);
+        hy_pack(hy_head_of(q, r, row, h, a->key_width), q->ld, b.count, a->key_width,
+                (hy_real)a->scale, b.strips * STRIP, s->key_width, s->q);
         if (!d_o)
             memset(s->d_o, 0, (size_t)(b.strips * STRIP * s->value_width) * sizeof *s->d_o);
         else
-            pack(hy_attention_head(d_o, r, row, h, a->value_width), d_o->ld, b.count,
-                 a->value_width, 1, b.strips * STRIP, s->value_width, s->d_o);
+            hy_pack(hy_head_of(d_o, r, row, h, a->value_width), d_o->ld, b.count, a->value_width, 1,
+                    b.strips * STRIP, s->value_width, s->d_o);
         backward_block(a, s, &b, queries);
         if (dq)
-            unpack(s->dq, s->key_width, (hy_real)a->scale, b.count, a->key_width, hy_adds(op, 0),
-                   hy_attention_head(dq, r, row, h, a->key_width), dq->ld);
+            hy_unpack(s->dq, s->key_width, (hy_real)a->scale, b.count, a->key_width, hy_adds(op, 0),
+                      hy_head_of(dq, r, row, h, a->key_width), dq->ld);
     }
 }
 
@@ -421,8 +386,8 @@ static void give_keys(const struct hy_op *op, int r, int i, int64_t batch, int64
     const int64_t tokens = op->graph->shape.tokens, keys = keys_of(op, 0);
     if (!d)
         return;
-    hy_real *to = hy_attention_head(d, r, batch * tokens, head, width);
-    unpack(x, padded_width, 1, keys, width, hy_adds(op, i), to, d->ld);
+    hy_real *to = hy_head_of(d, r, batch * tokens, head, width);
+    hy_unpack(x, padded_width, 1, keys, width, hy_adds(op, i), to, d->ld);
     for (int64_t j = keys; !hy_adds(op, i) && j < tokens; j++)
         memset(to + j * d->ld, 0, (size_t)width * sizeof *to);
 }

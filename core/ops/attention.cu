@@ -50,26 +50,21 @@ struct space {
 __host__ __device__ static inline int64_t lay_out(const struct plan &p, bool backward, float *base,
                                                   struct space *s)
 {
-    float *next = base;
-    const auto take = [&next](int64_t count) {
-        float *part = next;
-        next += (count + 7) / 8 * 8;
-        return part;
-    };
-    s->q = take(p.tile * p.lk);
-    s->k = take(p.tile * p.lk);
-    s->v = take(p.tile * p.lv);
-    s->o = take(p.tile * p.lv);
-    s->p = take(p.tile * p.ls);
-    s->max = take(p.tile);
-    s->sum = take(p.tile);
-    s->factor = take(p.tile);
+    struct hy_tile_room room = {base};
+    s->q = room.take(p.tile * p.lk);
+    s->k = room.take(p.tile * p.lk);
+    s->v = room.take(p.tile * p.lv);
+    s->o = room.take(p.tile * p.lv);
+    s->p = room.take(p.tile * p.ls);
+    s->max = room.take(p.tile);
+    s->sum = room.take(p.tile);
+    s->factor = room.take(p.tile);
     if (backward) {
-        s->dp = take(p.tile * p.ls);
-        s->dk = take(p.tile * p.lk);
-        s->dv = take(p.tile * p.lv);
+        s->dp = room.take(p.tile * p.ls);
+        s->dk = room.take(p.tile * p.lk);
+        s->dv = room.take(p.tile * p.lv);
     }
-    return next - base;
+    return room.next - base;
 }
 
 #define EACH(rows, cols, i, c)                                              \
@@ -79,9 +74,7 @@ __host__ __device__ static inline int64_t lay_out(const struct plan &p, bool bac
 /* The first key that a query sees. */
 __device__ static inline int64_t low_of(const struct plan &p, int64_t query)
 {
-    if (!p.window || query < p.window)
-        return 0;
-    return p.terraced ? (query / p.window - 1) * p.window : query - p.window + 1;
+    return p.window ? hy_window_first(p.window, p.terraced, query) : 0;
 }
 
 /* Keys are numbered from the first that a query of this run may see, where a terrace begins as

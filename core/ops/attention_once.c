@@ -36,8 +36,8 @@ static const hy_real *ring_row(const struct hy_op *op, int r, int i, int64_t bat
                                const struct ring *ring, int64_t j)
 {
     const int64_t row = ring->first + j;
-    return hy_attention_head(
-        op->in[i], r, batch * ring->kept + (row < ring->kept ? row : row - ring->kept), 0, 0);
+    return hy_head_of(op->in[i], r,
+                      batch * ring->kept + (row < ring->kept ? row : row - ring->kept), 0, 0);
 }
 
 static void score(const struct hy_op *op, int r, int64_t batch, const struct ring *ring, hy_real *p,
@@ -45,7 +45,7 @@ static void score(const struct hy_op *op, int r, int64_t batch, const struct rin
 {
     const struct hy_attention *a = op->attr;
     const int64_t group = a->heads / a->kv_heads;
-    const hy_real *q = hy_attention_head(op->in[0], r, batch, 0, 0);
+    const hy_real *q = hy_head_of(op->in[0], r, batch, 0, 0);
     for (int64_t j = 0; j < ring->count; j++) {
         const hy_real *row = ring_row(op, r, 3, batch, ring, j);
         for (int64_t h = 0; h < a->heads; h++) {
@@ -63,8 +63,8 @@ static void score(const struct hy_op *op, int r, int64_t batch, const struct rin
 /* A head's scores become shares. */
 static void soften(const struct hy_op *op, int r, int64_t batch, int64_t h, hy_real *p, int64_t n)
 {
-    hy_real *lse = hy_attention_head(op->out[HY_ATTENTION_LSE], r, batch, h, 1), max;
-    hy_real *excess = hy_attention_head(op->out[HY_ATTENTION_EXCESS], r, batch, h, 1);
+    hy_real *lse = hy_head_of(op->out[HY_ATTENTION_LSE], r, batch, h, 1), max;
+    hy_real *excess = hy_head_of(op->out[HY_ATTENTION_EXCESS], r, batch, h, 1);
     for (int64_t j = n; j < hy_lanes_up(n); j++)
         p[j] = -INFINITY;
     const hy_real sum = hy_attention_exponentials(p, hy_lanes_up(n), &max), share = 1 / sum;
@@ -83,7 +83,7 @@ static void attend(const struct hy_op *op, int r, int64_t batch, hy_real *p, int
     const struct hy_attention *a = op->attr;
     const struct ring ring = ring_of(op);
     const int64_t group = a->heads / a->kv_heads;
-    hy_real *o = hy_attention_head(op->out[HY_ATTENTION_O], r, batch, 0, 0);
+    hy_real *o = hy_head_of(op->out[HY_ATTENTION_O], r, batch, 0, 0);
     score(op, r, batch, &ring, p, ld);
     for (int64_t h = 0; h < a->heads; h++)
         soften(op, r, batch, h, p + h * ld, ring.count);

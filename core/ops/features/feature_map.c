@@ -1,7 +1,7 @@
 #include "core/ops/features/feature_map.h"
 
-#include "core/ops/products/micro.h"
 #include "core/ops/support/build.h"
+#include "core/ops/support/pack.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/tile.h"
 #include "core/ops/support/vec.h"
@@ -155,13 +155,6 @@ struct space {
     hy_real *dx, *dz, *p;          /* backward: like x, like z, [2 * columns] */
 };
 
-static hy_real *carve(hy_real **next, int64_t count)
-{
-    hy_real *part = *next;
-    *next += count;
-    return part;
-}
-
 /* Lays s out from base on; returns how many numbers it takes. */
 static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
 {
@@ -171,16 +164,16 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
     const int64_t product = op->in[W] ? heads * width * columns : 0;
     hy_real *next = base;
     *s = (struct space){.width = width, .columns = columns, .heads = heads};
-    s->x = carve(&next, BLOCK * width);
-    s->z = carve(&next, BLOCK * columns);
-    s->w = carve(&next, product);
+    s->x = hy_carve(&next, BLOCK * width);
+    s->z = hy_carve(&next, BLOCK * columns);
+    s->w = hy_carve(&next, product);
     if (op->pass == HY_BACKWARD) {
-        s->w_turned = carve(&next, product);
-        s->dw = carve(&next, product);
-        s->db = carve(&next, heads * columns);
-        s->dx = carve(&next, BLOCK * width);
-        s->dz = carve(&next, BLOCK * columns);
-        s->p = carve(&next, 2 * columns);
+        s->w_turned = hy_carve(&next, product);
+        s->dw = hy_carve(&next, product);
+        s->db = hy_carve(&next, heads * columns);
+        s->dx = hy_carve(&next, BLOCK * width);
+        s->dz = hy_carve(&next, BLOCK * columns);
+        s->p = hy_carve(&next, 2 * columns);
     }
     return next - base;
 }
@@ -192,14 +185,6 @@ static size_t feature_map_scratch(const struct hy_op *op)
     return (size_t)lay_out(op, origin, &s) * sizeof(hy_real);
 }
 
-static void pack(const hy_real *from, int64_t ld, int64_t rows, int64_t width, int64_t padded_rows,
-                 int64_t padded_width, hy_real *to)
-{
-    memset(to, 0, (size_t)(padded_rows * padded_width) * sizeof *to);
-    for (int64_t i = 0; i < rows; i++)
-        memcpy(to + i * padded_width, from + i * ld, (size_t)width * sizeof *to);
-}
-
 /* The weights of the heads that read x's head. */
 static void pack_weights(const struct hy_op *op, int r, int64_t in_head, const struct space *s)
 {
@@ -207,7 +192,8 @@ static void pack_weights(const struct hy_op *op, int r, int64_t in_head, const s
     const int64_t size = s->width * s->columns;
     for (int64_t i = 0; op->in[W] && i < s->heads; i++) {
         const hy_real *w = hy_real_data(op->in[W], r) + (in_head * s->heads + i) * op->in[W]->ld;
-        pack(w, map->columns, map->width, map->columns, s->width, s->columns, s->w + i * size);
+        hy_pack(w, map->columns, map->width, map->columns, 1, s->width, s->columns,
+                s->w + i * size);
         if (s->w_turned)
             hy_micro_transpose(s->width, s->columns, s->w + i * size, s->columns,
                                s->w_turned + i * size, s->width);
@@ -277,8 +263,8 @@ static void feature_map_forward(const struct hy_op *op, int r)
         pack_weights(op, r, in_head, &s);
         for (int64_t from = 0; from < x.rows; from += BLOCK) {
             const int64_t rows = hy_min(x.rows - from, BLOCK);
-            pack(hy_row(&x, from) + in_head * map->width, x.ld, rows, map->width, hy_lanes_up(rows),
-                 s.width, s.x);
+            hy_pack(hy_row(&x, from) + in_head * map->width, x.ld, rows, map->width, 1,
+                    hy_lanes_up(rows), s.width, s.x);
             for (int64_t i = 0; i < s.heads; i++) {
                 project(op, r, in_head, i, rows, &s);
                 for (int64_t row = 0; row < rows; row++)
@@ -324,15 +310,6 @@ static void back_product(const struct hy_op *op, int64_t i, int64_t rows, const 
                      s->columns, s->dw + i * size, NULL, s->dw + i * size, s->columns);
 }
 
-static void add_rows(const hy_real *from, int64_t padded_width, int64_t rows, int64_t width,
-                     int add, hy_real *to, int64_t ld)
-{
-    for (int64_t i = 0; i < rows; i++, from += padded_width, to += ld)
-#pragma omp simd
-        for (int64_t c = 0; c < width; c++)
-            to[c] = (add ? to[c] : 0) + from[c];
-}
-
 static void give_weights(const struct hy_op *op, int r, int64_t in_head, const struct space *s)
 {
     const struct hy_feature_map *map = op->attr;
@@ -340,11 +317,11 @@ static void give_weights(const struct hy_op *op, int r, int64_t in_head, const s
     for (int64_t i = 0; i < s->heads; i++) {
         const int64_t head = in_head * s->heads + i;
         if (dw)
-            add_rows(s->dw + i * s->width * s->columns, s->columns, map->width, map->columns,
-                     hy_adds(op, W), hy_real_data(dw, r) + head * dw->ld, map->columns);
+            hy_unpack(s->dw + i * s->width * s->columns, s->columns, 1, map->width, map->columns,
+                      hy_adds(op, W), hy_real_data(dw, r) + head * dw->ld, map->columns);
         if (db)
-            add_rows(s->db + i * s->columns, s->columns, 1, map->columns, hy_adds(op, B),
-                     hy_real_data(db, r) + head * db->ld, db->ld);
+            hy_unpack(s->db + i * s->columns, s->columns, 1, 1, map->columns, hy_adds(op, B),
+                      hy_real_data(db, r) + head * db->ld, db->ld);
     }
 }
 
@@ -361,8 +338,8 @@ static void feature_map_backward(const struct hy_op *op, int r)
         memset(s.db, 0, (size_t)(s.heads * s.columns) * sizeof *s.db);
         for (int64_t from = 0; from < x.rows; from += BLOCK) {
             const int64_t rows = hy_min(x.rows - from, BLOCK);
-            pack(hy_row(&x, from) + in_head * map->width, x.ld, rows, map->width, hy_lanes_up(rows),
-                 s.width, s.x);
+            hy_pack(hy_row(&x, from) + in_head * map->width, x.ld, rows, map->width, 1,
+                    hy_lanes_up(rows), s.width, s.x);
             memset(s.dx, 0, (size_t)(BLOCK * s.width) * sizeof *s.dx);
             for (int64_t i = 0; i < s.heads; i++) {
                 project(op, r, in_head, i, rows, &s);
@@ -370,8 +347,8 @@ static void feature_map_backward(const struct hy_op *op, int r)
                 back_product(op, i, rows, &s);
             }
             if (dx.data)
-                add_rows(s.dx, s.width, rows, map->width, dx.add,
-                         hy_row(&dx, from) + in_head * map->width, dx.ld);
+                hy_unpack(s.dx, s.width, 1, rows, map->width, dx.add,
+                          hy_row(&dx, from) + in_head * map->width, dx.ld);
         }
         give_weights(op, r, in_head, &s);
     }

@@ -120,16 +120,6 @@ __global__ static void go_on(struct hy_linear_plan p)
 
 /* ---- Launches ---- */
 
-static struct hy_span take_rows(const struct hy_op *op, int64_t rows, int64_t cols, int64_t *used)
-{
-    struct hy_span span = {};
-    span.cols = span.ld = cols;
-    if (op->scratch)
-        span = hy_span_scratch(op, *used, rows, cols);
-    *used += (rows * cols + 31) / 32 * 32;
-    return span;
-}
-
 static bool is_cached(const struct hy_op *op)
 {
     return op->graph->shape.mode == HY_CACHED;
@@ -151,7 +141,7 @@ static void size_tiles(const struct hy_op *op, struct hy_linear_plan *p, int64_t
             return;
     }
     const int64_t blocks = p->batch * p->heads * (p->chunks > p->tiles ? p->chunks : p->tiles);
-    p->work = take_rows(op, blocks, (p->floats + 31) / 32 * 32, used);
+    p->work = hy_tile_scratch(op, blocks, (p->floats + 31) / 32 * 32, used);
 }
 
 /* Where the gradient of an input goes that `group` heads share. */
@@ -160,7 +150,7 @@ static struct hy_span shares_of(const struct hy_op *op, int input, int64_t heads
 {
     if (group == 1 || !op->din[input])
         return hy_span_din(op, input);
-    return take_rows(op, op->din[input]->rows, heads * width, used);
+    return hy_tile_scratch(op, op->din[input]->rows, heads * width, used);
 }
 
 static void plan_backward(const struct hy_op *op, struct hy_linear_plan *p, int64_t *used)
@@ -172,7 +162,7 @@ static void plan_backward(const struct hy_op *op, struct hy_linear_plan *p, int6
     p->dh0 = hy_span_din(op, HY_LINEAR_H0);
     p->dg = shares_of(op, HY_LINEAR_G, p->heads, p->key_group, p->features, used);
     p->dv = shares_of(op, HY_LINEAR_V, p->heads, p->value_group, p->values, used);
-    p->dstates = take_rows(op, p->batch * p->heads * p->chunks * p->kp, p->wp, used);
+    p->dstates = hy_tile_scratch(op, p->batch * p->heads * p->chunks * p->kp, p->wp, used);
 }
 
 /* The plan on the graph's device; *used: floats of scratch. */
@@ -208,13 +198,13 @@ static struct hy_linear_plan plan_of(const struct hy_op *op, int64_t *used)
     p.ht = hy_span_of(op->out[HY_LINEAR_HT]);
     if (is_cached(op)) {
         if (!op->out[HY_LINEAR_HT])
-            p.ht = take_rows(op, p.batch * states, p.values + 1, used);
+            p.ht = hy_tile_scratch(op, p.batch * states, p.values + 1, used);
         return p;
     }
     size_tiles(op, &p, used);
     p.states = hy_span_of(op->out[HY_LINEAR_STATES]);
     if (!op->out[HY_LINEAR_STATES])
-        p.states = take_rows(op, p.batch * p.heads * p.periods * p.kp, p.wp, used);
+        p.states = hy_tile_scratch(op, p.batch * p.heads * p.periods * p.kp, p.wp, used);
     if (op->pass == HY_BACKWARD)
         plan_backward(op, &p, used);
     return p;

@@ -48,26 +48,21 @@ __host__ __device__ static inline int64_t hy_linear_lay_out(const struct hy_line
                                                             bool backward, float *base,
                                                             struct hy_linear_space *s)
 {
-    float *next = base;
-    const auto take = [&next](int64_t count) {
-        float *part = next;
-        next += (count + 7) / 8 * 8;
-        return part;
-    };
-    s->f = take(p.rows * p.lk);
-    s->g = take(p.rows * p.lk);
-    s->pairs = take(p.rows * p.la);
-    s->v = take(p.rows * p.lw);
-    s->o = take(p.rows * p.lw);
-    s->state = take(p.kp * p.lw);
+    struct hy_tile_room room = {base};
+    s->f = room.take(p.rows * p.lk);
+    s->g = room.take(p.rows * p.lk);
+    s->pairs = room.take(p.rows * p.la);
+    s->v = room.take(p.rows * p.lw);
+    s->o = room.take(p.rows * p.lw);
+    s->state = room.take(p.kp * p.lw);
     if (backward) {
-        s->df = take(p.rows * p.lk);
-        s->dg = take(p.rows * p.lk);
-        s->dpairs = take(p.rows * p.la);
-        s->dv = take(p.rows * p.lw);
-        s->dstate = take(p.kp * p.lw);
+        s->df = room.take(p.rows * p.lk);
+        s->dg = room.take(p.rows * p.lk);
+        s->dpairs = room.take(p.rows * p.la);
+        s->dv = room.take(p.rows * p.lw);
+        s->dstate = room.take(p.kp * p.lw);
     }
-    return next - base;
+    return room.next - base;
 }
 
 /* All elements (i, c) of a matrix: 16 threads along each row. */

@@ -3,13 +3,11 @@
 
 #include "core/ops/features/linear_chunks.h"
 #include "core/ops/scan/scan_chunk.h"
+#include "core/ops/support/pack.h"
 #include "core/ops/support/tile.h"
 
 /* Products are float32 whatever the graph's precision: of operands as small as a chunk's, rounding
  * costs more than it saves. */
-
-/* Rows that packing reads ahead. */
-enum { PREFETCH = 8 };
 
 /* count <= 0: there is no such chunk. */
 struct chunk {
@@ -143,34 +141,19 @@ static int64_t lead_of(const struct work *w, const struct chunk *c)
 /* to[size, padded] = rows `lead` to count of from, zero elsewhere. */
 static void load(const struct chunk *c, int64_t lead, struct part from, int64_t padded, hy_real *to)
 {
-    if (!from.data)
-        lead = c->count;
-    memset(to, 0, (size_t)(lead * padded) * sizeof *to);
-    for (int64_t i = lead; i < c->count; i++) {
-        const hy_real *row = from.data + i * from.ld;
-        hy_real *out = to + i * padded;
-        /* A head's piece of a row is too short for the hardware to see a stream in. */
-        for (int64_t k = 0; k < from.width; k += HY_LANES)
-            __builtin_prefetch(row + PREFETCH * from.ld + k);
-#pragma omp simd
-        for (int64_t k = 0; k < from.width; k++)
-            out[k] = row[k];
-        for (int64_t k = from.width; k < padded; k++)
-            out[k] = 0;
-    }
-    memset(to + c->count * padded, 0, (size_t)((c->size - c->count) * padded) * sizeof *to);
+    const int64_t zeros = from.data ? lead : c->size;
+    memset(to, 0, (size_t)(zeros * padded) * sizeof *to);
+    if (from.data)
+        hy_pack(from.data + lead * from.ld, from.ld, c->count - lead, from.width, 1, c->size - lead,
+                padded, to + lead * padded);
 }
 
 static void store(const struct chunk *c, int64_t lead, const hy_real *from, int64_t padded, int add,
                   struct part to)
 {
-    for (int64_t i = lead; to.data && i < c->count; i++) {
-        const hy_real *row = from + i * padded;
-        hy_real *out = to.data + i * to.ld;
-#pragma omp simd
-        for (int64_t k = 0; k < to.width; k++)
-            out[k] = (add ? out[k] : 0) + row[k];
-    }
+    if (to.data)
+        hy_unpack(from + lead * padded, padded, 1, c->count - lead, to.width, add,
+                  to.data + lead * to.ld, to.ld);
 }
 
 static void load_keys(const struct work *w, const struct chunk *c)

@@ -1,17 +1,15 @@
 #include "core/ops/features/transfer.h"
 
 #include "core/ops/features/transfer_query.h"
-#include "core/ops/products/micro.h"
 #include "core/ops/support/build.h"
+#include "core/ops/support/pack.h"
 #include "core/ops/support/rows.h"
 #include "core/ops/support/tile.h"
 #include "core/ops/support/vec.h"
+#include "core/ops/support/window.h"
 
 /* Queries whose weights exist at a time: a strip, and in backward a block of strips. */
 enum { STRIP = HY_LANES, STRIPS = 4, BLOCK = STRIPS * STRIP };
-
-/* Rows that packing reads ahead. */
-enum { PREFETCH = 8 };
 
 enum { TQ, TK, Q, K, F, G, FACTOR, INPUTS };
 enum { Y, KEPT };
@@ -39,13 +37,6 @@ struct strip {
     int64_t from, count, far, first, seen;
 };
 
-static hy_real *carve(hy_real **next, int64_t count)
-{
-    hy_real *part = *next;
-    *next += count;
-    return part;
-}
-
 /* Lays s out from base on; returns how many numbers it takes. */
 static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
 {
@@ -61,25 +52,25 @@ static int64_t lay_out(const struct hy_op *op, hy_real *base, struct space *s)
                         .ld = ld,
                         .same = op->in[TQ] == op->in[Q] && op->in[TK] == op->in[K],
                         .near = a->window && (!backward || op->din[Q] || op->din[K])};
-    s->tk_turned = carve(&next, kw * ld);
-    s->g_turned = carve(&next, fw * ld);
-    s->k = carve(&next, keys * kw);
-    s->g = carve(&next, keys * fw);
-    s->tq = carve(&next, STRIP * kw);
-    s->f = carve(&next, strips * STRIP * fw);
-    s->p = carve(&next, STRIP * ld);
-    s->u = carve(&next, strips * STRIP * ld);
+    s->tk_turned = hy_carve(&next, kw * ld);
+    s->g_turned = hy_carve(&next, fw * ld);
+    s->k = hy_carve(&next, keys * kw);
+    s->g = hy_carve(&next, keys * fw);
+    s->tq = hy_carve(&next, STRIP * kw);
+    s->f = hy_carve(&next, strips * STRIP * fw);
+    s->p = hy_carve(&next, STRIP * ld);
+    s->u = hy_carve(&next, strips * STRIP * ld);
     if (s->near) {
-        s->k_turned = s->same ? s->tk_turned : carve(&next, kw * ld);
-        s->q = s->same ? s->tq : carve(&next, STRIP * kw);
-        s->l = carve(&next, STRIP * ld);
+        s->k_turned = s->same ? s->tk_turned : hy_carve(&next, kw * ld);
+        s->q = s->same ? s->tq : hy_carve(&next, STRIP * kw);
+        s->l = hy_carve(&next, STRIP * ld);
     }
     if (backward) {
-        s->dq = carve(&next, STRIP * kw);
-        s->dk = carve(&next, s->near ? keys * kw : 0);
-        s->df = carve(&next, STRIP * fw);
-        s->dg = carve(&next, keys * fw);
-        s->dfactor = carve(&next, a->heads);
+        s->dq = hy_carve(&next, STRIP * kw);
+        s->dk = hy_carve(&next, s->near ? keys * kw : 0);
+        s->df = hy_carve(&next, STRIP * fw);
+        s->dg = hy_carve(&next, keys * fw);
+        s->dfactor = hy_carve(&next, a->heads);
     }
     return next - base;
 }
@@ -107,40 +98,14 @@ static struct hy_transfer_mix mix_of(const struct hy_op *op, int r, int64_t h)
 
 /* ---- Terms ---- */
 
-/* Columns of one head in the rows of one sequence. */
-static hy_real *head_of(const struct hy_tensor *t, int r, int64_t row, int64_t head, int width)
-{
-    return hy_real_data(t, r) + row * t->ld + head * width;
-}
-
-static void pack(const hy_real *from, int64_t ld, int64_t rows, int64_t width, hy_real factor,
-                 int64_t padded_rows, int64_t padded_width, hy_real *to)
-{
-    for (int64_t i = 0; i < rows; i++, from += ld, to += padded_width) {
-        /* A head's piece of a row is too short for the hardware to see a stream in. */
-        for (int64_t c = 0; c < width; c += HY_LANES)
-            __builtin_prefetch(from + PREFETCH * ld + c);
-#pragma omp simd
-        for (int64_t c = 0; c < width; c++)
-            to[c] = factor * from[c];
-        for (int64_t c = width; c < padded_width; c++)
-            to[c] = 0;
-    }
-    memset(to, 0, (size_t)((padded_rows - rows) * padded_width) * sizeof *to);
-}
-
 /* Adds to rows of the gradient of in[i]. */
-static void unpack(const struct hy_op *op, int i, int r, int64_t row, int64_t head, int width,
-                   int64_t rows, const hy_real *from, int64_t padded_width, hy_real factor)
+static void give(const struct hy_op *op, int i, int r, int64_t row, int64_t head, int width,
+                 int64_t rows, const hy_real *from, int64_t padded_width, hy_real factor)
 {
     const struct hy_tensor *d = op->din[i];
-    if (!d)
-        return;
-    hy_real *to = head_of(d, r, row, head, width);
-    for (int64_t k = 0; k < rows; k++, from += padded_width, to += d->ld)
-#pragma omp simd
-        for (int64_t c = 0; c < width; c++)
-            to[c] += factor * from[c];
+    if (d)
+        hy_unpack(from, padded_width, factor, rows, width, 1, hy_head_of(d, r, row, head, width),
+                  d->ld);
 }
 
 /* Keys of one sequence and head by rows, and turned. */
@@ -148,8 +113,8 @@ static void pack_keys(const struct hy_op *op, int i, int r, int64_t row, int64_t
                       int64_t padded_width, const struct space *s, hy_real *to, hy_real *turned)
 {
     const struct hy_tensor *t = op->in[i];
-    pack(head_of(t, r, row, head, width), t->ld, op->graph->shape.tokens, width, 1, s->keys,
-         padded_width, to);
+    hy_pack(hy_head_of(t, r, row, head, width), t->ld, op->graph->shape.tokens, width, 1, s->keys,
+            padded_width, to);
     hy_micro_transpose(s->keys, padded_width, to, padded_width, turned, s->ld);
 }
 
@@ -170,10 +135,7 @@ static void pack_head(const struct hy_op *op, int r, int64_t row, int64_t h, con
 /* The first key of the window of token t; behind t where there is none. */
 static int64_t window_of(const struct hy_transfer *a, int64_t t)
 {
-    if (!a->window)
-        return t + 1;
-    const int64_t low = a->terraced ? (t / a->window - 1) * a->window : t - a->window + 1;
-    return low > 0 ? low : 0;
+    return a->window ? hy_window_first(a->window, a->terraced, t) : t + 1;
 }
 
 static struct strip strip_at(const struct hy_op *op, int64_t from)
@@ -199,7 +161,7 @@ static void load_queries(const struct hy_op *op, int i, int r, int64_t row, int6
                          int64_t count, hy_real factor, int64_t padded_width, hy_real *to)
 {
     const struct hy_tensor *t = op->in[i];
-    pack(head_of(t, r, row, h, width), t->ld, count, width, factor, STRIP, padded_width, to);
+    hy_pack(hy_head_of(t, r, row, h, width), t->ld, count, width, factor, STRIP, padded_width, to);
 }
 
 /* out = q k' for a strip of queries and the keys [from, to). */
@@ -253,8 +215,8 @@ static void transfer_forward(const struct hy_op *op, int r)
             make_terms(op, r, row, h, &s, &p, p.seen, 0);
             for (int64_t i = 0; i < p.count; i++) {
                 const struct hy_transfer_terms w = terms_of(op, &s, &p, i, i);
-                *head_of(op->out[Y], r, row + from + i, h, 1) = hy_transfer_query(
-                    &w, &m, head_of(op->out[KEPT], r, row + from + i, h, HY_TOLD));
+                *hy_head_of(op->out[Y], r, row + from + i, h, 1) = hy_transfer_query(
+                    &w, &m, hy_head_of(op->out[KEPT], r, row + from + i, h, HY_TOLD));
             }
         }
     }
@@ -278,8 +240,8 @@ static hy_real differentiate_strip(const struct hy_op *op, int r, int64_t first_
                 memset(w.l + p->first, 0, (size_t)(p->seen - p->first) * sizeof *w.l);
             continue;
         }
-        const hy_real *told = head_of(op->out[KEPT], r, first_row + p->from + i, h, HY_TOLD);
-        const hy_real dy = *head_of(op->dout[Y], r, first_row + p->from + i, h, 1);
+        const hy_real *told = hy_head_of(op->out[KEPT], r, first_row + p->from + i, h, HY_TOLD);
+        const hy_real dy = *hy_head_of(op->dout[Y], r, first_row + p->from + i, h, 1);
         hy_transfer_query_far(&w, &m, told, dy, p->far);
         if (s->near)
             hy_transfer_query_window(&w, &m, told, dy, p->first, p->seen);
@@ -313,8 +275,8 @@ static void backward_window(const struct hy_op *op, int r, int64_t first_row, in
 {
     const struct hy_transfer *a = op->attr;
     sum_by_query(s, s->l, p->first, p->seen, s->k, s->key_width, s->dq);
-    unpack(op, Q, r, first_row + p->from, h, a->key_width, p->count, s->dq, s->key_width,
-           (hy_real)a->scale);
+    give(op, Q, r, first_row + p->from, h, a->key_width, p->count, s->dq, s->key_width,
+         (hy_real)a->scale);
     add_by_key(s, s->l, p->first, p->seen, s->q, STRIP, s->key_width, s->dk);
 }
 
@@ -330,7 +292,7 @@ static void backward_block(const struct hy_op *op, int r, int64_t first_row, int
         s->dfactor[h] += differentiate_strip(op, r, first_row, h, s, &p, i * STRIP);
         if (op->din[F])
             sum_by_query(s, s->u + i * STRIP * s->ld, 0, p.far, s->g, s->features, s->df);
-        unpack(op, F, r, first_row + p.from, h, a->features, p.count, s->df, s->features, 1);
+        give(op, F, r, first_row + p.from, h, a->features, p.count, s->df, s->features, 1);
         if (s->near)
             backward_window(op, r, first_row, h, s, &p);
         far[i + 1] = p.far;
@@ -355,9 +317,9 @@ static void backward_head(const struct hy_op *op, int r, int64_t row, int64_t h,
     for (int64_t from = 0; from < tokens; from += BLOCK)
         backward_block(op, r, row, h, s, from);
     if (s->near && (h + 1) % group == 0)
-        unpack(op, K, r, row, h / group, a->key_width, tokens, s->dk, s->key_width, 1);
+        give(op, K, r, row, h / group, a->key_width, tokens, s->dk, s->key_width, 1);
     if ((h + 1) % g_group == 0)
-        unpack(op, G, r, row, h / g_group, a->features, tokens, s->dg, s->features, 1);
+        give(op, G, r, row, h / g_group, a->features, tokens, s->dg, s->features, 1);
 }
 
 static void transfer_backward(const struct hy_op *op, int r)

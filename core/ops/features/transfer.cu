@@ -208,16 +208,6 @@ static void size_tiles(struct hy_transfer_plan *p, size_t most)
     }
 }
 
-/* rows x cols floats of scratch behind *used; no data while it is not there yet. */
-static struct hy_span cut(const struct hy_op *op, int64_t rows, int64_t cols, int64_t *used)
-{
-    struct hy_span span = {};
-    if (op->scratch)
-        span = hy_span_scratch(op, *used, rows, cols);
-    *used += (rows * cols + 31) / 32 * 32;
-    return span;
-}
-
 static void plan_backward(const struct hy_op *op, struct hy_transfer_plan *p, int64_t *used)
 {
     const int64_t rows = p->batch * p->tokens;
@@ -225,9 +215,9 @@ static void plan_backward(const struct hy_op *op, struct hy_transfer_plan *p, in
     for (int i = 0; i < HY_TRANSFER_INPUTS; i++)
         p->din[i] = hy_span_din(op, i);
     if (p->window && (op->din[HY_TRANSFER_Q] || op->din[HY_TRANSFER_K]))
-        p->top = cut(op, rows, 2 * p->heads, used);
+        p->top = hy_tile_scratch(op, rows, 2 * p->heads, used);
     if (op->din[HY_TRANSFER_FACTOR])
-        p->parts = cut(op, hy_parts_of(rows), p->heads, used);
+        p->parts = hy_tile_scratch(op, hy_parts_of(rows), p->heads, used);
 }
 
 struct hy_transfer_plan hy_transfer_plan_of(const struct hy_op *op, int64_t *floats)
@@ -264,8 +254,8 @@ struct hy_transfer_plan hy_transfer_plan_of(const struct hy_op *op, int64_t *flo
     if (p.backward)
         plan_backward(op, &p, floats);
     if ((size_t)p.floats * sizeof(float) > most)
-        p.work = cut(op, p.batch * p.heads * ((p.tokens + p.tile - 1) / p.tile),
-                     (p.floats + 31) / 32 * 32, floats);
+        p.work = hy_tile_scratch(op, p.batch * p.heads * ((p.tokens + p.tile - 1) / p.tile),
+                                 (p.floats + 31) / 32 * 32, floats);
     return p;
 }
 

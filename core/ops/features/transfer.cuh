@@ -14,6 +14,7 @@
 extern "C" {
 #include "core/ops/features/transfer.h"
 #include "core/ops/features/transfer_query.h"
+#include "core/ops/support/window.h"
 }
 
 /* log 1e-12 */
@@ -78,36 +79,31 @@ __host__ __device__ static inline int64_t
 hy_transfer_lay_out(const struct hy_transfer_plan &p, float *base, struct hy_transfer_space *s)
 {
     const int ld = p.lk > p.lf ? p.lk : p.lf;
-    float *next = base;
-    const auto take = [&next](int64_t count) {
-        float *part = next;
-        next += (count + 7) / 8 * 8;
-        return part;
-    };
-    s->a = take(p.tile * ld);
-    s->b = take(p.tile * ld);
-    s->p = take(p.tile * p.ls);
-    s->x = take(p.tile * p.ls);
-    s->log_sum = take(p.tile);
-    s->max = take(p.tile);
+    struct hy_tile_room room = {base};
+    s->a = room.take(p.tile * ld);
+    s->b = room.take(p.tile * ld);
+    s->p = room.take(p.tile * p.ls);
+    s->x = room.take(p.tile * p.ls);
+    s->log_sum = room.take(p.tile);
+    s->max = room.take(p.tile);
     if (!p.backward) {
-        s->within = take(p.tile);
-        s->top = take(p.tile);
-        s->total = take(p.tile);
-        s->far = take(p.tile);
-        s->loss = take(p.tile);
-        s->near_mass = take(p.tile);
-        s->far_mass = take(p.tile);
-        return next - base;
+        s->within = room.take(p.tile);
+        s->top = room.take(p.tile);
+        s->total = room.take(p.tile);
+        s->far = room.take(p.tile);
+        s->loss = room.take(p.tile);
+        s->near_mass = room.take(p.tile);
+        s->far_mass = room.take(p.tile);
+        return room.next - base;
     }
-    s->lse = take(p.tile);
-    s->mass = take(p.tile);
-    s->pull = take(p.tile);
-    s->dy = take(p.tile);
-    s->max_key = take(p.tile);
-    s->d = take(p.tile * p.lf);
-    s->e = take(p.tile * p.lk);
-    return next - base;
+    s->lse = room.take(p.tile);
+    s->mass = room.take(p.tile);
+    s->pull = room.take(p.tile);
+    s->dy = room.take(p.tile);
+    s->max_key = room.take(p.tile);
+    s->d = room.take(p.tile * p.lf);
+    s->e = room.take(p.tile * p.lk);
+    return room.next - base;
 }
 
 /* Launches a kernel whose blocks of threads take the tiles of so many heads of all sequences. */
@@ -176,9 +172,7 @@ __device__ static inline int64_t hy_transfer_end_of(const struct hy_transfer_pla
 /* The first key of the window of token t; behind t where there is none. */
 __device__ static inline int64_t hy_transfer_window(const struct hy_transfer_plan &p, int64_t t)
 {
-    if (!p.window)
-        return t + 1;
-    return max(p.terraced ? (t / p.window - 1) * p.window : t - p.window + 1, (int64_t)0);
+    return p.window ? hy_window_first(p.window, p.terraced, t) : t + 1;
 }
 
 /* How many keys of the tile are below n. */

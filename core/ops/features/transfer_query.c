@@ -1,7 +1,6 @@
 #include "core/ops/features/transfer_query.h"
 
-#include "core/ops/products/micro.h"
-#include "core/ops/support/vec.h"
+#include "core/ops/support/attention.h"
 
 /* log 1e-12 */
 static const hy_real log_floor = (hy_real)-27.631021115928547;
@@ -20,17 +19,10 @@ static int32_t up(int32_t n)
 static hy_real exponentials(hy_real *p, int32_t count, hy_real *lse)
 {
     const int32_t n = up(count);
-    hy_real max = -INFINITY, sum = 0;
+    hy_real max;
     for (int32_t j = count; j < n; j++)
         p[j] = -INFINITY;
-#pragma omp simd reduction(max : max)
-    for (int32_t j = 0; j < n; j++)
-        max = p[j] > max ? p[j] : max;
-#pragma omp simd reduction(+ : sum)
-    for (int32_t j = 0; j < n; j++) {
-        p[j] = hy_exp(p[j] - max);
-        sum += p[j];
-    }
+    const hy_real sum = hy_attention_exponentials(p, n, &max);
     *lse = max + hy_log(sum);
     return sum;
 }

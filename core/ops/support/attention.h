@@ -4,7 +4,7 @@
 #ifndef HY_OPS_SUPPORT_ATTENTION_H
 #define HY_OPS_SUPPORT_ATTENTION_H
 
-#include "core/ops/products/micro.h"
+#include "core/ops/support/pack.h"
 #include "core/ops/support/vec.h"
 #include "core/ops/support/window.h"
 
@@ -12,13 +12,6 @@
 enum { HY_ATTENTION_O, HY_ATTENTION_LSE, HY_ATTENTION_EXCESS };
 
 extern const struct hy_op_kind hy_op_attention;
-
-/* Columns of one head in the rows of one sequence. */
-static inline hy_real *hy_attention_head(const struct hy_tensor *t, int r, int64_t row,
-                                         int64_t head, int width)
-{
-    return t ? hy_real_data(t, r) + row * t->ld + head * width : NULL;
-}
 
 static inline hy_real hy_attention_capped(hy_real score, hy_real cap)
 {

@@ -22,6 +22,29 @@ __host__ __device__ static inline int hy_tile_ld(int width)
     return width + 4;
 }
 
+/* The work of a block of threads, handed out piece by piece; begins with a multiple of 8 floats. */
+struct hy_tile_room {
+    float *next;
+    __host__ __device__ float *take(int64_t count)
+    {
+        float *part = next;
+        next += (count + 7) / 8 * 8;
+        return part;
+    }
+};
+
+/* rows x cols floats of scratch behind *used; no data while it is not there yet. */
+static inline struct hy_span hy_tile_scratch(const struct hy_op *op, int64_t rows, int64_t cols,
+                                             int64_t *used)
+{
+    struct hy_span span = {};
+    span.cols = span.ld = cols;
+    if (op->scratch)
+        span = hy_span_scratch(op, *used, rows, cols);
+    *used += (rows * cols + 31) / 32 * 32;
+    return span;
+}
+
 /* One that a block takes part in: c = [add: factor * c +] op(a) op(b), op(a) [m, k], op(b) [k, n];
  * factor: of each row of c, NULL: 1. */
 struct hy_product {

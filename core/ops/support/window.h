@@ -6,13 +6,23 @@
 
 #include "core/ops/attention.h"
 
+/* Also of kernels for devices. */
+#ifdef __cplusplus
+#define HY_WINDOW_FUNCTION __host__ __device__ static inline
+#else
+#define HY_WINDOW_FUNCTION static inline
+#endif
+
+/* The first key of the window of query t; window: at least 1. */
+HY_WINDOW_FUNCTION int64_t hy_window_first(int64_t window, int terraced, int64_t t)
+{
+    return t < window ? 0 : terraced ? (t / window - 1) * window : t - window + 1;
+}
+
 /* The first key that query t sees. */
 static inline int64_t hy_window_low(const struct hy_attention *a, int64_t t)
 {
-    const int64_t window = a->window;
-    if (!window || t < window)
-        return 0;
-    return a->terraced ? (t / window - 1) * window : t - window + 1;
+    return a->window ? hy_window_first(a->window, a->terraced, t) : 0;
 }
 
 /* One past the last. */
