@@ -30,14 +30,6 @@ static struct hy_tensor *constant(struct run *r, double x)
     return hy_constant(r->graph, 1, 1, value, x);
 }
 
-static void split(struct run *r, struct hy_tensor *all, struct hy_tensor **parts)
-{
-    int64_t widths[MAX_LAYERS];
-    for (int l = 0; l < r->gates->layers; l++)
-        widths[l] = all ? all->cols / r->gates->layers : 0;
-    hy_graph_split(r->graph, all, r->gates->layers, widths, parts);
-}
-
 /* m of each layer. A frozen gate is a number from outside, which nothing is derived by. */
 static void build_choices(struct run *r, const char *mode)
 {
@@ -46,12 +38,13 @@ static void build_choices(struct run *r, const char *mode)
     struct hy_tensor *noise[MAX_LAYERS], *phi[MAX_LAYERS];
     if (s->frozen) {
         s->phi = hy_graph_input(r->graph, "phi", HY_REAL, 1, s->layers);
-        split(r, s->phi, s->m);
+        hy_graph_split(r->graph, s->phi, s->layers, NULL, s->m);
         return;
     }
     s->phi = hy_graph_leaf(r->graph, "phi", 1, s->layers, -1, 1);
-    split(r, s->phi, phi);
-    split(r, hy_graph_input(r->graph, "noise", HY_REAL, 1, s->layers), noise);
+    hy_graph_split(r->graph, s->phi, s->layers, NULL, phi);
+    hy_graph_split(r->graph, hy_graph_input(r->graph, "noise", HY_REAL, 1, s->layers), s->layers,
+                   NULL, noise);
     struct hy_tensor *tau = constant(r, number(r, "tau"));
     for (int l = 0; l < s->layers; l++)
         s->m[l] = hy_choice(r->graph, phi[l], noise[l], tau, form, 1);
@@ -68,10 +61,11 @@ struct hy_tensor *build_gates(struct run *r)
         return hy_graph_fail(r->graph, "a file of %d layers", layers);
     s->layers = layers;
     s->frozen = !strcmp(mode, "frozen");
-    split(r, s->a = leaf(r, "a", cols), a);
-    split(r, s->b = leaf(r, "b", cols), b);
-    split(r, hy_graph_input(r->graph, "grad_o", HY_REAL, (int64_t)r->batch * r->tokens, cols),
-          grad_o);
+    hy_graph_split(r->graph, s->a = leaf(r, "a", cols), s->layers, NULL, a);
+    hy_graph_split(r->graph, s->b = leaf(r, "b", cols), s->layers, NULL, b);
+    hy_graph_split(r->graph,
+                   hy_graph_input(r->graph, "grad_o", HY_REAL, (int64_t)r->batch * r->tokens, cols),
+                   s->layers, NULL, grad_o);
     build_choices(r, mode);
     for (int l = 0; l < layers; l++) {
         hy_graph_keep(s->m[l]);

@@ -6,7 +6,7 @@
 const struct hy_option hy_model_options[] = {
     {"d_model", HY_OPT_INT, .def = 128, .min = 1, .max = 65536, .help = "width of the model"},
     {"layers", HY_OPT_INT, .def = 4, .min = 1, .max = HY_MAX_LAYERS, .help = "blocks"},
-    {"heads", HY_OPT_INT, .def = 4, .min = 1, .max = 1024, .help = "heads of a mixer"},
+    {"heads", HY_OPT_INT, .def = 4, .min = 1, .max = HY_MAX_HEADS, .help = "heads of a mixer"},
     {"mlp", HY_OPT_INT, .def = -1, .min = -1, .max = 1048576,
      .help = "hidden width of the MLP; 0: no MLP; -1: 256 * ceil(int(8/3 d_model) / 256)"},
     {"vocab", HY_OPT_INT, .def = 0, .min = 0, .max = 16777216,

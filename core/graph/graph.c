@@ -187,8 +187,9 @@ void hy_graph_split(struct hy_graph *g, struct hy_tensor *x, int count, const in
     if (x && (x->split || x->consumers))
         x = hy_graph_fail(g, "a tensor is split that other ops read");
     for (int i = 0; i < count; i++) {
-        views[i] = x ? hy_graph_view(g, x, first, widths[i]) : NULL;
-        first += widths[i];
+        const int64_t width = widths ? widths[i] : x ? x->cols / count : 0;
+        views[i] = x ? hy_graph_view(g, x, first, width) : NULL;
+        first += width;
     }
     if (x)
         x->split = 1;

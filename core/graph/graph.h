@@ -171,8 +171,8 @@ struct hy_tensor *hy_graph_param(struct hy_graph *g, const struct hy_entry *entr
 struct hy_tensor *hy_graph_params(struct hy_graph *g, int count, const struct hy_entry *entries);
 /* HY_CACHED: a state that outlives the run: found in, or added to, the cache. dims: rows, cols. */
 struct hy_tensor *hy_graph_state(struct hy_graph *g, const struct hy_entry *entry);
-/* Splits x's columns into count views that together cover it: from then on ops read the views, not
- * x, and x is not split again (a view may be). */
+/* Splits x's columns into count views, of equal width where widths is NULL, that together cover it:
+ * from then on ops read the views, not x, and x is not split again (a view may be). */
 void hy_graph_split(struct hy_graph *g, struct hy_tensor *x, int count, const int64_t *widths,
                     struct hy_tensor **views);
 /* Keeps t's data valid after the run, so that the caller may read it. */

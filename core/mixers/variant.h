@@ -11,6 +11,8 @@
 #include "core/mixers/component.h"
 #include "core/mixers/lora.h"
 
+enum { HY_MAX_HEADS = 1024 };
+
 /* What is inside a mixer of attention, for objectives that compare it and for reports of what it
  * uses. A mixer that is no attention leaves it all zeros. */
 struct hy_heads {

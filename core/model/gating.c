@@ -17,16 +17,6 @@ static struct hy_tensor *logit_of(struct hy_graph *g, const char *prefix, int la
     return hy_graph_param(g, &entry);
 }
 
-/* A column of [1, layers] for each layer. */
-static void split_row(struct hy_graph *g, struct hy_tensor *row, int layers,
-                      struct hy_tensor **columns)
-{
-    int64_t widths[HY_MAX_LAYERS];
-    for (int i = 0; i < layers; i++)
-        widths[i] = 1;
-    hy_graph_split(g, row, layers, widths, columns);
-}
-
 void hy_gates_build(const struct hy_gating *how, struct hy_graph *g, const char *prefix, int layers,
                     struct hy_gates *out)
 {
@@ -35,13 +25,13 @@ void hy_gates_build(const struct hy_gating *how, struct hy_graph *g, const char 
         return;
     if (how->mode == HY_GATING_GIVEN) {
         out->given = hy_graph_input(g, "gates", HY_REAL, 1, layers);
-        split_row(g, out->given, layers, out->open);
+        hy_graph_split(g, out->given, layers, NULL, out->open);
         return;
     }
     struct hy_tensor *noise[HY_MAX_LAYERS];
     out->noise = hy_graph_input(g, "noise", HY_REAL, 1, layers);
     out->temperature = hy_graph_input(g, "temperature", HY_REAL, 1, 1);
-    split_row(g, out->noise, layers, noise);
+    hy_graph_split(g, out->noise, layers, NULL, noise);
     for (int i = 0; i < layers; i++) {
         out->logit[i] = logit_of(g, prefix, i);
         out->open[i] =

@@ -227,15 +227,6 @@ static void leave(struct stack *s, const char *which, struct hy_tensor *y)
     s->delta = y;
 }
 
-static void split_drops(struct stack *s)
-{
-    int64_t widths[HY_MAX_LAYERS];
-    for (int i = 0; i < s->spec->layers; i++)
-        widths[i] = 1;
-    s->ends->dropped = hy_graph_input(s->graph, "dropped", HY_REAL, 1, s->spec->layers);
-    hy_graph_split(s->graph, s->ends->dropped, s->spec->layers, widths, s->dropped);
-}
-
 static void build_layer(struct stack *s)
 {
     const struct hy_kind *kind = hy_model_kind(s->spec, s->layer);
@@ -266,8 +257,10 @@ void hy_model_body(const struct hy_model_spec *spec, struct hy_graph *g, struct 
     if (!ends->tokens)
         ends->tokens = hy_graph_input(g, "tokens", HY_INT32, rows, 1);
     struct stack s = {.spec = spec, .graph = g, .ends = ends};
-    if (spec->drops)
-        split_drops(&s);
+    if (spec->drops) {
+        ends->dropped = hy_graph_input(g, "dropped", HY_REAL, 1, spec->layers);
+        hy_graph_split(g, ends->dropped, spec->layers, NULL, s.dropped);
+    }
     if (spec->gating)
         hy_gates_build(spec->gating, g, spec->prefix, spec->layers, &ends->gates);
     s.x = hy_embedding(g, ends->tokens, hy_graph_param(g, &table));

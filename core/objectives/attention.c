@@ -37,18 +37,13 @@ static struct hy_tensor *compare(struct hy_graph *g, int layer, const struct hy_
     return hy_transfer(g, &in, &s);
 }
 
-enum { MAX_HEADS = 1024 };
-
 /* [rows, 1] from [rows, heads]. */
 static struct hy_tensor *mean_of_heads(struct hy_graph *g, struct hy_tensor *x)
 {
-    struct hy_tensor *columns[MAX_HEADS];
-    int64_t widths[MAX_HEADS];
-    for (int64_t h = 0; x && h < x->cols; h++)
-        widths[h] = 1;
+    struct hy_tensor *columns[HY_MAX_HEADS];
     if (!x)
         return NULL;
-    hy_graph_split(g, x, (int)x->cols, widths, columns);
+    hy_graph_split(g, x, (int)x->cols, NULL, columns);
     return hy_mean(g, (int)x->cols, columns);
 }
 
