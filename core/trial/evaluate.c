@@ -193,7 +193,8 @@ static int evaluate_batch(struct hy_engine *x, int source, enum hy_split split, 
         memcpy(hy_input(v->ends.labels, r), w->labels, bytes);
     }
     fill_gates(x, v);
-    find_evidence(x->data, w, source, seq_len, rows, shift);
+    if (c->reach) /* else nobody asks */
+        find_evidence(x->data, w, source, seq_len, rows, shift);
     hy_graph_run(v->graph, chosen);
     for (int r = 0; r < x->replicas && !rc; r++) {
         if (!chosen[r])

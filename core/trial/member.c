@@ -99,6 +99,19 @@ void hy_member_text(const struct hy_member *m, const char *name, const char *tex
     hy_member_emit(m, (struct hy_row){.type = HY_ROW_FACT, .name = name, .text = text});
 }
 
+void hy_member_layer(const struct hy_member *m, const struct hy_kind *kind, int layer,
+                     const char *metric, double value)
+{
+    char variant[128];
+    hy_kind_title(kind, variant, sizeof variant);
+    hy_member_emit(m, (struct hy_row){.type = HY_ROW_LAYER,
+                                      .step = layer,
+                                      .task = kind->name,
+                                      .split = variant,
+                                      .name = metric,
+                                      .value = value});
+}
+
 void hy_member_history(struct hy_member *m, int64_t step, const char *name, double value)
 {
     const struct hy_row row = {.type = HY_ROW_HISTORY, .step = step, .name = name, .value = value};
@@ -130,8 +143,6 @@ static void introduce_layers(const struct hy_member *m, const struct hy_engine *
     for (int i = 0; i < spec->layers; i++) {
         const struct hy_kind *kind = hy_model_kind(spec, i);
         const struct hy_mixer layer = hy_model_mixer(spec, i, NULL);
-        char variant[128];
-        hy_kind_title(kind, variant, sizeof variant);
         const struct {
             const char *name;
             double value;
@@ -144,12 +155,7 @@ static void introduce_layers(const struct hy_member *m, const struct hy_engine *
             {"flops_per_token", hy_graph_section_cost(x->trainer.graph, i + 1).flops / tokens},
         };
         for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
-            hy_member_emit(m, (struct hy_row){.type = HY_ROW_LAYER,
-                                              .step = i,
-                                              .task = kind->name,
-                                              .split = variant,
-                                              .name = metrics[k].name,
-                                              .value = metrics[k].value});
+            hy_member_layer(m, kind, i, metrics[k].name, metrics[k].value);
     }
 }
 

@@ -37,6 +37,9 @@ void hy_member_release(struct hy_member *m);
 void hy_member_emit(const struct hy_member *m, struct hy_row row);
 void hy_member_fact(const struct hy_member *m, const char *name, double value);
 void hy_member_text(const struct hy_member *m, const char *name, const char *text);
+/* A number of a layer, which is of that kind, for view layers. */
+void hy_member_layer(const struct hy_member *m, const struct hy_kind *kind, int layer,
+                     const char *metric, double value);
 /* The curve goes into checkpoints too: what was on its way when a run was cut off is told again. */
 void hy_member_history(struct hy_member *m, int64_t step, const char *name, double value);
 /* Once a second at most, unless forced. */

@@ -359,16 +359,9 @@ static void tell_layers(const struct hy_member *m, const struct hy_engine *x)
             {"loss_added", f->added[i]},
             {"kl", f->probes[i]},
         };
-        char variant[128];
-        hy_kind_title(kind, variant, sizeof variant);
         for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
             if (!isnan(metrics[k].value))
-                hy_member_emit(m, (struct hy_row){.type = HY_ROW_LAYER,
-                                                  .step = i,
-                                                  .task = kind->name,
-                                                  .split = variant,
-                                                  .name = metrics[k].name,
-                                                  .value = metrics[k].value});
+                hy_member_layer(m, kind, i, metrics[k].name, metrics[k].value);
     }
 }
 

@@ -90,45 +90,33 @@ int hy_shares_add(struct hy_engine *x, const struct hy_evaluator *v, int replica
     return rc;
 }
 
-static void tell_layer(const struct hy_member *m, const struct hy_model_spec *spec, int layer,
-                       const char *metric, int head, double value)
-{
-    const struct hy_kind *kind = hy_model_kind(spec, layer);
-    char variant[128], name[64];
-    hy_kind_title(kind, variant, sizeof variant);
-    if (head < 0)
-        snprintf(name, sizeof name, "%s", metric);
-    else
-        snprintf(name, sizeof name, "%s.%d", metric, head);
-    hy_member_emit(m, (struct hy_row){.type = HY_ROW_LAYER,
-                                      .step = layer,
-                                      .task = kind->name,
-                                      .split = variant,
-                                      .name = name,
-                                      .value = value});
-}
-
 /* A number of each head, and their mean. */
 static void tell_heads(const struct hy_member *m, const struct hy_model_spec *spec, int layer,
                        const char *metric, const double *values)
 {
+    const struct hy_kind *kind = hy_model_kind(spec, layer);
     double sum = 0;
     for (int h = 0; h < spec->heads; h++) {
-        tell_layer(m, spec, layer, metric, h, values[h]);
+        char name[64];
+        snprintf(name, sizeof name, "%s.%d", metric, h);
+        hy_member_layer(m, kind, layer, name, values[h]);
         sum += values[h];
     }
-    tell_layer(m, spec, layer, metric, -1, sum / spec->heads);
+    hy_member_layer(m, kind, layer, metric, sum / spec->heads);
 }
 
-/* The window's factor of each head; 0: the layer has none. */
-static int read_gamma(const struct hy_engine *x, const hy_real *params, int layer, double *gamma)
+/* factor: of each head's window, in front of the sigmoid, as evaluation has it. */
+static int tell_gamma(const struct hy_member *m, const struct hy_engine *x, int layer,
+                      const struct hy_tensor *factor, double *values, struct hy_err *e)
 {
-    char name[HY_NAME_SIZE];
-    snprintf(name, sizeof name, "model.layers.%d.attn.window_factor", layer);
-    const int entry = hy_slab_find(&x->trainer.params, name);
-    for (int h = 0; h < x->spec.heads && entry >= 0; h++)
-        gamma[h] = 1 / (1 + exp(-(double)params[x->trainer.params.entries[entry].offset + h]));
-    return entry >= 0;
+    hy_real raw[HY_MAX_HEADS];
+    const int rc = hy_graph_read(factor, m->replica, raw, e);
+    if (rc)
+        return rc;
+    for (int h = 0; h < x->spec.heads; h++)
+        values[h] = 1 / (1 + exp(-(double)raw[h]));
+    tell_heads(m, &x->spec, layer, "gamma", values);
+    return HY_OK;
 }
 
 static void tell_shares(const struct hy_member *m, const struct hy_engine *x, int layer,
@@ -149,17 +137,14 @@ int hy_shares_tell(const struct hy_member *m, const struct hy_engine *x, struct 
 {
     if (!x->shares)
         return HY_OK;
-    hy_real *params = malloc((size_t)x->trainer.params.count * sizeof *params);
     double *values = calloc((size_t)x->spec.heads, sizeof *values);
-    int rc = params && values ? HY_OK : hy_fail_memory(e);
-    if (!rc)
-        rc = hy_slab_read(&x->trainer.params, m->replica, params, e);
+    int rc = values ? HY_OK : hy_fail_memory(e);
     for (int i = 0; i < x->spec.layers && !rc; i++) {
-        if (read_gamma(x, params, i, values))
-            tell_heads(m, &x->spec, i, "gamma", values);
+        const struct hy_tensor *factor = x->evaluators[0].ends.inside[i].factor;
+        if (factor)
+            rc = tell_gamma(m, x, i, factor, values, e);
         tell_shares(m, x, i, values);
     }
     free(values);
-    free(params);
     return rc;
 }
