@@ -20,13 +20,10 @@ static int read_components(struct hy_value *s, const struct hy_value *given, str
                                               HY_COMPONENT_LINEAR, HY_COMPONENT_SINKS,
                                               HY_COMPONENT_NONE};
     const char *names[HY_COMPONENTS];
-    const int has = hy_config_has_components(c), is_given = given && given->type != HY_V_NULL;
-    if (is_given && !has)
-        return hy_fail(e, HY_E_USAGE,
-                       "%seval.components is for mixers of a window and a linear part (lolcats, "
-                       "hedgehog); no layer has one",
-                       hy_place_of(given).text);
-    if (!has) {
+    const int is_given = given && given->type != HY_V_NULL;
+    if (is_given && hy_config_need_components(c, given, "eval.components", e))
+        return e->code;
+    if (!hy_config_has_components(c)) {
         hy_value_remove(s, "components");
         return HY_OK;
     }

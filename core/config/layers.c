@@ -344,6 +344,17 @@ int hy_config_has_components(const struct hy_config *c)
     return has;
 }
 
+int hy_config_need_components(const struct hy_config *c, const struct hy_value *at,
+                              const char *what, struct hy_err *e)
+{
+    return hy_config_has_components(c)
+               ? HY_OK
+               : hy_fail(e, HY_E_USAGE,
+                         "%s%s is for mixers of a window and a linear part (lolcats, hedgehog); no "
+                         "layer has one",
+                         hy_place_of(at).text, what);
+}
+
 int hy_config_check_windows(const struct hy_config *c, struct hy_err *e)
 {
     for (int i = 0; i < c->layers.layout.layers; i++) {

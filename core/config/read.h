@@ -44,6 +44,9 @@ int hy_config_read_run(const struct hy_value *tree, struct hy_config *c, struct 
 /* Sections mixer, full, kinds and layers into c->layers and c->tree. */
 int hy_config_read_layers(const struct hy_value *tree, struct hy_config *c, struct hy_err *e);
 
+/* Refuses `what`, at its place, where no layer has parts that can be switched off. */
+int hy_config_need_components(const struct hy_config *c, const struct hy_value *at,
+                              const char *what, struct hy_err *e);
 /* Refuses a window that no sequence fills, of mixers that have linear terms beyond it. */
 int hy_config_check_windows(const struct hy_config *c, struct hy_err *e);
 

@@ -176,6 +176,8 @@ int hy_config_read_recipe(const struct hy_value *tree, struct hy_config *c,
         rc = hy_pair_resolve(&pair, hy_value_get(c->tree, "recipe"), &keys, &options, e);
     if (!rc)
         rc = hy_recipe_stages(r, options, stages, e);
+    for (size_t i = 0; !rc && i < (*stages)->count; i++)
+        (*stages)->items[i]->mark = given->mark; /* where the file says them */
     hy_value_free(options);
     hy_value_free(keys);
     return rc;

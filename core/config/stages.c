@@ -424,12 +424,7 @@ static int check_parts(const struct hy_config *c, const struct hy_stage *s,
                        const struct hy_value *at, struct hy_err *e)
 {
     const char *key = s->dropout_count ? "window_dropout" : s->component ? "component" : NULL;
-    if (!key || hy_config_has_components(c))
-        return HY_OK;
-    return hy_fail(e, HY_E_USAGE,
-                   "%s%s is for mixers of a window and a linear part (lolcats, hedgehog); no layer "
-                   "has one",
-                   hy_place_of(hy_value_get(at, key)).text, key);
+    return key ? hy_config_need_components(c, hy_value_get(at, key), key, e) : HY_OK;
 }
 
 int hy_config_check_stages(const struct hy_config *c, struct hy_err *e)

@@ -13,7 +13,7 @@ static double minus_one(int64_t k, double unused)
     return -1;
 }
 
-static int kv_heads(const struct hy_mixer *m)
+int hy_mixer_kv_heads(const struct hy_mixer *m)
 {
     const int given = (int)hy_get_int(m->options, "kv_heads");
     return given ? given : m->heads;
@@ -28,8 +28,8 @@ static int64_t rotated(const struct hy_mixer *m)
 
 int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e)
 {
-    if (m->heads % kv_heads(m))
-        return hy_fail(e, HY_E_USAGE, "kv_heads %d does not divide heads %d", kv_heads(m),
+    if (m->heads % hy_mixer_kv_heads(m))
+        return hy_fail(e, HY_E_USAGE, "kv_heads %d does not divide heads %d", hy_mixer_kv_heads(m),
                        m->heads);
     if (hy_get_real(m->options, "rope_base") > 0 && (rotated(m) < 2 || rotated(m) % 2))
         return hy_fail(e, HY_E_USAGE,
@@ -43,7 +43,7 @@ int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e)
 
 int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions)
 {
-    const int64_t width = m->d_model / m->heads, keys = kv_heads(m) * width;
+    const int64_t width = m->d_model / m->heads, keys = hy_mixer_kv_heads(m) * width;
     return 2 * positions * keys + hy_mixer_conv_state(m, m->d_model + 2 * keys);
 }
 
@@ -61,7 +61,7 @@ static struct hy_tensor *drain(struct hy_mixer *m, struct hy_tensor *o, struct h
 struct hy_qkv hy_mixer_qkv(struct hy_mixer *m, struct hy_tensor *x, int64_t gates)
 {
     struct hy_graph *g = m->graph;
-    const int64_t width = m->d_model / m->heads, keys = kv_heads(m) * width;
+    const int64_t width = m->d_model / m->heads, keys = hy_mixer_kv_heads(m) * width;
     const int64_t all = m->d_model + 2 * keys;
     const double base = hy_get_real(m->options, "rope_base");
     struct hy_tensor *p[2], *qkv[3];
@@ -79,7 +79,7 @@ struct hy_qkv hy_mixer_qkv(struct hy_mixer *m, struct hy_tensor *x, int64_t gate
     }
     if (base > 0) {
         q = hy_rope_part(g, q, m->heads, rotated(m), base);
-        k = hy_rope_part(g, k, kv_heads(m), rotated(m), base);
+        k = hy_rope_part(g, k, hy_mixer_kv_heads(m), rotated(m), base);
     }
     return (struct hy_qkv){
         .q = q,
@@ -87,7 +87,7 @@ struct hy_qkv hy_mixer_qkv(struct hy_mixer *m, struct hy_tensor *x, int64_t gate
         .v = qkv[2],
         .gate = gates ? p[1] : NULL,
         .shape = {.heads = m->heads,
-                  .kv_heads = kv_heads(m),
+                  .kv_heads = hy_mixer_kv_heads(m),
                   .key_width = (int)width,
                   .value_width = (int)width,
                   .scale = 1 / sqrt((double)width)},

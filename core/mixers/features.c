@@ -32,11 +32,10 @@ static struct form form_of(const struct hy_mixer *m)
 {
     const struct hy_value *o = m->options;
     const int width = m->d_model / m->heads, given = (int)hy_get_int(o, "features");
-    const int kv_heads = (int)hy_get_int(o, "kv_heads");
     struct form f = {
         .learned = hy_get_bool(o, "learned"),
         .has_bias = hy_get_bool(o, "bias"),
-        .kv_heads = kv_heads ? kv_heads : m->heads,
+        .kv_heads = hy_mixer_kv_heads(m),
         .window = hy_value_get(o, "window") ? (int)hy_get_int(o, "window") : 0,
         .terraced = !strcmp(hy_get_string_or(o, "window_kind", "sliding"), "terraced"),
         .affine = hy_get_bool_or(o, "affine", 0),

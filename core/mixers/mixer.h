@@ -195,6 +195,8 @@ int64_t hy_mixer_mamba2_conv_state(const struct hy_mixer *m);
 struct hy_tensor *hy_mixer_attention(struct hy_mixer *m, struct hy_tensor *x, int window,
                                      const char *gate);
 int hy_mixer_check_attention(const struct hy_mixer *m, struct hy_err *e); /* HY_OPTIONS_HEADS */
+/* Heads of keys and values: the option kv_heads, or as many as of queries. */
+int hy_mixer_kv_heads(const struct hy_mixer *m);
 /* Elements of `positions` keys and values, and of the convolution. */
 int64_t hy_mixer_attention_state(const struct hy_mixer *m, int64_t positions);
 

@@ -77,6 +77,10 @@ init: {from: {mixer.ratio: full}}
 recipe: {name: ssd, window_dropout: [2]}
 END_OF_SWEEP
 refused "objective attention needs a teacher" <<<'recipe: ssd'
+refused "s.yaml:3:9: the model has 2 layers and its teacher 3" <<'END_OF_SWEEP'
+init: {from: {mixer.ratio: full, model.layers: 3}}
+recipe: ssd
+END_OF_SWEEP
 refused "leave out section stages, or section recipe" <<'END_OF_SWEEP'
 init: {from: {mixer.ratio: full}}
 recipe: swap
