@@ -46,18 +46,6 @@ struct hy_scan_plan {
     struct hy_span work; /* a row for each of them; no data: shared memory */
 };
 
-/* Hands out parts of the work of a block of threads. */
-struct hy_scan_taker {
-    float *next;
-
-    __host__ __device__ float *take(int64_t count)
-    {
-        float *part = next;
-        next += (count + 7) / 8 * 8;
-        return part;
-    }
-};
-
 /* The work of a block of threads. Rows beyond the tokens' end are zero and decay nothing. */
 struct hy_scan_space {
     float *state;   /* [kp, width] */
@@ -104,7 +92,7 @@ __host__ __device__ static inline int64_t hy_scan_lay_out(const struct hy_scan_p
 {
     const int sides = p.delta ? 2 : 1;
     const int64_t keys = HY_TILE * p.lk, values = HY_TILE * p.lv, state = (int64_t)p.kp * p.lv;
-    struct hy_scan_taker work = {base};
+    struct hy_tile_room work = {base};
     s->state = work.take(state);
     s->q = work.take(keys);
     s->k = work.take(keys);

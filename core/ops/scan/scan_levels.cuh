@@ -51,7 +51,7 @@ __host__ __device__ static inline int64_t
 hy_level_lay_out_matrices(const struct hy_level_plan &l, float *base, struct hy_level_matrices *m)
 {
     const int64_t keys = (int64_t)l.C * l.scan.lk;
-    struct hy_scan_taker row = {base};
+    struct hy_tile_room row = {base};
     m->read = row.take(keys);
     m->write = row.take(keys);
     m->erase = row.take(l.scan.delta ? keys : 0);
@@ -73,7 +73,7 @@ __host__ __device__ static inline int64_t
 hy_level_lay_out_share(const struct hy_level_plan &l, float *base, struct hy_level_share *s)
 {
     const int64_t keys = (int64_t)l.C * l.scan.lk;
-    struct hy_scan_taker row = {base};
+    struct hy_tile_room row = {base};
     s->dread = row.take(keys);
     s->dwrite = row.take(keys);
     s->derase = row.take(l.scan.delta ? keys : 0);
@@ -145,7 +145,7 @@ __host__ __device__ static inline int64_t hy_level_lay_out(const struct hy_level
                                                            float *base, struct hy_level_space *s)
 {
     const int64_t keys = (int64_t)l.C * l.scan.lk, square = (int64_t)l.C * l.lc;
-    struct hy_scan_taker work = {base};
+    struct hy_tile_room work = {base};
     s->q = work.take(keys);
     s->k = work.take(keys);
     s->step = work.take(l.C);

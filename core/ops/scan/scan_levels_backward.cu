@@ -22,7 +22,7 @@ __host__ __device__ static int64_t lay_out(const struct hy_scan_plan &p, float *
                                            struct space *s)
 {
     const int64_t values = p.blocks * HY_TILE * p.lv, state = (int64_t)p.kp * p.lv;
-    struct hy_scan_taker work = {base};
+    struct hy_tile_room work = {base};
     s->state = work.take(state);
     s->total = work.take(state);
     s->dstate = work.take(state);
